@@ -1,0 +1,117 @@
+//! What a policy says about a packet, and the checks that need no table.
+//!
+//! These functions, with [`crate::Instance::filter`] and [`crate::Instance::route`], are the one
+//! evaluator: the workers call them with [`NoRecorder`], which compiles away, and
+//! [`crate::explain`] with a recorder that keeps every step. None of them allocates or panics.
+
+use sluice_packet::{Descriptor, DescriptorFlags, Family};
+
+use crate::drop_reason::DropReason;
+use crate::ids::{InterfaceId, NextHopId, RuleSlot};
+use crate::model::Action;
+
+/// Told each step of an evaluation.
+pub trait Recorder {
+    /// A rule matched (one that only counts included), or no rule decided and the default
+    /// action, which has a slot of its own, did.
+    #[inline]
+    fn rule(&mut self, slot: RuleSlot, d: &Descriptor) {
+        let _ = (slot, d);
+    }
+
+    /// A route with several next hops was met; `chosen` is the one of this flow.
+    #[inline]
+    fn spread(&mut self, d: &Descriptor, choices: &[NextHopId], chosen: NextHopId) {
+        let _ = (d, choices, chosen);
+    }
+
+    /// The route decision was taken.
+    #[inline]
+    fn route(&mut self, d: &Descriptor, decision: RouteDecision) {
+        let _ = (d, decision);
+    }
+}
+
+/// The recorder that records nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRecorder;
+
+impl Recorder for NoRecorder {}
+
+/// What a filter says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FilterDecision {
+    /// Accept, drop or reject; never count.
+    pub action: Action,
+    /// The rule that decided, or the default action's slot; slot 0 where no filter stands.
+    pub rule: RuleSlot,
+    /// Whether the match is to be logged.
+    pub log: bool,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteDecision {
+    /// To this next hop.
+    Forward(NextHopId),
+    /// To the router itself: an own address of this interface.
+    Local(InterfaceId),
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+/// Whether the packet may be forwarded one hop more (RFC 1812 section 5.3.1, RFC 8200 section 3).
+#[inline]
+pub fn hop_limit(d: &Descriptor) -> Result<(), DropReason> {
+    if d.hop_limit > 1 || d.flags.contains(DescriptorFlags::LOCAL_ORIGIN) {
+        Ok(())
+    } else {
+        Err(DropReason::HopLimitExceeded)
+    }
+}
+
+/// Whether the packet fits an egress MTU (RFC 1191 section 4, RFC 8200 section 5).
+#[inline]
+pub fn mtu(d: &Descriptor, mtu: u16) -> Result<(), DropReason> {
+    if d.l3_length <= mtu {
+        Ok(())
+    } else if d.key.family == Family::Inet6 || d.flags.contains(DescriptorFlags::DONT_FRAGMENT) {
+        Err(DropReason::FragmentationNeeded)
+    } else {
+        Err(DropReason::FragmentationUnsupported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_packet::FlowKey;
+
+    use super::*;
+
+    #[test]
+    fn hop_limit_ends_at_one() {
+        let of = |hop_limit, flags| {
+            super::hop_limit(&Descriptor { hop_limit, flags, ..Descriptor::default() })
+        };
+        assert_eq!(of(2, DescriptorFlags::empty()), Ok(()));
+        assert_eq!(of(1, DescriptorFlags::empty()), Err(DropReason::HopLimitExceeded));
+        assert_eq!(of(0, DescriptorFlags::empty()), Err(DropReason::HopLimitExceeded));
+        assert_eq!(of(1, DescriptorFlags::LOCAL_ORIGIN), Ok(()));
+    }
+
+    #[test]
+    fn only_ipv4_without_dont_fragment_could_be_cut() {
+        let of = |family, flags, l3_length| {
+            let key = FlowKey { family, ..FlowKey::default() };
+            super::mtu(&Descriptor { key, flags, l3_length, ..Descriptor::default() }, 1500)
+        };
+        let none = DescriptorFlags::empty();
+        assert_eq!(of(Family::Inet, none, 1500), Ok(()));
+        assert_eq!(of(Family::Inet, none, 1501), Err(DropReason::FragmentationUnsupported));
+        assert_eq!(
+            of(Family::Inet, DescriptorFlags::DONT_FRAGMENT, 1501),
+            Err(DropReason::FragmentationNeeded)
+        );
+        assert_eq!(of(Family::Inet6, none, 1501), Err(DropReason::FragmentationNeeded));
+    }
+}

@@ -1,0 +1,364 @@
+//! Longest-prefix match for IPv4 and IPv6.
+//!
+//! A multibit trie with a stride of eight bits. A node covers 256 values of one address byte but
+//! stores only the runs of equal ones, found by counting bits, as in Poptrie (Asai and Ohara,
+//! SIGCOMM 2015): sparse tables, IPv6 above all, stay in the cache. A lookup touches at most one
+//! node per byte of the address and does no work per bit.
+//!
+//! Nodes are immutable once shared: changing one route copies the nodes on its path, so two
+//! generations of a table share all the rest.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use sluice_packet::Family;
+use sluice_packet::descriptor::number_of;
+
+/// What a lookup yields; its meaning is the owner's.
+pub type Leaf = u32;
+
+/// The leaf value that stands for "none" and cannot be inserted.
+pub const NO_LEAF: Leaf = u32::MAX;
+
+/// A forwarding table from prefixes to leaves. Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Fib {
+    inet: Arc<Node>,
+    inet6: Arc<Node>,
+    len: usize,
+}
+
+/// One byte of the way down.
+#[derive(Clone, Debug)]
+struct Node {
+    /// Bit `b` is set where the run of slots that covers byte value `b` begins.
+    starts: [u64; 4],
+    /// How many runs begin in the words before each.
+    before: [u8; 4],
+    /// One for each run, in order; never empty.
+    slots: Box<[Slot]>,
+    /// The prefixes that end in this node, ascending: what slots are made from.
+    prefixes: Vec<Prefix>,
+}
+
+/// What a run of byte values leads to.
+#[derive(Clone, Debug)]
+struct Slot {
+    /// The longest prefix of this node that covers the run.
+    leaf: Leaf,
+    /// Longer prefixes.
+    child: Option<Arc<Node>>,
+}
+
+/// A prefix that ends in a node: shorter ones order first, so that longer ones overwrite them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Prefix {
+    /// Bits of the byte that count, 0 (the default route) to 8.
+    length: u8,
+    /// Their value; the rest is 0.
+    bits: u8,
+    leaf: Leaf,
+}
+
+impl Fib {
+    /// The leaf of the longest prefix that covers `address` (numbered as in
+    /// [`sluice_packet::FlowKey`]).
+    #[inline]
+    pub fn lookup(&self, family: Family, address: u128) -> Option<Leaf> {
+        match family {
+            Family::Inet => lookup(&self.inet, &(address as u32).to_be_bytes()),
+            Family::Inet6 => lookup(&self.inet6, &address.to_be_bytes()),
+        }
+    }
+
+    /// Length and leaf of the longest prefix that covers `address`: [`lookup`](Self::lookup) for
+    /// people.
+    pub fn longest(&self, family: Family, address: u128) -> Option<(u8, Leaf)> {
+        match family {
+            Family::Inet => longest(&self.inet, &(address as u32).to_be_bytes()),
+            Family::Inet6 => longest(&self.inet6, &address.to_be_bytes()),
+        }
+    }
+
+    /// Adds a prefix, or changes where it leads.
+    pub fn insert(&mut self, prefix: IpNet, leaf: Leaf) {
+        debug_assert_ne!(leaf, NO_LEAF, "this value means none");
+        self.len += usize::from(self.set(prefix, Some(leaf)).is_none());
+    }
+
+    /// Removes a prefix; says where it led.
+    pub fn remove(&mut self, prefix: IpNet) -> Option<Leaf> {
+        let removed = self.set(prefix, None);
+        self.len -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// How many prefixes are in the table.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the table is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn set(&mut self, prefix: IpNet, leaf: Option<Leaf>) -> Option<Leaf> {
+        let number = number_of(prefix.network());
+        let (root, bytes) = match prefix {
+            IpNet::V4(_) => (&mut self.inet, number << 96),
+            IpNet::V6(_) => (&mut self.inet6, number),
+        };
+        set(Arc::make_mut(root), &bytes.to_be_bytes(), prefix.prefix_len(), leaf)
+    }
+}
+
+#[inline]
+fn lookup(root: &Node, address: &[u8]) -> Option<Leaf> {
+    let mut best = NO_LEAF;
+    let mut node = root;
+    for &byte in address {
+        let Some(slot) = node.slot(byte) else { break };
+        if slot.leaf != NO_LEAF {
+            best = slot.leaf;
+        }
+        match &slot.child {
+            Some(child) => node = child,
+            None => break,
+        }
+    }
+    (best != NO_LEAF).then_some(best)
+}
+
+fn longest(root: &Node, address: &[u8]) -> Option<(u8, Leaf)> {
+    let mut best = None;
+    let mut node = root;
+    for (depth, &byte) in address.iter().enumerate() {
+        let covering = node.prefixes.iter().rfind(|p| byte & mask(p.length) == p.bits);
+        if let Some(prefix) = covering {
+            best = Some((8 * depth as u8 + prefix.length, prefix.leaf));
+        }
+        match node.slot(byte).and_then(|slot| slot.child.as_ref()) {
+            Some(child) => node = child,
+            None => break,
+        }
+    }
+    best
+}
+
+/// Sets or removes the prefix of `length` bits of `address` below `node`; yields what was there.
+fn set(node: &mut Node, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf> {
+    let Some((&byte, rest)) = address.split_first() else { return None };
+    if length <= 8 {
+        return node.set_prefix(length, byte & mask(length), leaf);
+    }
+    let index = node.index(byte);
+    if node.slots[index].child.is_none() {
+        leaf?;
+        let mut children = node.children();
+        children[byte as usize] = Some(Arc::default());
+        node.rebuild(children);
+    }
+    let index = node.index(byte);
+    let child = Arc::make_mut(node.slots[index].child.as_mut()?);
+    let old = set(child, rest, length - 8, leaf);
+    if child.is_empty() {
+        let mut children = node.children();
+        children[byte as usize] = None;
+        node.rebuild(children);
+    }
+    old
+}
+
+/// The byte with its first `length` bits set.
+const fn mask(length: u8) -> u8 {
+    if length == 0 { 0 } else { u8::MAX << (8 - length) }
+}
+
+impl Node {
+    #[inline]
+    fn slot(&self, byte: u8) -> Option<&Slot> {
+        self.slots.get(self.index(byte))
+    }
+
+    /// Which slot covers the byte value: one less than the runs that begin at or before it.
+    #[inline]
+    fn index(&self, byte: u8) -> usize {
+        let word = usize::from(byte >> 6);
+        let up_to = u64::MAX >> (63 - (byte & 63));
+        let here = (self.starts[word] & up_to).count_ones() as usize;
+        (usize::from(self.before[word]) + here).wrapping_sub(1)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.prefixes.is_empty() && self.slots.iter().all(|slot| slot.child.is_none())
+    }
+
+    fn set_prefix(&mut self, length: u8, bits: u8, leaf: Option<Leaf>) -> Option<Leaf> {
+        let place = self.prefixes.binary_search_by_key(&(length, bits), |p| (p.length, p.bits));
+        let old = match (place, leaf) {
+            (Ok(at), Some(leaf)) => Some(std::mem::replace(&mut self.prefixes[at].leaf, leaf)),
+            (Ok(at), None) => Some(self.prefixes.remove(at).leaf),
+            (Err(at), Some(leaf)) => {
+                self.prefixes.insert(at, Prefix { length, bits, leaf });
+                None
+            }
+            (Err(_), None) => return None,
+        };
+        let children = self.children();
+        self.rebuild(children);
+        old
+    }
+
+    /// The children by byte value.
+    fn children(&mut self) -> [Option<Arc<Node>>; 256] {
+        let mut children = [const { None }; 256];
+        for byte in 0..=255u8 {
+            let index = self.index(byte);
+            // A slot with a child is a run of one.
+            children[usize::from(byte)] = self.slots[index].child.take();
+        }
+        children
+    }
+
+    /// Makes the runs from the prefixes and the children.
+    fn rebuild(&mut self, children: [Option<Arc<Node>>; 256]) {
+        let mut leaves = [NO_LEAF; 256];
+        for prefix in &self.prefixes {
+            let first = usize::from(prefix.bits);
+            let last = usize::from(prefix.bits | !mask(prefix.length));
+            leaves[first..=last].fill(prefix.leaf);
+        }
+        let mut slots: Vec<Slot> = Vec::new();
+        self.starts = [0; 4];
+        for (byte, (leaf, child)) in leaves.into_iter().zip(children).enumerate() {
+            let goes_on = slots
+                .last()
+                .is_some_and(|run| run.leaf == leaf && run.child.is_none() && child.is_none());
+            if !goes_on {
+                self.starts[byte >> 6] |= 1 << (byte & 63);
+                slots.push(Slot { leaf, child });
+            }
+        }
+        let mut sum = 0;
+        for (before, word) in self.before.iter_mut().zip(self.starts) {
+            *before = sum as u8;
+            sum += word.count_ones();
+        }
+        self.slots = slots.into();
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node {
+            starts: [1, 0, 0, 0],
+            before: [0, 1, 1, 1],
+            slots: [Slot { leaf: NO_LEAF, child: None }].into(),
+            prefixes: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sluice_packet::descriptor::ip_of;
+
+    use super::*;
+
+    /// Few distinct bits, so that random prefixes nest and repeat.
+    fn address(family: Family) -> impl Strategy<Value = u128> {
+        let byte = prop_oneof![Just(0u8), Just(10), Just(0x80), Just(0xff), any::<u8>()];
+        proptest::collection::vec(byte, if family == Family::Inet { 4 } else { 16 })
+            .prop_map(|bytes| bytes.into_iter().fold(0, |n, byte| n << 8 | u128::from(byte)))
+    }
+
+    fn prefix(family: Family) -> impl Strategy<Value = IpNet> {
+        let bits: u8 = if family == Family::Inet { 32 } else { 128 };
+        (address(family), 0..=bits)
+            .prop_map(move |(n, length)| IpNet::new(ip_of(family, n), length).unwrap().trunc())
+    }
+
+    fn agrees_with_a_list(family: Family, steps: Vec<(IpNet, Option<Leaf>)>, probes: Vec<u128>) {
+        let mut fib = Fib::default();
+        let mut list: Vec<(IpNet, Leaf)> = Vec::new();
+        let mut generations = Vec::new();
+        for (prefix, leaf) in steps {
+            let known = list.iter().position(|(p, _)| *p == prefix);
+            let old = known.map(|at| list.swap_remove(at).1);
+            match leaf {
+                Some(leaf) => {
+                    fib.insert(prefix, leaf);
+                    list.push((prefix, leaf));
+                }
+                None => assert_eq!(fib.remove(prefix), old),
+            }
+            assert_eq!(fib.len(), list.len());
+            generations.push((fib.clone(), list.clone()));
+        }
+        // Also the older generations, which share nodes with the later ones.
+        for (fib, list) in generations.iter().rev().step_by(7) {
+            let ends =
+                list.iter().flat_map(|(p, _)| [number_of(p.network()), number_of(p.broadcast())]);
+            for probe in probes.iter().copied().chain(ends) {
+                let ip = ip_of(family, probe);
+                let expected = list
+                    .iter()
+                    .filter(|(p, _)| p.contains(&ip))
+                    .max_by_key(|(p, _)| p.prefix_len());
+                assert_eq!(fib.lookup(family, probe), expected.map(|(_, leaf)| *leaf), "{ip}");
+                assert_eq!(
+                    fib.longest(family, probe),
+                    expected.map(|(p, leaf)| (p.prefix_len(), *leaf)),
+                    "{ip}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn ipv4_agrees_with_a_list(
+            steps in proptest::collection::vec((prefix(Family::Inet), proptest::option::weighted(0.7, 0..50u32)), 0..80),
+            probes in proptest::collection::vec(address(Family::Inet), 20),
+        ) {
+            agrees_with_a_list(Family::Inet, steps, probes);
+        }
+
+        #[test]
+        fn ipv6_agrees_with_a_list(
+            steps in proptest::collection::vec((prefix(Family::Inet6), proptest::option::weighted(0.7, 0..50u32)), 0..60),
+            probes in proptest::collection::vec(address(Family::Inet6), 20),
+        ) {
+            agrees_with_a_list(Family::Inet6, steps, probes);
+        }
+    }
+
+    #[test]
+    fn families_are_apart() {
+        let mut fib = Fib::default();
+        fib.insert("0.0.0.0/0".parse().unwrap(), 4);
+        assert_eq!(fib.lookup(Family::Inet, 1), Some(4));
+        assert_eq!(fib.lookup(Family::Inet6, 1), None);
+        fib.insert("::/0".parse().unwrap(), 6);
+        assert_eq!(fib.lookup(Family::Inet, 1), Some(4));
+        assert_eq!(fib.lookup(Family::Inet6, 1), Some(6));
+    }
+
+    #[test]
+    fn an_emptied_table_is_empty() {
+        let mut fib = Fib::default();
+        let prefixes = ["10.0.0.0/8", "10.1.2.0/24", "10.1.2.3/32", "2001:db8::/32", "::1/128"];
+        for (leaf, prefix) in prefixes.iter().enumerate() {
+            fib.insert(prefix.parse().unwrap(), leaf as Leaf);
+        }
+        for prefix in prefixes {
+            assert!(fib.remove(prefix.parse().unwrap()).is_some());
+            assert_eq!(fib.remove(prefix.parse().unwrap()), None);
+        }
+        assert!(fib.is_empty() && fib.inet.is_empty() && fib.inet6.is_empty());
+    }
+}

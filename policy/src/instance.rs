@@ -1,0 +1,119 @@
+//! A compiled network stack: its pipeline, filters, own addresses and table of routes.
+
+use std::sync::Arc;
+
+use sluice_packet::{Descriptor, Family, Mask};
+
+use crate::evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
+use crate::event::{Event, Stage};
+use crate::fib::Fib;
+use crate::filter::Filter;
+use crate::ids::{InstanceId, InterfaceId, RuleSlot};
+use crate::model::{Action, FilterPoint, Name};
+use crate::route::{self, NextHops};
+
+/// A network stack of its own.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its number; `default` is 0.
+    pub id: InstanceId,
+    /// Its name.
+    pub name: Name,
+    pub(crate) stages: [Box<[Stage]>; Event::ALL.len()],
+    pub(crate) filters: [Option<Arc<Filter>>; FilterPoint::ALL.len()],
+    pub(crate) own: OwnAddresses,
+    pub(crate) fib: Fib,
+    pub(crate) hops: Arc<NextHops>,
+}
+
+impl Instance {
+    /// The stages that run at an event, in order.
+    #[inline]
+    pub fn stages(&self, event: Event) -> &[Stage] {
+        self.stages.get(event as usize).map_or(&[], |stages| stages)
+    }
+
+    /// The interface that an own address belongs to. Other addresses, nearly all, are told by
+    /// one bit.
+    #[inline]
+    pub fn owns(&self, family: Family, address: u128) -> Option<InterfaceId> {
+        self.own.find(family, address)
+    }
+
+    /// Whether the filter could have any effect: without rules and with `accept` as its default
+    /// it is not worth asking.
+    #[inline]
+    pub fn filters(&self, point: FilterPoint) -> bool {
+        self.filter_at(point).is_some_and(|filter| !filter.is_open())
+    }
+
+    /// What the filter says about a packet. `egress` is the interface it is to leave by, where
+    /// that is known already (forward and egress).
+    #[inline]
+    pub fn filter<R: Recorder>(
+        &self,
+        point: FilterPoint,
+        d: &Descriptor,
+        egress: Option<InterfaceId>,
+        recorder: &mut R,
+    ) -> FilterDecision {
+        match self.filter_at(point) {
+            Some(filter) => filter.decide(d, egress, recorder),
+            None => FilterDecision { action: Action::Accept, rule: RuleSlot(0), log: false },
+        }
+    }
+
+    /// Where a packet goes; includes what may not be routed at all.
+    #[inline]
+    pub fn route<R: Recorder>(&self, d: &Descriptor, recorder: &mut R) -> RouteDecision {
+        route::decide(&self.fib, &self.hops, d, recorder)
+    }
+
+    /// [`route`](Self::route) for each of `packets`; the other places of `out` stay as they are.
+    #[inline]
+    pub fn route_burst(&self, d: &[Descriptor; 64], packets: Mask, out: &mut [RouteDecision; 64]) {
+        for slot in packets {
+            if let (Some(d), Some(out)) = (d.get(slot), out.get_mut(slot)) {
+                *out = self.route(d, &mut NoRecorder);
+            }
+        }
+    }
+
+    #[inline]
+    fn filter_at(&self, point: FilterPoint) -> Option<&Filter> {
+        self.filters.get(point as usize)?.as_deref()
+    }
+}
+
+/// The router's own addresses in an instance, behind a filter of 256 bits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnAddresses {
+    marks: [u64; 4],
+    list: Vec<(u128, Family, InterfaceId)>,
+}
+
+impl OwnAddresses {
+    pub(crate) fn insert(&mut self, family: Family, address: u128, interface: InterfaceId) {
+        let (word, bit) = Self::mark(address);
+        self.marks[word] |= bit;
+        self.list.push((address, family, interface));
+    }
+
+    #[inline]
+    fn find(&self, family: Family, address: u128) -> Option<InterfaceId> {
+        let (word, bit) = Self::mark(address);
+        if self.marks[word] & bit == 0 {
+            return None;
+        }
+        let own = self.list.iter().find(|own| own.0 == address && own.1 == family);
+        own.map(|own| own.2)
+    }
+
+    /// Word and bit of an address: a multiplicative hash, since own addresses tend to end in 1.
+    #[inline]
+    const fn mark(address: u128) -> (usize, u64) {
+        let folded = address as u64 ^ (address >> 64) as u64;
+        let hash = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        (hash as usize >> 6, 1 << (hash & 63))
+    }
+}

@@ -1,0 +1,38 @@
+//! What both processes agree on: the desired state, its compiled form, and the code that
+//! evaluates a packet against it. No DPDK, so that the control process can run the very code
+//! that forwards.
+//!
+//! * [`config`] reads the YAML file into a [`model::State`], with every mistake named by line.
+//! * [`model`] is the desired state and its [`model::Delta`]: what travels over the channel.
+//! * [`Policy`] is one immutable compiled value; `apply` makes the next one.
+//! * [`evaluate`] asks a policy about packets; its [`evaluate::Recorder`] is how [`explain`] sees
+//!   each step, and compiles away in the workers.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod difference;
+mod digest;
+pub mod drop_reason;
+pub mod evaluate;
+pub mod event;
+pub mod explain;
+pub mod fib;
+mod filter;
+pub mod ids;
+mod instance;
+mod interface;
+mod mac;
+pub mod model;
+pub mod policy;
+mod route;
+
+pub use drop_reason::DropReason;
+pub use evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
+pub use event::{Event, Stage};
+pub use explain::{Explanation, Query};
+pub use ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot};
+pub use instance::Instance;
+pub use interface::Interface;
+pub use policy::{Policy, PolicyError, PortEntry, RouteInfo, RuleInfo};
+pub use route::ResolvedNextHop;

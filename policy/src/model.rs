@@ -1,0 +1,367 @@
+//! The desired state of an appliance, and the difference between two of them.
+//!
+//! A [`State`] is what the configuration file and the live commands ask for, by name and in no
+//! particular form; [`crate::Policy`] is the same thing compiled. A [`Delta`] is what travels
+//! over the channel.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::drop_reason::DropReason;
+use crate::event::{Event, Stage};
+pub use crate::mac::MacAddress;
+
+/// A name that the operator gave: of a port, an interface, an instance, a rule.
+pub type Name = Arc<str>;
+
+/// The instance that everything belongs to unless it says otherwise.
+pub const DEFAULT_INSTANCE: &str = "default";
+
+/// Where in a configuration file something was written; both counted from 1.
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Position {
+    /// The file as the operator named it; `cli` for a live command.
+    pub file: Name,
+    /// Line.
+    pub line: u32,
+    /// Column.
+    pub column: u32,
+}
+
+impl fmt::Display for Position {
+    /// `FILE:LINE:COLUMN`, and the file alone where there is no line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Position { file, line: 0, .. } => f.write_str(file),
+            Position { file, line, column } => write!(f, "{file}:{line}:{column}"),
+        }
+    }
+}
+
+/// What to do about layer-4 checksums of received packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChecksumMode {
+    /// Check every TCP, UDP and ICMP checksum; drop what is wrong.
+    Verify,
+    /// Recognise a checksum that the sender left to its hardware (it holds only the pseudo-header
+    /// sum) and complete it. Right for af_packet, af_xdp, tap and virtio ports.
+    Complete,
+    /// Leave layer-4 checksums alone. Right for a real NIC.
+    Trust,
+}
+
+/// A port: one DPDK device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Port {
+    /// DPDK device string: a PCI address, or a virtual device with its arguments.
+    pub device: String,
+    /// Link address; `None` takes the device's own.
+    pub mac: Option<MacAddress>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Receive queues.
+    pub queues: u16,
+    /// Which workers poll the queues, as places in `dataplane.cores`, one per queue in turn;
+    /// empty spreads them over all workers.
+    pub workers: Vec<u16>,
+    /// Layer-4 checksums of received packets.
+    pub checksum: ChecksumMode,
+    /// Whether a kernel interface that has addresses may be taken.
+    pub steal: bool,
+    /// Where it was configured.
+    pub position: Position,
+}
+
+/// A layer-3 interface: a port itself (it has the port's name), or a VLAN on one (`port.vlan`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Interface {
+    /// The port it is on.
+    pub port: Name,
+    /// 802.1Q VLAN identifier, 1 to 4094.
+    pub vlan: Option<u16>,
+    /// The instance it belongs to.
+    pub instance: Name,
+    /// Largest IP packet in bytes; at most the port's.
+    pub mtu: u16,
+    /// Own addresses, each with the length of its connected network.
+    pub addresses: Vec<IpNet>,
+    /// Where it was configured.
+    pub position: Position,
+}
+
+/// The order of hooks at each event of an instance.
+pub type Pipeline = BTreeMap<Event, Vec<Stage>>;
+
+/// The order of stages that holds where the configuration gives none.
+pub fn default_pipeline() -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for stage in Stage::ALL {
+        if let Some(event) = stage.event() {
+            pipeline.entry(event).or_default().push(stage);
+        }
+    }
+    pipeline
+}
+
+/// A network stack of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Instance {
+    /// Built-in stages by event, complete and checked.
+    pub pipeline: Pipeline,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Instance { pipeline: default_pipeline() }
+    }
+}
+
+/// Who put a route there. Owners are layers: withdrawing one reveals the next; of two owners of
+/// one prefix the earlier in this list wins.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Owner {
+    /// Networks of the interfaces' own addresses.
+    Connected,
+    /// Live commands (`sluice route add`).
+    Cli,
+    /// The configuration file.
+    Static,
+}
+
+/// One way out of a route.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NextHop {
+    /// The neighbour to hand packets to; `None` means the destination itself, on the link.
+    pub via: Option<IpAddr>,
+    /// The interface to leave by; `None` means the one whose network holds `via`.
+    pub interface: Option<Name>,
+    /// Share of the flows, 1 to 256.
+    pub weight: u16,
+}
+
+/// Where a route leads.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// Out by one of these, by flow.
+    NextHops(Vec<NextHop>),
+    /// Dropped in silence.
+    Blackhole,
+    /// Dropped, and the sender told: unreachable, administratively prohibited.
+    Reject,
+}
+
+/// What identifies a route.
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
+pub struct RouteKey {
+    /// The instance whose table it is in.
+    pub instance: Name,
+    /// The destinations it covers; no host bits set.
+    #[schemars(with = "String")]
+    pub prefix: IpNet,
+    /// Who put it there.
+    pub owner: Owner,
+}
+
+/// A route.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Route {
+    /// Where it leads.
+    pub target: Target,
+    /// Where it was configured.
+    pub position: Position,
+}
+
+/// What a rule, or a filter's default, does with a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Let it pass; no later rule is asked.
+    Accept,
+    /// Drop it in silence.
+    Drop,
+    /// Drop it and tell the sender: TCP reset, or ICMP administratively prohibited.
+    Reject,
+    /// Count it and go on to the next rule.
+    Count,
+}
+
+/// TCP flags that must be set and that must be clear, as bits of the TCP header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TcpFlags {
+    /// These bits must be 1.
+    pub set: u8,
+    /// These bits must be 0.
+    pub clear: u8,
+}
+
+/// ICMP or ICMPv6 type and, optionally, code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IcmpMatch {
+    /// Type.
+    pub kind: u8,
+    /// Code; `None` matches any.
+    pub code: Option<u8>,
+}
+
+/// One rule of a filter. A field that is empty or `None` matches everything.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name: the operator's, or made from its content so that it survives other edits.
+    pub name: Name,
+    /// Interface the packet came in by.
+    pub input: Vec<Name>,
+    /// Interface the packet is to leave by (forward and egress filters).
+    pub output: Vec<Name>,
+    /// Source networks, any of which may match.
+    pub source: Vec<IpNet>,
+    /// Destination networks, any of which may match.
+    pub destination: Vec<IpNet>,
+    /// IP protocol numbers, any of which may match.
+    pub protocol: Vec<u8>,
+    /// Source ports.
+    pub source_port: Vec<RangeInclusive<u16>>,
+    /// Destination ports.
+    pub destination_port: Vec<RangeInclusive<u16>>,
+    /// TCP flags.
+    pub tcp_flags: Option<TcpFlags>,
+    /// ICMP type and code, any of which may match.
+    pub icmp: Vec<IcmpMatch>,
+    /// What to do.
+    pub action: Action,
+    /// Whether matches are logged (rate limited, off the packet's path).
+    pub log: bool,
+    /// Where it was configured.
+    pub position: Position,
+}
+
+/// The first-match filter at one event of an instance.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Filter {
+    /// What happens to a packet that no rule decides: accept, drop or reject.
+    pub default: Action,
+    /// Rules in order.
+    pub rules: Vec<Rule>,
+}
+
+/// The three built-in filters.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum FilterPoint {
+    /// At PHYSICAL_IN.
+    Ingress,
+    /// At FORWARDING.
+    Forward,
+    /// At PHYSICAL_OUT.
+    Egress,
+}
+
+impl FilterPoint {
+    /// All points, in the order in which a forwarded packet meets them.
+    pub const ALL: [FilterPoint; 3] =
+        [FilterPoint::Ingress, FilterPoint::Forward, FilterPoint::Egress];
+
+    /// The point's name in the configuration and in every report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FilterPoint::Ingress => "ingress",
+            FilterPoint::Forward => "forward",
+            FilterPoint::Egress => "egress",
+        }
+    }
+
+    /// The stage that asks the filter.
+    pub const fn stage(self) -> Stage {
+        match self {
+            FilterPoint::Ingress => Stage::IngressFilter,
+            FilterPoint::Forward => Stage::ForwardFilter,
+            FilterPoint::Egress => Stage::EgressFilter,
+        }
+    }
+
+    /// Why a packet that the filter denies is dropped.
+    pub const fn drop_reason(self) -> DropReason {
+        match self {
+            FilterPoint::Ingress => DropReason::IngressFilter,
+            FilterPoint::Forward => DropReason::ForwardFilter,
+            FilterPoint::Egress => DropReason::EgressFilter,
+        }
+    }
+}
+
+/// What identifies a filter.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct FilterKey {
+    /// The instance it belongs to.
+    pub instance: Name,
+    /// Where it stands.
+    pub point: FilterPoint,
+}
+
+/// What identifies a static neighbour.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct NeighbourKey {
+    /// The interface it is on.
+    pub interface: Name,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// Everything an appliance should be, by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Ports by name.
+    pub ports: BTreeMap<Name, Port>,
+    /// Interfaces by name.
+    pub interfaces: BTreeMap<Name, Interface>,
+    /// Instances by name.
+    pub instances: BTreeMap<Name, Instance>,
+    /// Routes; those of [`Owner::Connected`] are derived from addresses and never stand here.
+    pub routes: BTreeMap<RouteKey, Route>,
+    /// Filters; one that is absent accepts everything.
+    pub filters: BTreeMap<FilterKey, Filter>,
+    /// Static neighbours.
+    pub neighbours: BTreeMap<NeighbourKey, MacAddress>,
+}
+
+/// One step from one [`State`] to another. `None` removes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Operation {
+    /// Sets or removes a port.
+    Port(Name, Option<Port>),
+    /// Sets or removes an interface.
+    Interface(Name, Option<Interface>),
+    /// Sets or removes an instance.
+    Instance(Name, Option<Instance>),
+    /// Sets or removes a route.
+    Route(RouteKey, Option<Route>),
+    /// Sets or removes a filter.
+    Filter(FilterKey, Option<Filter>),
+    /// Sets or removes a static neighbour.
+    Neighbour(NeighbourKey, Option<MacAddress>),
+}
+
+/// What leads from one [`State`] to another; the order of the steps does not matter.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Delta {
+    /// The steps.
+    pub operations: Vec<Operation>,
+}

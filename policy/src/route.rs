@@ -1,0 +1,255 @@
+//! The route decision: what may not be routed at all, then the longest prefix, then the choice
+//! among its next hops.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
+
+use crate::drop_reason::DropReason;
+use crate::evaluate::{Recorder, RouteDecision};
+use crate::fib::{Fib, Leaf};
+use crate::ids::{InterfaceId, NextHopId};
+use crate::interface::is_link_local;
+
+/// Where packets of a route leave.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ResolvedNextHop {
+    /// The interface to leave by.
+    pub interface: InterfaceId,
+    /// The neighbour to hand packets to; `None` is the packet's own destination.
+    pub via: Option<u128>,
+    /// The family of `via` and of the route.
+    pub family: Family,
+}
+
+impl ResolvedNextHop {
+    /// By no interface.
+    pub(crate) const NOWHERE: ResolvedNextHop =
+        ResolvedNextHop { interface: InterfaceId(0), via: None, family: Family::Inet };
+}
+
+/// The most flows-to-next-hop slots that a route spreads over.
+pub(crate) const SPREAD: usize = 256;
+
+/// All next hops of a policy, each once. It only grows, so that the numbers stay good for every
+/// generation that shares it; a commit that changes interfaces starts afresh.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NextHops {
+    list: Vec<ResolvedNextHop>,
+    groups: Vec<Arc<[NextHopId]>>,
+    by_hop: HashMap<ResolvedNextHop, NextHopId>,
+    by_group: HashMap<Arc<[NextHopId]>, u32>,
+}
+
+impl NextHops {
+    pub(crate) fn get(&self, id: NextHopId) -> Option<&ResolvedNextHop> {
+        self.list.get(id.index())
+    }
+
+    /// How many next hops and groups are held, those that no route uses any more included.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len() + self.groups.len()
+    }
+
+    /// The number of a next hop.
+    pub(crate) fn intern(&mut self, hop: ResolvedNextHop) -> NextHopId {
+        let next = NextHopId(self.list.len() as u32);
+        *self.by_hop.entry(hop).or_insert_with(|| {
+            self.list.push(hop);
+            next
+        })
+    }
+
+    /// The leaf of a route that leads to these, by weight.
+    pub(crate) fn leaf(&mut self, hops: &[(ResolvedNextHop, u16)]) -> Leaf {
+        let ids: Vec<_> = hops.iter().map(|&(hop, weight)| (self.intern(hop), weight)).collect();
+        let table = spread(&ids);
+        if let [id] = *table {
+            return leaf::forward(id);
+        }
+        let next = self.groups.len() as u32;
+        let table: Arc<[NextHopId]> = table.into();
+        let group = *self.by_group.entry(Arc::clone(&table)).or_insert_with(|| {
+            self.groups.push(table);
+            next
+        });
+        leaf::group(group)
+    }
+}
+
+/// A table in which each next hop stands as often as its weight says: exactly where the weights,
+/// reduced, sum up to at most [`SPREAD`], else rounded so that none vanishes.
+fn spread(hops: &[(NextHopId, u16)]) -> Vec<NextHopId> {
+    let divisor = hops.iter().fold(0, |a, &(_, weight)| greatest_common_divisor(a, weight.max(1)));
+    let shares: Vec<usize> = hops.iter().map(|&(_, w)| usize::from(w.max(1) / divisor)).collect();
+    let sum: usize = shares.iter().sum();
+    let mut table = Vec::with_capacity(sum.min(SPREAD));
+    for (&(id, _), &share) in hops.iter().zip(&shares) {
+        let slots = if sum <= SPREAD { share } else { (share * SPREAD / sum).max(1) };
+        table.extend(std::iter::repeat_n(id, slots));
+    }
+    if table.iter().all(|id| Some(id) == table.first()) {
+        table.truncate(1);
+    }
+    table
+}
+
+fn greatest_common_divisor(mut a: u16, mut b: u16) -> u16 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// A FIB leaf says by its two upper bits what the rest is a number of.
+pub(crate) mod leaf {
+    use super::*;
+
+    const NUMBER: u32 = (1 << 30) - 1;
+    const FORWARD: u32 = 0;
+    const GROUP: u32 = 1 << 30;
+    const LOCAL: u32 = 2 << 30;
+    const DROP: u32 = 3 << 30;
+
+    pub(crate) const fn forward(id: NextHopId) -> Leaf {
+        FORWARD | id.0 & NUMBER
+    }
+
+    pub(super) const fn group(number: u32) -> Leaf {
+        GROUP | number & NUMBER
+    }
+
+    pub(crate) const fn local(interface: InterfaceId) -> Leaf {
+        LOCAL | interface.0 as u32
+    }
+
+    pub(crate) const BLACKHOLE: Leaf = DROP;
+    pub(crate) const REJECT: Leaf = DROP | 1;
+    /// The broadcast address of a connected network.
+    pub(crate) const BROADCAST: Leaf = DROP | 2;
+
+    /// What a leaf means to one packet.
+    #[inline]
+    pub(super) fn decision<R: Recorder>(
+        leaf: Leaf,
+        hops: &NextHops,
+        d: &Descriptor,
+        recorder: &mut R,
+    ) -> RouteDecision {
+        let number = leaf & NUMBER;
+        match leaf & !NUMBER {
+            FORWARD => RouteDecision::Forward(NextHopId(number)),
+            GROUP => match hops.groups.get(number as usize) {
+                Some(group) => choose(group, d, recorder),
+                None => RouteDecision::Drop(DropReason::NoRoute),
+            },
+            LOCAL => RouteDecision::Local(InterfaceId(number as u16)),
+            _ => RouteDecision::Drop(match leaf {
+                BLACKHOLE => DropReason::Blackhole,
+                REJECT => DropReason::RejectRoute,
+                _ => DropReason::DirectedBroadcast,
+            }),
+        }
+    }
+}
+
+/// The next hop of this packet's flow.
+#[inline]
+fn choose<R: Recorder>(group: &[NextHopId], d: &Descriptor, recorder: &mut R) -> RouteDecision {
+    let place = (u64::from(flow_hash(d)) * group.len() as u64) >> 32;
+    match group.get(place as usize) {
+        Some(&chosen) => {
+            recorder.spread(d, group, chosen);
+            RouteDecision::Forward(chosen)
+        }
+        None => RouteDecision::Drop(DropReason::NoRoute),
+    }
+}
+
+/// A hash of the five-tuple that is equal for all packets of a flow. Fragments, the first
+/// included, are hashed without ports, so that one datagram takes one way (RFC 2992, RFC 6438).
+#[inline]
+pub(crate) fn flow_hash(d: &Descriptor) -> u32 {
+    let FlowKey { src, dst, src_port, dst_port, protocol, .. } = d.key;
+    let ports = match d.fragment {
+        Fragment::Whole => u64::from(src_port) << 16 | u64::from(dst_port),
+        Fragment::First | Fragment::Later => 0,
+    };
+    let mut hash = mix(fold(src) ^ 0x9e37_79b9_7f4a_7c15);
+    hash = mix(hash ^ fold(dst));
+    hash = mix(hash ^ (ports << 8 | u64::from(protocol)));
+    (hash >> 32) as u32
+}
+
+/// Both halves of an address; the upper one turned, so that equal halves do not cancel out.
+#[inline]
+const fn fold(address: u128) -> u64 {
+    address as u64 ^ ((address >> 64) as u64).rotate_left(29)
+}
+
+/// The finaliser of MurmurHash3: every bit of the input moves half the bits of the output.
+#[inline]
+const fn mix(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ (x >> 33)
+}
+
+/// Decides about one packet. In this order:
+///
+/// 1. unicast IP in a link broadcast or multicast frame (RFC 1122 section 3.3.6);
+/// 2. multicast, which is not routed;
+/// 3. destinations that no router forwards to: "this" network, loopback, limited broadcast and
+///    240.0.0.0/4 (RFC 1812 section 5.3.7), unspecified and loopback of IPv6;
+/// 4. link-local IPv6 (RFC 4291 section 2.5.6); the router's own packets may bear such a source;
+/// 5. the table: own addresses, broadcast addresses of connected networks (RFC 2644), routes.
+#[inline]
+pub(crate) fn decide<R: Recorder>(
+    fib: &Fib,
+    hops: &NextHops,
+    d: &Descriptor,
+    recorder: &mut R,
+) -> RouteDecision {
+    let decision = match unroutable(d) {
+        Some(reason) => RouteDecision::Drop(reason),
+        None => match fib.lookup(d.key.family, d.key.dst) {
+            Some(leaf) => leaf::decision(leaf, hops, d, recorder),
+            None => RouteDecision::Drop(DropReason::NoRoute),
+        },
+    };
+    recorder.route(d, decision);
+    decision
+}
+
+/// Why the packet may not be routed, whatever the table says.
+#[inline]
+fn unroutable(d: &Descriptor) -> Option<DropReason> {
+    let dst = d.key.dst;
+    let (multicast, martian) = match d.key.family {
+        Family::Inet => {
+            let first = (dst >> 24) as u8;
+            (first & 0xf0 == 0xe0, first >= 0xf0 || first == 0 || first == 127)
+        }
+        Family::Inet6 => (dst >> 120 == 0xff, dst <= 1),
+    };
+    let group = DescriptorFlags::LINK_BROADCAST | DescriptorFlags::LINK_MULTICAST;
+    if multicast {
+        return Some(DropReason::MulticastRoute);
+    }
+    if d.flags.intersects(group) && !(martian && d.key.family == Family::Inet) {
+        return Some(DropReason::LinkBroadcast);
+    }
+    if martian {
+        return Some(DropReason::DestinationMartian);
+    }
+    if d.key.family == Family::Inet6 {
+        let own = d.flags.contains(DescriptorFlags::LOCAL_ORIGIN);
+        if is_link_local(dst) || (is_link_local(d.key.src) && !own) {
+            return Some(DropReason::LinkLocal);
+        }
+    }
+    None
+}
