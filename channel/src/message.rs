@@ -1,0 +1,295 @@
+//! What the two processes say to each other.
+//!
+//! The control process sends a [`Command`] and gets exactly one [`Reply`] to it; the dataplane
+//! sends a [`Notice`] whenever it has one. A change of policy is a transaction: [`Command::Begin`]
+//! names the generation it starts from, any number of [`Command::Apply`] follow, and
+//! [`Command::Commit`] makes them take effect together. A session that ends before the commit
+//! leaves nothing behind.
+//!
+//! The encoding is postcard's. It is not self-describing, which is why the two ends must be of
+//! one release: the handshake sees to that.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use sluice_policy::model::{Action, Delta, FilterPoint, MacAddress, Name, State};
+use sluice_policy::{PortId, RuleSlot};
+
+/// What an appliance is sized for when its dataplane starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// Worker threads.
+    pub workers: u16,
+    /// Ports at one time.
+    pub ports: u16,
+    /// Rules at one time, each filter's default counted as one.
+    pub rules: u32,
+}
+
+/// What the control process asks of the dataplane.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Command {
+    /// Opens a transaction on the generation that the control process believes to be live.
+    Begin {
+        /// That generation.
+        expected: u64,
+    },
+    /// Adds to the open transaction.
+    Apply(Delta),
+    /// Makes everything in the open transaction take effect between two bursts.
+    Commit,
+    /// Discards the open transaction.
+    Abort,
+    /// Asks for [`Reply::Status`].
+    Status,
+    /// Asks for the committed state.
+    State,
+    /// Asks for the neighbour table.
+    Neighbours,
+    /// Forgets learnt neighbours; those of the configuration stay.
+    FlushNeighbours {
+        /// Only on this interface.
+        interface: Option<Name>,
+        /// Only this address.
+        address: Option<IpAddr>,
+    },
+    /// Asks for the ports.
+    Ports,
+    /// Asks for the workers.
+    Workers,
+    /// Asks for the rules and how often they matched.
+    Rules,
+}
+
+impl Command {
+    /// The command's name in errors and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Command::Begin { .. } => "begin",
+            Command::Apply(_) => "apply",
+            Command::Commit => "commit",
+            Command::Abort => "abort",
+            Command::Status => "status",
+            Command::State => "state",
+            Command::Neighbours => "neighbours",
+            Command::FlushNeighbours { .. } => "flush-neighbours",
+            Command::Ports => "ports",
+            Command::Workers => "workers",
+            Command::Rules => "rules",
+        }
+    }
+}
+
+/// What the dataplane answers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Reply {
+    /// It is done, and there is nothing else to say.
+    Done,
+    /// The transaction took effect.
+    Committed {
+        /// The generation it made.
+        generation: u64,
+        /// Workers that had not adopted it when the dataplane stopped waiting for them.
+        waiting: Vec<u16>,
+    },
+    /// Nothing was changed, for these reasons.
+    Refused(Vec<String>),
+    /// Nothing was changed: the transaction started from a generation that is not the live one.
+    Conflict {
+        /// The live one.
+        generation: u64,
+    },
+    /// Answers [`Command::Status`].
+    Status(Status),
+    /// Answers [`Command::State`].
+    State(State),
+    /// Answers [`Command::Neighbours`].
+    Neighbours(Vec<Neighbour>),
+    /// Answers [`Command::Ports`].
+    Ports(Vec<PortStatus>),
+    /// Answers [`Command::Workers`].
+    Workers(Vec<WorkerStatus>),
+    /// Answers [`Command::Rules`].
+    Rules(Vec<RuleStatus>),
+}
+
+/// The dataplane as a whole.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Generation of the live policy.
+    pub generation: u64,
+    /// Digest of the state that the live policy was compiled from.
+    pub digest: u64,
+    /// The program's version.
+    pub version: String,
+    /// The program's process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Whether its packet memory is on hugepages.
+    pub hugepages: bool,
+    /// Packet memory in MiB.
+    pub memory_mib: u32,
+    /// Packet buffers.
+    pub mempools: Vec<MempoolStatus>,
+    /// What it was sized for.
+    pub limits: Limits,
+    /// Neighbours that it can hold.
+    pub max_neighbours: u32,
+}
+
+/// One pool of packet buffers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct MempoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Buffers that it has.
+    pub size: u32,
+    /// Buffers that are taken.
+    pub in_use: u32,
+}
+
+/// What is known about a neighbour's link address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NeighbourState {
+    /// Asked for, not answered.
+    Incomplete,
+    /// Confirmed lately.
+    Reachable,
+    /// In use, not confirmed lately.
+    Stale,
+    /// Being asked again.
+    Probe,
+    /// Did not answer.
+    Failed,
+    /// Configured.
+    Static,
+}
+
+/// An entry of the neighbour table.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The interface it is on.
+    pub interface: Name,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its link address, once known.
+    pub mac: Option<MacAddress>,
+    /// What is known of it.
+    pub state: NeighbourState,
+    /// Seconds since the state last changed or was confirmed.
+    pub age_seconds: u64,
+}
+
+/// A configured port.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Its number, which indexes its counters.
+    pub id: PortId,
+    /// Its name.
+    pub name: Name,
+    /// DPDK device string.
+    pub device: String,
+    /// DPDK driver; empty when the device could not be attached.
+    pub driver: String,
+    /// Link address.
+    pub mac: MacAddress,
+    /// Whether the link is up.
+    pub link: bool,
+    /// Link speed, where it means something.
+    pub speed_mbps: Option<u32>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Worker of each receive queue.
+    pub workers: Vec<u16>,
+    /// Why the port does not run.
+    pub error: Option<String>,
+}
+
+/// A worker thread.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub worker: u16,
+    /// The core it is pinned to.
+    pub core: u16,
+    /// Generation of the policy it has adopted.
+    pub generation: u64,
+    /// Whether it waits for packets.
+    pub sleeping: bool,
+    /// Receive queues that it polls: port and queue.
+    pub queues: Vec<(Name, u16)>,
+}
+
+/// The counters of a rule, or of a filter's default action.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// The instance.
+    pub instance: Name,
+    /// The filter.
+    pub point: FilterPoint,
+    /// The rule's name; `default` for the default action.
+    pub name: Name,
+    /// Place of its counters in the statistics segment.
+    pub slot: RuleSlot,
+    /// Packets that matched since the rule got its slot.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What the dataplane says unasked. A notice may be lost when the control process does not keep
+/// up; it is never needed to know the state.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A port's link changed.
+    Link {
+        /// The port.
+        port: Name,
+        /// Whether it is up.
+        up: bool,
+    },
+    /// A rule that says `log` matched.
+    Log(RuleLog),
+    /// The dataplane is stopping in good order.
+    Stopping,
+}
+
+/// One line of a rule's log.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RuleLog {
+    /// The instance.
+    pub instance: Name,
+    /// The filter.
+    pub point: FilterPoint,
+    /// The rule.
+    pub rule: Name,
+    /// What it did.
+    pub action: Action,
+    /// Interface the packet came in by; `None` for the router's own.
+    pub input: Option<Name>,
+    /// Interface it was to leave by, where that was known.
+    pub output: Option<Name>,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Source port, or ICMP type.
+    pub source_port: u16,
+    /// Destination port, or ICMP code.
+    pub destination_port: u16,
+    /// Length of the IP packet in bytes.
+    pub length: u32,
+    /// Matches that the rate limit kept out of the log since the last line.
+    pub suppressed: u64,
+}

@@ -1,0 +1,184 @@
+//! The counters by name.
+//!
+//! Every type here is a row of [`Counter`]s and nothing else, so that it can lie in memory that
+//! another process maps.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that one thread writes and anyone reads.
+///
+/// Adding is a load and a store, not a locked instruction: it is exact because there is a single
+/// writer. Two writers would lose counts (and nothing worse).
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds, wrapping. For the counter's one writer.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Sets a gauge. For the counter's one writer.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// The value now.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A type that may be laid over shared memory.
+///
+/// # Safety
+///
+/// The type is [`Counter`], or `#[repr(C)]` with at least one field and no field but `Counter`s:
+/// any bytes are a valid value, shared mutation is allowed, the size is a multiple of eight and
+/// the alignment is eight.
+pub(super) unsafe trait Row {}
+
+// SAFETY: it is `Counter` itself.
+unsafe impl Row for Counter {}
+
+macro_rules! row {
+    ($(#[$doc:meta])* $name:ident { $($(#[$help:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        #[repr(C)]
+        pub struct $name {
+            $($(#[$help])* pub $field: Counter,)*
+        }
+
+        // SAFETY: `repr(C)` over `Counter`s only, as this macro writes it.
+        unsafe impl Row for $name {}
+
+        impl $name {
+            /// Every counter with its name, in the order of the fields.
+            pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field.get()),)*].into_iter()
+            }
+        }
+    };
+}
+
+row! {
+    /// A worker's account of its packets, and of itself.
+    ///
+    /// Whenever the worker is between two bursts,
+    /// `rx + generated + handed_in = tx + punted + consumed + dropped + handed_out + held`.
+    CoreCounters {
+        /// Packets received from ports.
+        rx,
+        /// Packets made here: answers, requests, fragments.
+        generated,
+        /// Packets taken over from other workers.
+        handed_in,
+        /// Packets that a driver accepted.
+        tx,
+        /// Packets given to the agent or the host.
+        punted,
+        /// Packets that ended here as they should: answered, learnt from.
+        consumed,
+        /// Packets dropped, the sum of [`WorkerBlock::drops`](super::WorkerBlock::drops).
+        dropped,
+        /// Packets given to other workers.
+        handed_out,
+        /// Gauge: packets that wait, for a neighbour or for the rest of their burst.
+        held,
+        /// Turns of the poll loop.
+        loops,
+        /// Turns of the poll loop that found packets.
+        busy_loops,
+        /// Times that the worker went to sleep.
+        sleeps,
+        /// Gauge: generation of the policy that the worker has adopted.
+        generation,
+    }
+}
+
+row! {
+    /// What one worker did at one port.
+    PortCounters {
+        /// Packets received.
+        rx_packets,
+        /// Bytes received, from the Ethernet header on.
+        rx_bytes,
+        /// Packets that the driver accepted.
+        tx_packets,
+        /// Bytes that the driver accepted.
+        tx_bytes,
+        /// Packets that the driver did not take.
+        tx_refused,
+    }
+}
+
+row! {
+    /// What one worker saw match one rule.
+    RuleCounters {
+        /// Packets.
+        packets,
+        /// Bytes, from the IP header on.
+        bytes,
+    }
+}
+
+row! {
+    /// One worker's work in one stage.
+    StageCounters {
+        /// Bursts.
+        bursts,
+        /// Packets.
+        packets,
+        /// Packets that the stage dropped.
+        dropped,
+        /// TSC cycles, where measuring is on.
+        cycles,
+    }
+}
+
+row! {
+    /// What the agent writes about the appliance.
+    AgentCounters {
+        /// Gauge: generation of the live policy.
+        generation,
+        /// Transactions that took effect.
+        commits,
+        /// Transactions that were refused, for their content or for their generation.
+        refusals,
+        /// Gauge: replaced policies that some worker may still read.
+        retired,
+        /// Control processes that attached.
+        sessions,
+        /// Sessions that ended with a malformed frame or message.
+        sessions_malformed,
+        /// Notices that found no room.
+        notices_lost,
+        /// Gauge: entries of the neighbour table.
+        neighbours,
+        /// Packets that the agent made: requests, probes, announcements.
+        generated,
+        /// Packets that workers gave to the agent.
+        punted,
+    }
+}
+
+row! {
+    /// What the agent knows of one port.
+    PortGauges {
+        /// Gauge: 1 while the link is up.
+        link,
+        /// Packets that the kernel dropped before the port saw them.
+        kernel_drops,
+        /// Packets that the device had no descriptor for.
+        missed,
+        /// Packets that the device received or sent with an error.
+        device_errors,
+        /// Packets that the device had no buffer for.
+        no_buffers,
+    }
+}
