@@ -88,6 +88,10 @@ bitflags::bitflags! {
         /// The router itself made this packet: it is not forwarded, so neither FORWARDING nor
         /// the hop limit applies to it.
         const LOCAL_ORIGIN = 1 << 4;
+        /// An IPv6 routing header names nodes still to be visited: forwarded like any packet, but
+        /// the destination is not its last one, so it is not for delivery here (RFC 8200 section
+        /// 4.4), and its layer-4 checksum cannot be checked.
+        const SEGMENTS_LEFT = 1 << 5;
     }
 }
 

@@ -44,13 +44,13 @@ impl Ipv6Header {
     /// Source address.
     #[inline]
     pub fn source(&self) -> Ipv6Addr {
-        Ipv6Addr::from_octets(self.src)
+        Ipv6Addr::from_bits(u128::from_be_bytes(self.src))
     }
 
     /// Destination address.
     #[inline]
     pub fn destination(&self) -> Ipv6Addr {
-        Ipv6Addr::from_octets(self.dst)
+        Ipv6Addr::from_bits(u128::from_be_bytes(self.dst))
     }
 }
 
@@ -124,7 +124,7 @@ pub const fn link_local(mac: &Mac) -> Ipv6Addr {
     octets[13] = d;
     octets[14] = e;
     octets[15] = f;
-    Ipv6Addr::from_octets(octets)
+    Ipv6Addr::from_bits(u128::from_be_bytes(octets))
 }
 
 /// The solicited-node multicast address of an address (RFC 4291 section 2.7.1): `ff02::1:ff` and

@@ -5,6 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of the header.
 pub const HEADER: usize = 8;
+/// Where the length stands in the header.
+pub const LENGTH: usize = 4;
 /// Where the checksum stands in the header.
 pub const CHECKSUM: usize = 6;
 

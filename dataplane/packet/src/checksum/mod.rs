@@ -1,0 +1,348 @@
+//! Internet checksums: full (RFC 1071), incremental (RFC 1624) and partial ones completed.
+//!
+//! [`Sum`] is the ones' complement sum under way; it takes a packet in any number of slices of
+//! any length, so that a chain of segments needs no copy. Checksums that functions take and return
+//! are in host byte order, as the number that the header's field says.
+//!
+//! What is done with TCP, UDP and ICMP checksums of a decoded packet is in [`transport`],
+//! re-exported here.
+
+pub mod transport;
+
+pub use transport::{Completion, complete, completion, verify};
+
+use crate::descriptor::{Family, FlowKey};
+
+/// A ones' complement sum under way (RFC 1071).
+///
+/// The sum is kept in the machine's byte order, since a ones' complement sum does not care
+/// (RFC 1071 section 2(B)), and turned around once at the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sum {
+    /// At most 2^33: every addition folds what it adds.
+    sum: u64,
+    /// Whether an odd number of bytes went in: the next byte is a low one.
+    odd: bool,
+}
+
+impl Sum {
+    /// The sum of nothing.
+    #[inline]
+    pub const fn new() -> Sum {
+        Sum { sum: 0, odd: false }
+    }
+
+    /// The sum of one slice.
+    #[inline]
+    pub fn of(bytes: &[u8]) -> Sum {
+        let mut sum = Sum::new();
+        sum.add(bytes);
+        sum
+    }
+
+    /// The sum of the pseudo-header of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC 768,
+    /// RFC 8200 section 8.1): the addresses and the protocol of `key`, and the `length` of header
+    /// and payload.
+    #[inline]
+    pub fn pseudo_header(key: &FlowKey, length: usize) -> Sum {
+        let words = |address: u128| {
+            let low = address as u64;
+            let high = (address >> 64) as u64;
+            (low & 0xffff_ffff) + (low >> 32) + (high & 0xffff_ffff) + (high >> 32)
+        };
+        // Host order words; the halves of an IPv4 address beyond the low one are 0.
+        let addresses = match key.family {
+            Family::Inet => u64::from(key.src as u32) + u64::from(key.dst as u32),
+            Family::Inet6 => words(key.src) + words(key.dst),
+        };
+        let sum = fold(addresses + u64::from(key.protocol) + (length as u64 & 0xffff_ffff));
+        Sum { sum: u64::from(sum.to_be()), odd: false }
+    }
+
+    /// Adds the next bytes of the packet.
+    #[inline]
+    pub fn add(&mut self, bytes: &[u8]) {
+        let part = fold(words(bytes));
+        self.sum += u64::from(if self.odd { part.swap_bytes() } else { part });
+        self.sum = (self.sum & 0xffff_ffff) + (self.sum >> 32);
+        self.odd ^= bytes.len() & 1 == 1;
+    }
+
+    /// Adds another sum, whose bytes begin at an even place of the packet.
+    #[inline]
+    pub fn combine(&mut self, other: Sum) {
+        self.sum += u64::from(fold(other.sum));
+    }
+
+    /// The sum, folded to 16 bits.
+    #[inline]
+    pub fn value(self) -> u16 {
+        u16::from_be(fold(self.sum))
+    }
+
+    /// The checksum: the sum's complement.
+    #[inline]
+    pub fn checksum(self) -> u16 {
+        !self.value()
+    }
+
+    /// Whether a sum that took the checksum field in, too, says that the packet is intact.
+    #[inline]
+    pub fn is_intact(self) -> bool {
+        fold(self.sum) == 0xffff
+    }
+}
+
+/// Folds carries back in until 16 bits are left.
+#[inline]
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// Sum of the 32-bit words of `bytes`, the last one filled with zeros. A slice of 16 GiB would
+/// be needed to overflow it. The compiler makes vector code of the loop.
+#[inline]
+fn words(bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(tail) {
+        *to = *from;
+    }
+    sum + u64::from(u32::from_ne_bytes(last))
+}
+
+/// Whether the checksum of an IPv4 header, options included, is right.
+#[inline]
+pub fn ipv4_header_is_valid(header: &[u8]) -> bool {
+    Sum::of(header).is_intact()
+}
+
+/// The same for a header without options.
+#[inline]
+pub fn ipv4_plain_header_is_valid(header: &[u8; 20]) -> bool {
+    fold(words(header)) == 0xffff
+}
+
+/// The checksum of an IPv4 header, whatever its checksum field holds.
+#[inline]
+pub fn ipv4_header(header: &[u8]) -> u16 {
+    const FIELD: usize = 10;
+    let (before, after) = header.split_at(header.len().min(FIELD));
+    let mut sum = Sum::of(before);
+    sum.add(after.get(2..).unwrap_or_default());
+    sum.checksum()
+}
+
+/// The checksum after a 16-bit word of what it covers changed from `old` to `new` (RFC 1624
+/// equation 3). Of use for every checksum but a UDP one of 0, which means that there is none.
+#[inline]
+pub const fn update16(checksum: u16, old: u16, new: u16) -> u16 {
+    !fold(!checksum as u64 + !old as u64 + new as u64)
+}
+
+/// The same for a 32-bit word, at an even place.
+#[inline]
+pub const fn update32(checksum: u16, old: u32, new: u32) -> u16 {
+    !fold(!checksum as u64 + !old as u64 + new as u64)
+}
+
+/// Lowers the TTL of the IPv4 packet at the start of `packet` by one and updates the header
+/// checksum. A TTL of 0, and less than a header, stay as they are.
+#[inline]
+pub fn decrement_ttl(packet: &mut [u8]) {
+    const TTL: usize = 8;
+    const CHECKSUM: usize = 10;
+    let Some(header) = packet.first_chunk_mut::<20>() else { return };
+    if header[TTL] == 0 {
+        return;
+    }
+    header[TTL] -= 1;
+    // The word of TTL and protocol went down by 0x0100, whatever it was.
+    let checksum = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
+    let updated = update16(checksum, 0x0100, 0).to_be_bytes();
+    header[CHECKSUM] = updated[0];
+    header[CHECKSUM + 1] = updated[1];
+}
+
+/// Lowers the hop limit of the IPv6 packet at the start of `packet` by one. A hop limit of 0, and
+/// less than a header, stay as they are.
+#[inline]
+pub fn decrement_hop_limit(packet: &mut [u8]) {
+    const HOP_LIMIT: usize = 7;
+    if let Some(hop_limit) = packet.get_mut(HOP_LIMIT) {
+        *hop_limit = hop_limit.saturating_sub(1);
+    }
+}
+
+/// What to write for a UDP checksum that came out as `checksum`: a computed 0 is sent as 0xffff,
+/// since 0 says that there is none (RFC 768).
+#[inline]
+pub const fn udp(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
+}
+
+/// Whether the checksum `field` of TCP or UDP holds just the sum of the pseudo-header: what a
+/// sender leaves that expects hardware to add the rest.
+#[inline]
+pub fn is_partial(field: u16, pseudo_header: Sum) -> bool {
+    field == pseudo_header.value()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 1071 section 4.1, word by word.
+    fn naive(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            if sum > 0xffff {
+                sum = (sum & 0xffff) + 1;
+            }
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071() {
+        let sum = Sum::of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.value(), 0xddf2);
+        assert_eq!(sum.checksum(), 0x220d);
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624() {
+        // Section 4: the word 0x5555 becomes 0x3285; equation 2 of RFC 1141 gets 0xffff wrong.
+        assert_eq!(update16(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn long_slices_do_not_overflow() {
+        let bytes = vec![0xff; 1 << 20];
+        let mut sum = Sum::new();
+        for _ in 0..64 {
+            sum.add(&bytes);
+        }
+        assert_eq!(sum.value(), 0xffff);
+    }
+
+    /// An IPv4 header whose TTL is `ttl` and whose checksum is `checksum`.
+    fn header_with(checksum: u16, ttl: u8) -> [u8; 20] {
+        let mut header = [0u8; 20];
+        header[..12].copy_from_slice(&[0x45, 0, 0, 60, 0, 0, 0x40, 0, ttl, 6, 0, 0]);
+        header[12..].copy_from_slice(&[10, 0, 0, 2, 10, 0, 1, 2]);
+        // The identification takes the difference between the sum that is and the one wanted.
+        let (have, want) = (!ipv4_header(&header), !checksum);
+        let difference = fold(u64::from(want) + u64::from(!have));
+        header[4..6].copy_from_slice(&difference.to_be_bytes());
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        header
+    }
+
+    #[test]
+    fn conformance_25_decrement_at_every_edge() {
+        let edges = [0x0000, 0x0001, 0x00ff, 0x0100, 0xfeff, 0xff00, 0xfffe];
+        for result in edges {
+            for ttl in [1, 2, 64, 255] {
+                // One step back from the wanted result.
+                let before = update16(result, 0, 0x0100);
+                let mut header = header_with(before, ttl);
+                assert!(ipv4_header_is_valid(&header), "{result:#06x} {ttl}");
+                decrement_ttl(&mut header);
+                assert_eq!(header[8], ttl - 1);
+                assert!(ipv4_header_is_valid(&header), "{result:#06x} {ttl}");
+                assert_eq!(header[10..12], ipv4_header(&header).to_be_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn zero_stays_and_short_slices_are_left_alone() {
+        let mut header = header_with(0x1234, 1);
+        decrement_ttl(&mut header);
+        let spent = header;
+        decrement_ttl(&mut header);
+        assert_eq!(header, spent);
+        decrement_ttl(&mut header[..19]);
+        decrement_hop_limit(&mut header[..7]);
+        assert_eq!(header, spent);
+    }
+
+    #[test]
+    fn udp_never_says_none() {
+        assert_eq!(udp(0), 0xffff);
+        assert_eq!(udp(1), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn a_sum_is_the_naive_one(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(Sum::of(&bytes).value(), naive(&bytes));
+        }
+
+        #[test]
+        fn a_sum_does_not_mind_where_it_is_cut(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cuts in prop::collection::vec(0usize..200, 0..5),
+        ) {
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut sum = Sum::new();
+            for pair in cuts.windows(2) {
+                sum.add(&bytes[pair[0]..pair[1]]);
+            }
+            prop_assert_eq!(sum.value(), naive(&bytes));
+        }
+
+        #[test]
+        fn an_update_is_a_new_sum(
+            mut bytes in prop::collection::vec(any::<u8>(), 8..64),
+            place in any::<prop::sample::Index>(),
+            new in any::<u32>(),
+        ) {
+            // A packet is never all zeros, which has two checksums.
+            bytes[0] |= 1;
+            let place = 2 + place.index((bytes.len() - 6) / 2 + 1) / 2 * 2;
+            let before = !naive(&bytes);
+
+            let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
+            let mut changed = bytes.clone();
+            changed[place..place + 2].copy_from_slice(&(new as u16).to_be_bytes());
+            prop_assert_eq!(update16(before, old, new as u16), !naive(&changed));
+
+            let mut word = [0; 4];
+            word.copy_from_slice(&bytes[place..place + 4]);
+            changed[place..place + 4].copy_from_slice(&new.to_be_bytes());
+            prop_assert_eq!(update32(before, u32::from_be_bytes(word), new), !naive(&changed));
+        }
+
+        #[test]
+        fn the_pseudo_header_is_what_the_rfcs_draw(
+            src in any::<u128>(), dst in any::<u128>(), protocol in any::<u8>(), length in 0u16..,
+        ) {
+            let key = FlowKey { src, dst, protocol, family: Family::Inet6, ..FlowKey::default() };
+            let drawn = [
+                &src.to_be_bytes()[..], &dst.to_be_bytes(),
+                &u32::from(length).to_be_bytes(), &[0, 0, 0, protocol],
+            ].concat();
+            prop_assert_eq!(Sum::pseudo_header(&key, length.into()).value(), naive(&drawn));
+
+            let (src, dst) = (src as u32, dst as u32);
+            let key = FlowKey { src: src.into(), dst: dst.into(), family: Family::Inet, ..key };
+            let drawn = [
+                &src.to_be_bytes()[..], &dst.to_be_bytes(),
+                &[0, protocol], &length.to_be_bytes(),
+            ].concat();
+            prop_assert_eq!(Sum::pseudo_header(&key, length.into()).value(), naive(&drawn));
+        }
+    }
+}

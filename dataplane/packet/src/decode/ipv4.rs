@@ -1,0 +1,210 @@
+//! IPv4 (RFC 791, RFC 1812 section 5.2.2).
+
+use zerocopy::FromBytes;
+
+use super::{header, layer4};
+use crate::checksum;
+use crate::descriptor::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
+use crate::ipv4::{self, HEADER, HEADER_MAX, Ipv4Header};
+use crate::malformed::Malformed;
+use crate::protocol;
+use crate::tcp;
+
+/// Decodes the IPv4 packet at `l3_offset` of `frame`, the first segment of a frame of
+/// `wire_length` bytes that came over an interface of the given `mtu`.
+#[inline]
+pub fn ipv4(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+) -> Result<Descriptor, Malformed> {
+    match plain(frame, l3_offset, wire_length, mtu) {
+        Some(descriptor) => Ok(descriptor),
+        None => careful(frame, l3_offset, wire_length, mtu),
+    }
+}
+
+/// Bytes that the plain way looks at: the IPv4 header and, of TCP, up to the flags.
+const PLAIN: usize = HEADER + 16;
+
+#[inline]
+fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option<Descriptor> {
+    let packet = frame.get(l3_offset..)?.first_chunk::<PLAIN>()?;
+    let (bytes, l4) = packet.split_first_chunk::<HEADER>()?;
+    let header = Ipv4Header::ref_from_bytes(bytes).ok()?;
+    let l4 = l4.first_chunk::<16>()?;
+
+    let length = header.total_length.get();
+    let fragment = header.fragment.get();
+    let src = header.src.get();
+    let dst = header.dst.get();
+    let (least, tcp_flags) = match header.protocol {
+        protocol::UDP => (HEADER + 8, 0),
+        protocol::TCP => {
+            // A data offset under five words is left for the careful way to refuse.
+            let words = usize::from(l4[12] >> 4);
+            let least = if words < tcp::HEADER / 4 { usize::MAX } else { HEADER + words * 4 };
+            (least, l4[13])
+        }
+        _ => return None,
+    };
+    let plain = (header.version_ihl == 0x45)
+        & (usize::from(length) >= least)
+        & (usize::from(length) + l3_offset <= wire_length)
+        & (length <= mtu)
+        & checksum::ipv4_plain_header_is_valid(bytes)
+        & (header.ttl != 0)
+        & ipv4::is_host(src)
+        & ipv4::is_host(dst)
+        & (fragment & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET) == 0);
+    if !plain {
+        return None;
+    }
+    Some(Descriptor {
+        key: FlowKey {
+            src: u128::from(src),
+            dst: u128::from(dst),
+            src_port: u16::from_be_bytes([l4[0], l4[1]]),
+            dst_port: u16::from_be_bytes([l4[2], l4[3]]),
+            protocol: header.protocol,
+            family: Family::Inet,
+        },
+        ingress: 0,
+        l3_length: length,
+        l4_offset: HEADER as u16,
+        l3_offset: l3_offset as u8,
+        hop_limit: header.ttl,
+        traffic_class: header.tos,
+        tcp_flags,
+        icmp_type: 0,
+        icmp_code: 0,
+        fragment: Fragment::Whole,
+        flags: dont_fragment(fragment),
+    })
+}
+
+#[inline]
+fn dont_fragment(fragment: u16) -> DescriptorFlags {
+    const SHIFT: u32 = ipv4::DONT_FRAGMENT.trailing_zeros();
+    const { assert!(DescriptorFlags::DONT_FRAGMENT.bits() == 1) };
+    DescriptorFlags::from_bits_retain((fragment >> SHIFT) as u8 & 1)
+}
+
+#[cold]
+#[inline(never)]
+fn careful(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+) -> Result<Descriptor, Malformed> {
+    let wire = wire_length.saturating_sub(l3_offset);
+    let packet = frame.get(l3_offset..).ok_or(Malformed::FrameTruncated)?;
+    let ip: &Ipv4Header = header(packet, 0, wire, Malformed::FrameTruncated)?;
+
+    if ip.version_ihl >> 4 != 4 {
+        return Err(Malformed::Ipv4Version);
+    }
+    let header_length = ip.header_length();
+    if header_length < HEADER || header_length > wire {
+        return Err(Malformed::Ipv4HeaderLength);
+    }
+    let length = usize::from(ip.total_length.get());
+    // A TCP super-packet of 64 KB and more has no length that the field could hold: Linux sends 0.
+    let big = length == 0 && ip.protocol == protocol::TCP && wire >= usize::from(mtu);
+    if length > usize::from(mtu) || big {
+        return Err(Malformed::SuperPacket);
+    }
+    if length < header_length || length > wire {
+        return Err(Malformed::Ipv4TotalLength);
+    }
+    let header_bytes = packet.get(..header_length).ok_or(Malformed::HeadersSplit)?;
+    if !checksum::ipv4_header_is_valid(header_bytes) {
+        return Err(Malformed::Ipv4Checksum);
+    }
+    if ip.ttl == 0 {
+        return Err(Malformed::HopLimitZero);
+    }
+    let (src, dst) = (ip.src.get(), ip.dst.get());
+    martians(src, dst)?;
+    options(header_bytes.get(HEADER..).unwrap_or_default())?;
+
+    let field = ip.fragment.get();
+    let offset = usize::from(field & ipv4::OFFSET) * 8;
+    let fragment = match (offset, field & ipv4::MORE_FRAGMENTS) {
+        (0, 0) => Fragment::Whole,
+        (0, _) => Fragment::First,
+        _ => Fragment::Later,
+    };
+    // The whole datagram could not say its length (the "ping of death").
+    if offset + length > usize::from(u16::MAX) {
+        return Err(Malformed::Ipv4TotalLength);
+    }
+    let mut flags = dont_fragment(field);
+    flags.set(DescriptorFlags::OPTIONS, header_length > HEADER);
+
+    let mut descriptor = Descriptor {
+        key: FlowKey {
+            src: u128::from(src),
+            dst: u128::from(dst),
+            protocol: ip.protocol,
+            family: Family::Inet,
+            ..FlowKey::default()
+        },
+        l3_length: ip.total_length.get(),
+        l4_offset: header_length as u16,
+        l3_offset: l3_offset as u8,
+        hop_limit: ip.ttl,
+        traffic_class: ip.tos,
+        fragment,
+        flags,
+        ..Descriptor::default()
+    };
+    layer4::read(&mut descriptor, packet, offset)?;
+    Ok(descriptor)
+}
+
+/// Addresses that no packet on a network may have (RFC 1812 section 5.3.7).
+///
+/// Two exceptions stay decodable, because they are for this link and not for forwarding: the
+/// limited broadcast 255.255.255.255 as a destination, and 0.0.0.0 as the source of who has no
+/// address yet (RFC 1122 section 3.2.1.3), to the limited broadcast (DHCP) or to a group of the
+/// link (IGMP, RFC 3376 section 4.2.13).
+fn martians(src: u32, dst: u32) -> Result<(), Malformed> {
+    const LIMITED_BROADCAST: u32 = u32::MAX;
+    const LINK_GROUPS: u32 = 0x00e0_0000;
+    let nameless = src == 0 && (dst == LIMITED_BROADCAST || dst >> 8 == LINK_GROUPS);
+    if !ipv4::is_host(src) && !nameless {
+        return Err(Malformed::SourceMartian);
+    }
+    let reachable = ipv4::is_host(dst) || ipv4::is_multicast(dst) || dst == LIMITED_BROADCAST;
+    if reachable { Ok(()) } else { Err(Malformed::DestinationMartian) }
+}
+
+/// Walks the options: impossible lengths are refused, and source routes are (RFC 7126 sections
+/// 4.3 and 4.4). All others pass as they are.
+fn options(mut options: &[u8]) -> Result<(), Malformed> {
+    // At most 40 bytes, and each turn takes at least one.
+    const { assert!(HEADER_MAX - HEADER == 40) };
+    while let [kind, rest @ ..] = options {
+        match *kind {
+            ipv4::OPTION_END => break,
+            ipv4::OPTION_NOP => options = rest,
+            kind => {
+                let length = usize::from(*rest.first().ok_or(Malformed::Ipv4Options)?);
+                if length < 2 {
+                    return Err(Malformed::Ipv4Options);
+                }
+                options = options.get(length..).ok_or(Malformed::Ipv4Options)?;
+                if matches!(
+                    kind,
+                    ipv4::OPTION_LOOSE_SOURCE_ROUTE | ipv4::OPTION_STRICT_SOURCE_ROUTE
+                ) {
+                    return Err(Malformed::Ipv4SourceRoute);
+                }
+            }
+        }
+    }
+    Ok(())
+}
