@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, Stage};
 use crate::ids::InterfaceId;
 use crate::model::{Action, Name, Owner, Position, RouteKey};
-use crate::policy::Policy;
+use crate::policy::{MatchedRoute, Policy};
 
 /// The packet that is asked about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -117,17 +117,6 @@ pub enum Verdict {
     },
     /// It is for the router itself.
     Local,
-}
-
-/// The route that was found.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MatchedRoute {
-    /// The destinations it covers.
-    pub prefix: IpNet,
-    /// Who put it there.
-    pub owner: Owner,
-    /// Where it was configured.
-    pub position: Option<Position>,
 }
 
 /// The answer.

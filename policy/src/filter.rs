@@ -7,13 +7,15 @@
 //! fragment, the ingress interface of a packet that the router made itself, and addresses of
 //! the other IP version.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use sluice_packet::descriptor::number_of;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment};
 
 use crate::evaluate::{FilterDecision, Recorder};
 use crate::ids::{InterfaceId, RuleSlot};
-use crate::model::{Action, IcmpMatch, Rule, TcpFlags};
+use crate::model::{Action, IcmpMatch, Name, Rule, TcpFlags};
 
 /// A filter ready to be asked.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct Filter {
     pub(crate) matchers: Box<[Matcher]>,
     pub(crate) default: Action,
     pub(crate) default_slot: RuleSlot,
+    /// The rules' slots by name: how a rule of the next generation finds its own again.
+    pub(crate) slots: HashMap<Name, RuleSlot>,
 }
 
 impl Filter {

@@ -1,7 +1,9 @@
 //! A compiled network stack: its pipeline, filters, own addresses and table of routes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use sluice_packet::{Descriptor, Family, Mask};
 
 use crate::evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
@@ -22,6 +24,11 @@ pub struct Instance {
     pub(crate) stages: [Box<[Stage]>; Event::ALL.len()],
     pub(crate) filters: [Option<Arc<Filter>>; FilterPoint::ALL.len()],
     pub(crate) own: OwnAddresses,
+    /// What the interfaces' addresses put into the table; no other owner's route of the same
+    /// prefix is used.
+    pub(crate) connected: Arc<BTreeMap<IpNet, Connected>>,
+    /// The connected networks alone, to numbers of interfaces.
+    pub(crate) connected_fib: Fib,
     pub(crate) fib: Fib,
     pub(crate) hops: Arc<NextHops>,
 }
@@ -79,10 +86,27 @@ impl Instance {
         }
     }
 
+    /// The interface in whose connected network the address lies.
+    pub fn interface_towards(&self, family: Family, address: u128) -> Option<InterfaceId> {
+        let leaf = self.connected_fib.lookup(family, address)?;
+        Some(InterfaceId(leaf as u16))
+    }
+
     #[inline]
     fn filter_at(&self, point: FilterPoint) -> Option<&Filter> {
         self.filters.get(point as usize)?.as_deref()
     }
+}
+
+/// What an interface's address puts into the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Connected {
+    /// The network behind an interface.
+    Network(InterfaceId),
+    /// The address itself.
+    Own(InterfaceId),
+    /// The network's broadcast address.
+    Broadcast,
 }
 
 /// The router's own addresses in an instance, behind a filter of 256 bits.
@@ -100,7 +124,7 @@ impl OwnAddresses {
     }
 
     #[inline]
-    fn find(&self, family: Family, address: u128) -> Option<InterfaceId> {
+    pub(crate) fn find(&self, family: Family, address: u128) -> Option<InterfaceId> {
         let (word, bit) = Self::mark(address);
         if self.marks[word] & bit == 0 {
             return None;

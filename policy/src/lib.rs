@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod device;
 mod difference;
 mod digest;
 pub mod drop_reason;

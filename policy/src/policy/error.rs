@@ -1,8 +1,13 @@
 //! What can be wrong with a desired state as a whole.
 
 use std::fmt;
+use std::net::IpAddr;
 
-use crate::model::{FilterKey, Name, NeighbourKey, Position, RouteKey};
+use ipnet::IpNet;
+
+use crate::device::{MAX_MTU, MIN_MTU, MIN_MTU_INET6};
+use crate::event::{Event, Stage};
+use crate::model::{FilterKey, MacAddress, Name, NeighbourKey, Position, RouteKey};
 
 /// The named thing that a mistake is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -34,12 +39,8 @@ impl fmt::Display for Thing {
                 write!(f, "{} filter of instance {}", key.point.name(), key.instance)
             }
             Thing::Rule(key, _, name) => {
-                write!(
-                    f,
-                    "rule {name} of the {} filter of instance {}",
-                    key.point.name(),
-                    key.instance
-                )
+                let point = key.point.name();
+                write!(f, "rule {name} of the {point} filter of instance {}", key.instance)
             }
             Thing::Neighbour(key) => write!(f, "neighbour {} on {}", key.address, key.interface),
         }
@@ -57,18 +58,6 @@ pub struct Subject {
     pub item: usize,
 }
 
-/// One mistake in a desired state.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{}{subject}: {mistake}", PositionPrefix(.position))]
-pub struct PolicyError {
-    /// What it is about.
-    pub subject: Subject,
-    /// Where the thing was configured.
-    pub position: Option<Position>,
-    /// What is wrong, with the value and the cure.
-    pub mistake: Mistake,
-}
-
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.field {
@@ -78,9 +67,21 @@ impl fmt::Display for Subject {
     }
 }
 
-struct PositionPrefix<'a>(&'a Option<Position>);
+/// One mistake in a desired state.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}{subject}: {mistake}", Prefix(.position))]
+pub struct PolicyError {
+    /// What it is about.
+    pub subject: Subject,
+    /// Where the thing was configured.
+    pub position: Option<Position>,
+    /// What is wrong, with the value and the cure.
+    pub mistake: Mistake,
+}
 
-impl fmt::Display for PositionPrefix<'_> {
+struct Prefix<'a>(&'a Option<Position>);
+
+impl fmt::Display for Prefix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(position) => write!(f, "{position}: "),
@@ -89,11 +90,171 @@ impl fmt::Display for PositionPrefix<'_> {
     }
 }
 
-/// What is wrong.
+/// What is wrong, with the value that is and what is allowed instead.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "each message says it")]
 pub enum Mistake {
-    /// A name that no port has.
-    #[error("there is no port {0}")]
-    UnknownPort(Name),
+    #[error(
+        "`{0}` is not a name: use 1 to 63 letters, digits, - and _ (and . but in a port's), beginning with a letter or digit"
+    )]
+    BadName(Name),
+    #[error("there is no port `{name}`; there are: {known}")]
+    UnknownPort { name: Name, known: String },
+    #[error("there is no interface `{name}` in instance {instance}; there are: {known}")]
+    UnknownInterface { name: Name, instance: Name, known: String },
+    #[error("there is no instance `{name}`; there are: {known}")]
+    UnknownInstance { name: Name, known: String },
+
+    #[error(
+        "`{0}` is not a device: give a PCI address (0000:03:00.0) or a virtual device; for the kernel interface eth0 write net_af_packet0,iface=eth0"
+    )]
+    NotADevice(String),
+    #[error("`{0}` works on a kernel interface: name it with `iface=`, such as {0},iface=eth0")]
+    NoKernelInterface(String),
+    #[error(
+        "device `{device}` is port `{other}` already: give a virtual device another number, or leave one port out"
+    )]
+    DeviceTwice { device: String, other: Name },
+    #[error("kernel interface `{iface}` is port `{other}` already")]
+    KernelInterfaceTwice { iface: String, other: Name },
+    #[error("{0} queues: at least 1 and at most 64")]
+    Queues(u16),
+    #[error(
+        "{0} is a group's address or none: a port needs a station's, such as 02:00:00:00:00:01"
+    )]
+    NotAStation(MacAddress),
+
+    #[error("MTU {0} is out of range: {MIN_MTU} to {MAX_MTU}")]
+    MtuRange(u16),
+    #[error("MTU {mtu} is more than `{device}` can carry, {most}: {why}")]
+    MtuOverDevice { mtu: u16, device: String, most: u16, why: String },
+    #[error(
+        "MTU {0} is too small for the interface's IPv6 addresses: at least {MIN_MTU_INET6} (RFC 8200)"
+    )]
+    MtuInet6(u16),
+    #[error("MTU {mtu} is over the port's, {port}: lower it, or raise the port's")]
+    MtuOverPort { mtu: u16, port: u16 },
+    #[error("VLAN {0} is out of range: 1 to 4094")]
+    VlanRange(u16),
+    #[error("port `{port}` has {} already: interface `{other}`", Vlan(*.vlan))]
+    VlanTwice { port: Name, vlan: u16, other: Name },
+
+    #[error("{address} cannot be an interface's address: {why}")]
+    BadAddress { address: IpNet, why: &'static str },
+    #[error("{address} is an address of interface `{other}` already")]
+    AddressTwice { address: IpAddr, other: Name },
+    #[error(
+        "{address} overlaps {other_address} of interface `{other}`: two interfaces of one instance cannot share a network"
+    )]
+    Overlap { address: IpNet, other: Name, other_address: IpNet },
+
+    #[error("stage `{}` must stand at {}", .0.name(), .1.name())]
+    StageMissing(Stage, Event),
+    #[error("stage `{}` cannot stand at {}: {}", .stage.name(), .event.name(), Belongs(*.stage))]
+    StageMisplaced { stage: Stage, event: Event },
+    #[error("stage `{}` stands twice at {}", .0.name(), .1.name())]
+    StageTwice(Stage, Event),
+
+    #[error("{prefix} has host bits set: write {right}")]
+    HostBits { prefix: IpNet, right: IpNet },
+    #[error("routes of this owner are made from the interfaces' addresses, not set")]
+    ConnectedRoute,
+    #[error("{prefix} is not routed: {why}")]
+    UnroutablePrefix { prefix: IpNet, why: &'static str },
+    #[error(
+        "the route leads nowhere: give `via`, an interface, `blackhole: true` or `reject: true`"
+    )]
+    NoNextHop,
+    #[error("weight {0} is out of range: 1 to 256")]
+    Weight(u16),
+    #[error("next hop {via} is of another IP version than {prefix}")]
+    NextHopFamily { via: IpAddr, prefix: IpNet },
+    #[error(
+        "next hop {0} is in nobody's network: no interface of the instance has an address in a network that holds it"
+    )]
+    NobodysNetwork(IpAddr),
+    #[error("next hop {via} is not in a network of interface `{interface}`")]
+    NextHopOffLink { via: IpAddr, interface: Name },
+    #[error("next hop {0} is link-local: say by which interface (`interface: NAME`)")]
+    LinkLocalNextHop(IpAddr),
+    #[error("next hop {via} is the router's own address, on `{interface}`")]
+    NextHopOwn { via: IpAddr, interface: Name },
+    #[error("next hop {0} is no station's address: {1}")]
+    NextHopNoStation(IpAddr, &'static str),
+    #[error("next hop {0} stands twice: use its weight instead")]
+    NextHopTwice(String),
+
+    #[error("a filter's default is accept, drop or reject, not count")]
+    DefaultCounts,
+    #[error("rule name `{0}` stands twice in this filter: its counters could not be told apart")]
+    RuleTwice(Name),
+    #[error(
+        "`default` is what the filter's default action is called in reports: name the rule otherwise"
+    )]
+    RuleNamedDefault,
+    #[error("`out` is not known yet at the ingress filter: use the forward filter")]
+    OutputAtIngress,
+    #[error("ports are for TCP, UDP, SCTP and DCCP: add `protocol: tcp` or such")]
+    PortsWithoutProtocol,
+    #[error("ports are for TCP, UDP, SCTP and DCCP, not for protocol {0}: split the rule")]
+    PortsOfProtocol(u8),
+    #[error("the range ends before it begins: {0}-{1}")]
+    EmptyRange(u16, u16),
+    #[error("TCP flags are for TCP alone: `protocol: tcp`")]
+    FlagsWithoutTcp,
+    #[error("a TCP flag cannot be both set and clear")]
+    FlagsContradict,
+    #[error("ICMP types are for ICMP alone: `protocol: icmp` or `protocol: icmpv6`")]
+    IcmpWithoutProtocol,
+    #[error("the rule can match nothing: {0}")]
+    MatchesNothing(&'static str),
+
+    #[error("{address} is in no network of interface `{interface}`")]
+    NeighbourOffLink { address: IpAddr, interface: Name },
+    #[error("{0} is the router's own address")]
+    NeighbourOwn(IpAddr),
+    #[error("{0} is no station's address: {1}")]
+    NeighbourNoStation(IpAddr, &'static str),
+
+    #[error("there are too many {what}: {count}, at most {most}")]
+    TooMany { what: &'static str, count: usize, most: usize },
+}
+
+impl Mistake {
+    /// Whether this may be but the consequence of something else that could not be read.
+    pub(crate) fn may_follow(&self) -> bool {
+        matches!(
+            self,
+            Mistake::UnknownPort { .. }
+                | Mistake::UnknownInterface { .. }
+                | Mistake::UnknownInstance { .. }
+                | Mistake::NobodysNetwork(_)
+                | Mistake::NextHopOffLink { .. }
+                | Mistake::NeighbourOffLink { .. }
+                | Mistake::StageMissing(..)
+        )
+    }
+}
+
+struct Vlan(u16);
+
+impl fmt::Display for Vlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("an untagged interface"),
+            vlan => write!(f, "VLAN {vlan}"),
+        }
+    }
+}
+
+struct Belongs(Stage);
+
+impl fmt::Display for Belongs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.event() {
+            Some(event) => write!(f, "it belongs at {}", event.name()),
+            None => f.write_str("its place is fixed"),
+        }
+    }
 }

@@ -4,19 +4,30 @@
 //! `apply` on [`Policy::empty`]. What a delta does not touch is shared with the generation
 //! before. A name keeps its number for as long as it exists.
 
+mod apply;
 mod error;
+mod links;
+mod report;
+mod routes;
+mod rules;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sluice_packet::descriptor::number_of;
 
 pub use error::{Mistake, PolicyError, Subject, Thing};
+use links::Links;
+pub(crate) use links::pipeline_field;
 
+use crate::filter::Filter;
 use crate::ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot};
-use crate::instance::Instance;
+use crate::instance::{Connected, Instance};
 use crate::interface::Interface;
-use crate::model::{self, Action, Delta, FilterPoint, MacAddress, Name, Owner, State};
+use crate::model::{self, Action, FilterKey, FilterPoint, MacAddress, Name, Owner, State};
 use crate::route::{NextHops, ResolvedNextHop};
 
 /// A port and its number.
@@ -57,7 +68,7 @@ pub struct RouteInfo<'a> {
     /// Who put it there.
     pub owner: Owner,
     /// Where it leads.
-    pub target: std::borrow::Cow<'a, model::Target>,
+    pub target: Cow<'a, model::Target>,
     /// Where it was configured; `None` for a connected network.
     pub position: Option<&'a model::Position>,
     /// Whether it is the one in use for its prefix: no owner that comes first has one.
@@ -69,36 +80,11 @@ pub struct RouteInfo<'a> {
 pub struct Policy {
     generation: u64,
     state: State,
-    ports: Vec<Option<PortEntry>>,
-    interfaces: Vec<Option<Interface>>,
-    /// By port, then by VLAN up to the highest in use.
-    by_vlan: Vec<Box<[InterfaceId]>>,
-    instances: Vec<Option<Instance>>,
+    links: Links,
     hops: Arc<NextHops>,
 }
 
 impl Policy {
-    /// Generation 0: nothing but the empty instance `default`.
-    pub fn empty() -> Policy {
-        Policy {
-            generation: 0,
-            state: State::default(),
-            ports: Vec::new(),
-            interfaces: Vec::new(),
-            by_vlan: Vec::new(),
-            instances: Vec::new(),
-            hops: Arc::default(),
-        }
-    }
-
-    /// The next generation, or everything that is wrong with it.
-    pub fn apply(&self, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
-        let mut next = self.clone();
-        next.state.apply(delta);
-        next.generation += 1;
-        Ok(next)
-    }
-
     /// How many commits led here.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -112,12 +98,12 @@ impl Policy {
     /// A port by number.
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&PortEntry> {
-        self.ports.get(id.index())?.as_ref()
+        self.links.ports.get(id.index())?.as_ref()
     }
 
     /// All ports, by number.
     pub fn ports(&self) -> impl Iterator<Item = &PortEntry> {
-        self.ports.iter().flatten()
+        self.links.ports.iter().flatten()
     }
 
     /// A port by name.
@@ -128,35 +114,35 @@ impl Policy {
     /// An interface by number.
     #[inline]
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.get(id.index())?.as_ref()
+        self.links.interfaces.get(id.index())?.as_ref()
     }
 
     /// All interfaces, by number.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
-        self.interfaces.iter().flatten()
+        self.links.interfaces.iter().flatten()
     }
 
     /// An interface by name.
     pub fn interface_named(&self, name: &str) -> Option<&Interface> {
-        self.interfaces().find(|interface| &*interface.name == name)
+        self.interface(*self.links.by_name.get(name)?)
     }
 
     /// The interface of a VLAN on a port; VLAN 0 is untagged.
     #[inline]
     pub fn interface_on(&self, port: PortId, vlan: u16) -> Option<&Interface> {
-        let id = self.by_vlan.get(port.index())?.get(usize::from(vlan))?;
+        let id = self.links.by_vlan.get(port.index())?.get(usize::from(vlan))?;
         self.interface(*id)
     }
 
     /// An instance by number.
     #[inline]
     pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
-        self.instances.get(id.index())?.as_ref()
+        self.links.instances.get(id.index())?.as_ref()
     }
 
     /// All instances, by number.
     pub fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.iter().flatten()
+        self.links.instances.iter().flatten()
     }
 
     /// An instance by name.
@@ -171,14 +157,78 @@ impl Policy {
         self.hops.get(id).unwrap_or(&ResolvedNextHop::NOWHERE)
     }
 
-    /// All rules and default actions of all filters.
+    /// All rules and default actions of all filters, those of a filter in order and its default
+    /// last.
     pub fn rules(&self) -> impl Iterator<Item = RuleInfo<'_>> {
-        std::iter::empty()
+        self.state.filters.iter().flat_map(|(key, spec)| {
+            let compiled = self.filter(key);
+            compiled.into_iter().flat_map(move |filter| rules_of(key, spec, filter))
+        })
     }
 
-    /// All routes, the connected networks first.
+    /// The rule, or default action, whose counters are at `slot`.
+    pub fn rule_at(&self, slot: RuleSlot) -> Option<RuleInfo<'_>> {
+        self.rules().find(|rule| rule.slot == slot)
+    }
+
+    /// One more than the highest rule slot in use: how many the statistics segment must have.
+    pub fn rule_slots(&self) -> u32 {
+        self.rules().map(|rule| u32::from(rule.slot.0)).max().unwrap_or(0) + 1
+    }
+
+    /// All routes: of each instance the connected networks, then those that were set.
     pub fn routes(&self) -> impl Iterator<Item = RouteInfo<'_>> {
-        std::iter::empty()
+        self.instances().flat_map(|instance| {
+            let connected = instance.connected.iter().filter_map(|(&prefix, what)| {
+                let Connected::Network(id) = what else { return None };
+                let interface = Some(self.interface(*id)?.name.clone());
+                let hop = model::NextHop { via: None, interface, weight: 1 };
+                Some(RouteInfo {
+                    instance: &instance.name,
+                    prefix,
+                    owner: Owner::Connected,
+                    target: Cow::Owned(model::Target::NextHops(vec![hop])),
+                    position: None,
+                    active: true,
+                })
+            });
+            let first = model::RouteKey {
+                instance: instance.name.clone(),
+                prefix: IpNet::default(),
+                owner: Owner::Connected,
+            };
+            let set = self.state.routes.range(first..);
+            let mut before = None;
+            let set = set.take_while(|(key, _)| key.instance == instance.name).map(
+                move |(key, route)| {
+                    let first = before.replace(key.prefix) != Some(key.prefix);
+                    RouteInfo {
+                        instance: &key.instance,
+                        prefix: key.prefix,
+                        owner: key.owner,
+                        target: Cow::Borrowed(&route.target),
+                        position: Some(&route.position),
+                        active: first && !instance.connected.contains_key(&key.prefix),
+                    }
+                },
+            );
+            connected.chain(set)
+        })
+    }
+
+    /// The route that a packet to `address` takes; `None` where the table has none.
+    pub fn route_to(&self, instance: &Instance, address: IpAddr) -> Option<MatchedRoute> {
+        let family = links::family_of(address);
+        let (length, _) = instance.fib.longest(family, number_of(address))?;
+        let prefix = IpNet::new(address, length).ok()?.trunc();
+        if instance.connected.contains_key(&prefix) {
+            return Some(MatchedRoute { prefix, owner: Owner::Connected, position: None });
+        }
+        let instance = instance.name.clone();
+        let first = model::RouteKey { instance, prefix, owner: Owner::Connected };
+        let (key, route) = self.state.routes.range(first..).next()?;
+        let position = Some(route.position.clone());
+        Some(MatchedRoute { prefix: key.prefix, owner: key.owner, position })
     }
 
     /// All static neighbours.
@@ -188,8 +238,43 @@ impl Policy {
         })
     }
 
-    /// One more than the highest rule slot in use: how many the statistics segment must have.
-    pub fn rule_slots(&self) -> u32 {
-        1
+    /// The compiled filter of a key.
+    fn filter(&self, key: &FilterKey) -> Option<&Filter> {
+        self.instance_named(&key.instance)?.filters[key.point as usize].as_deref()
     }
+}
+
+fn rules_of<'a>(
+    key: &'a FilterKey,
+    spec: &'a model::Filter,
+    filter: &'a Filter,
+) -> impl Iterator<Item = RuleInfo<'a>> {
+    let (instance, point) = (&key.instance, key.point);
+    let rules = spec.rules.iter().zip(&filter.matchers).map(move |(rule, matcher)| RuleInfo {
+        instance,
+        point,
+        name: &rule.name,
+        action: rule.action,
+        slot: matcher.slot,
+        rule: Some(rule),
+    });
+    rules.chain(std::iter::once(RuleInfo {
+        instance,
+        point,
+        name: "default",
+        action: spec.default,
+        slot: filter.default_slot,
+        rule: None,
+    }))
+}
+
+/// The route of a packet, and who put it there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MatchedRoute {
+    /// The destinations it covers.
+    pub prefix: IpNet,
+    /// Who put it there.
+    pub owner: Owner,
+    /// Where it was configured; `None` for what follows from an interface's address.
+    pub position: Option<model::Position>,
 }

@@ -1,0 +1,165 @@
+//! From one generation to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::error::PolicyError;
+use super::links::{self, Links};
+use super::report::Report;
+use super::rules::{self, Slots};
+use super::{Policy, routes};
+use crate::fib::Fib;
+use crate::filter::Filter;
+use crate::model::{Delta, FilterKey, Name, NeighbourKey, Operation, RouteKey, State};
+use crate::route::NextHops;
+
+/// What a delta may change beyond the state itself.
+#[derive(Default)]
+struct Touched<'a> {
+    /// Ports, interfaces or instances: what everything else refers to.
+    links: bool,
+    routes: Vec<&'a RouteKey>,
+    filters: Vec<&'a FilterKey>,
+    neighbours: Vec<&'a NeighbourKey>,
+}
+
+impl<'a> Touched<'a> {
+    fn new(delta: &'a Delta) -> Self {
+        let mut touched = Touched::default();
+        for operation in &delta.operations {
+            match operation {
+                Operation::Port(..) | Operation::Interface(..) | Operation::Instance(..) => {
+                    touched.links = true;
+                }
+                Operation::Route(key, _) => touched.routes.push(key),
+                Operation::Filter(key, _) => touched.filters.push(key),
+                Operation::Neighbour(key, _) => touched.neighbours.push(key),
+            }
+        }
+        touched
+    }
+}
+
+impl Policy {
+    /// Generation 0: nothing but the empty instance `default`.
+    pub fn empty() -> Policy {
+        let state = State::default();
+        let links = links::compile(&Links::default(), &mut Report::new(&state));
+        Policy { generation: 0, state, links, hops: Arc::default() }
+    }
+
+    /// The next generation, or everything that is wrong with it. What the delta does not touch
+    /// is shared with this one.
+    pub fn apply(&self, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
+        let mut state = self.state.clone();
+        state.apply(delta);
+        let touched = Touched::new(delta);
+        let mut report = Report::new(&state);
+        let mut links = match touched.links {
+            true => links::compile(&self.links, &mut report),
+            false => self.links.clone(),
+        };
+
+        let filters = self.compile_filters(&touched, &links, &mut report);
+        for (key, route) in existing(&state.routes, &touched.routes, touched.links) {
+            routes::check(key, route, &links, &mut report);
+        }
+        for (key, &mac) in existing(&state.neighbours, &touched.neighbours, touched.links) {
+            rules::check_neighbour(key, mac, &links, &mut report);
+        }
+        if !report.errors.is_empty() {
+            return Err(report.errors);
+        }
+
+        for (key, filter) in filters {
+            if let Some(instance) = links.instance_named_mut(&key.instance) {
+                instance.filters[key.point as usize] = filter;
+            }
+        }
+        let hops = self.fill_tables(&touched, &state, &mut links);
+        Ok(Policy { generation: self.generation + 1, state, links, hops })
+    }
+
+    /// The filters that are not as they were; `None` for one that is gone.
+    fn compile_filters(
+        &self,
+        touched: &Touched<'_>,
+        links: &Links,
+        report: &mut Report<'_>,
+    ) -> Vec<(FilterKey, Option<Arc<Filter>>)> {
+        let state = report.state;
+        if !touched.links && touched.filters.is_empty() {
+            return Vec::new();
+        }
+        let kept = state.filters.iter().flat_map(|(key, spec)| {
+            let old = self.filter(key);
+            old.into_iter().flat_map(move |old| {
+                let rules = spec.rules.iter().filter_map(|rule| old.slots.get(&rule.name));
+                rules.copied().chain([old.default_slot])
+            })
+        });
+        let mut slots = Slots::new(kept);
+        let gone = touched.filters.iter().filter(|key| !state.filters.contains_key(key));
+        let mut filters: Vec<_> = gone.map(|&key| (key.clone(), None)).collect();
+        for (key, spec) in existing(&state.filters, &touched.filters, touched.links) {
+            let filter = rules::compile(key, spec, self.filter(key), links, &mut slots, report);
+            filters.push((key.clone(), filter.map(Arc::new)));
+        }
+        filters
+    }
+
+    /// Brings the tables of routes up to date.
+    fn fill_tables(
+        &self,
+        touched: &Touched<'_>,
+        state: &State,
+        links: &mut Links,
+    ) -> Arc<NextHops> {
+        // Next hops that no route uses any more are swept out once they are the most.
+        let swept = touched.links || self.hops.len() > 1024 + 2 * state.routes.len();
+        if !swept && touched.routes.is_empty() {
+            return Arc::clone(&self.hops);
+        }
+        let mut hops = if swept { NextHops::default() } else { (*self.hops).clone() };
+        let prefixes: BTreeSet<(&Name, IpNet)> = match swept {
+            true => state.routes.keys().map(|key| (&key.instance, key.prefix)).collect(),
+            false => touched.routes.iter().map(|key| (&key.instance, key.prefix)).collect(),
+        };
+        let mut tables = Vec::new();
+        for instance in links.instances.iter().flatten() {
+            let mut fib = if swept { Fib::default() } else { instance.fib.clone() };
+            let connected = instance.connected.keys().filter(|_| swept);
+            let first = (&instance.name, IpNet::default());
+            let set = prefixes.range(first..).take_while(|(name, _)| **name == instance.name);
+            for &prefix in connected.chain(set.map(|(_, prefix)| prefix)) {
+                match routes::winner(prefix, instance, links, state, &mut hops) {
+                    Some(leaf) => fib.insert(prefix, leaf),
+                    None => drop(fib.remove(prefix)),
+                }
+            }
+            tables.push((instance.id, fib));
+        }
+        let hops = Arc::new(hops);
+        for (id, fib) in tables {
+            if let Some(instance) = links.instances[id.index()].as_mut() {
+                instance.fib = fib;
+                instance.hops = Arc::clone(&hops);
+            }
+        }
+        hops
+    }
+}
+
+/// The entries of a table that `keys` names, or all.
+fn existing<'a, K: Ord, V>(
+    table: &'a BTreeMap<K, V>,
+    keys: &[&K],
+    all: bool,
+) -> Vec<(&'a K, &'a V)> {
+    match all {
+        true => table.iter().collect(),
+        false => keys.iter().filter_map(|key| table.get_key_value(key)).collect(),
+    }
+}

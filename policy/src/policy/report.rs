@@ -1,0 +1,66 @@
+//! Collects the mistakes of one commit.
+
+use super::error::{Mistake, PolicyError, Subject, Thing};
+use crate::model::{Name, State};
+
+/// The mistakes so far, in a state that they are positions of.
+pub(super) struct Report<'a> {
+    pub(super) state: &'a State,
+    pub(super) errors: Vec<PolicyError>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(state: &'a State) -> Self {
+        Report { state, errors: Vec::new() }
+    }
+
+    /// A mistake in a field as a whole.
+    pub(super) fn add(&mut self, thing: &Thing, field: &'static str, mistake: Mistake) {
+        self.add_item(thing, field, 0, mistake);
+    }
+
+    /// A mistake in one item of a field.
+    pub(super) fn add_item(
+        &mut self,
+        thing: &Thing,
+        field: &'static str,
+        item: usize,
+        mistake: Mistake,
+    ) {
+        let state = self.state;
+        let position = match thing {
+            Thing::Port(name) => state.ports.get(name).map(|port| &port.position),
+            Thing::Interface(name) => state.interfaces.get(name).map(|i| &i.position),
+            Thing::Route(key) => state.routes.get(key).map(|route| &route.position),
+            Thing::Rule(key, place, _) => {
+                let rule = state.filters.get(key).and_then(|filter| filter.rules.get(*place));
+                rule.map(|rule| &rule.position)
+            }
+            Thing::Instance(_) | Thing::Filter(_) | Thing::Neighbour(_) => None,
+        };
+        let subject = Subject { thing: thing.clone(), field, item };
+        self.errors.push(PolicyError { subject, position: position.cloned(), mistake });
+    }
+}
+
+/// Names for a message, shortened where there are many.
+pub(super) fn known<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    const SHOWN: usize = 16;
+    let mut names: Vec<&str> = names.map(|name| &**name).collect();
+    if names.is_empty() {
+        return "none".into();
+    }
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let list = names.join(", ");
+    if more == 0 { list } else { format!("{list} and {more} more") }
+}
+
+/// Whether a name is short, printable and safe in a path, a metric label and a command line.
+pub(super) fn is_name(name: &str, dots: bool) -> bool {
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || (dots && b == b'.');
+    (1..=63).contains(&name.len())
+        && name.as_bytes()[0].is_ascii_alphanumeric()
+        && name.bytes().all(allowed)
+}
