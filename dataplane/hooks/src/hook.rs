@@ -1,0 +1,56 @@
+//! The two shapes of a hook, and what it says of a packet.
+
+use sluice_dpdk::Mbuf;
+use sluice_packet::{Descriptor, Mask};
+use sluice_policy::DropReason;
+
+use crate::burst::Burst;
+use crate::context::Context;
+
+/// What a hook says of one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It goes on to the next hook.
+    Continue,
+    /// It is dropped and counted under this reason; no later hook sees it.
+    Drop(DropReason),
+    /// Its way ends here without being a drop: the hook has used it up.
+    Consumed,
+}
+
+/// A hook over a burst. One object exists for each worker, so that its state needs no lock.
+pub trait Hook: Send {
+    /// Looks at the packets of `burst` that `packets` selects: all of one instance and one
+    /// protocol. Those that it drops or consumes are not shown to later hooks.
+    fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask);
+}
+
+/// A packet as a [`PacketHook`] sees it.
+pub struct Packet<'a> {
+    /// The buffer.
+    pub mbuf: &'a mut Mbuf,
+    /// What decoding found. A hook that rewrites headers keeps it true.
+    pub descriptor: &'a mut Descriptor,
+}
+
+/// A hook over one packet at a time.
+pub trait PacketHook: Send {
+    /// Decides about one packet.
+    fn packet(&mut self, cx: &mut Context<'_>, packet: Packet<'_>) -> Verdict;
+}
+
+/// Makes a [`Hook`] of a [`PacketHook`].
+pub struct PerPacket<H>(pub H);
+
+impl<H: PacketHook> Hook for PerPacket<H> {
+    fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        for slot in packets {
+            let Some(packet) = burst.packet_mut(slot) else { continue };
+            match self.0.packet(cx, packet) {
+                Verdict::Continue => {}
+                Verdict::Drop(reason) => cx.drop(burst, slot, reason),
+                Verdict::Consumed => cx.consume(burst, slot),
+            }
+        }
+    }
+}
