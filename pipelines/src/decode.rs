@@ -1,0 +1,123 @@
+//! The first stage behind rx: link header, interface, IP header, descriptor. What is malformed is
+//! dropped here by name; no hook ever sees it.
+
+use sluice_channel::statistics::WorkerBlock;
+use sluice_dpdk::Mbuf;
+use sluice_hooks::{Burst, PortFacts, count_drop};
+use sluice_packet::decode::{self, Link};
+use sluice_packet::{Descriptor, DescriptorFlags, checksum, ethernet};
+use sluice_policy::model::ChecksumMode;
+use sluice_policy::{DropReason, PortId};
+use sluice_policy::{Interface, Policy};
+
+enum Decoded {
+    Ip(Descriptor),
+    Arp(Descriptor),
+}
+
+/// Decodes a burst that was received from `port`.
+pub fn process(
+    policy: &Policy,
+    port: PortId,
+    facts: Option<&PortFacts>,
+    statistics: WorkerBlock<'_>,
+    burst: &mut Burst,
+) {
+    let received = burst.live();
+    let untagged = policy.interface_on(port, 0);
+    let mut bytes = 0;
+    for slot in received {
+        if let Some(mbuf) = burst.mbuf(slot) {
+            mbuf.prefetch_header();
+        }
+    }
+    for slot in received {
+        let Some(mbuf) = burst.mbuf_mut(slot) else { continue };
+        bytes += u64::from(mbuf.pkt_len() as u32);
+        let outcome = match facts {
+            Some(facts) => decode_one(policy, port, untagged, facts, mbuf),
+            None => Err(DropReason::InterfaceDown),
+        };
+        match outcome {
+            Ok((decoded, interface)) => {
+                burst.set_instance(slot, interface.instance);
+                match decoded {
+                    Decoded::Ip(descriptor) => burst.set_descriptor(slot, descriptor),
+                    Decoded::Arp(descriptor) => {
+                        burst.set_descriptor(slot, descriptor);
+                        burst.set_arp(slot);
+                    }
+                }
+            }
+            Err(reason) => {
+                burst.end(slot);
+                count_drop(statistics, reason);
+            }
+        }
+    }
+    statistics.core().rx.add(received.len() as u64);
+    let counters = statistics.port(port);
+    counters.rx_packets.add(received.len() as u64);
+    counters.rx_bytes.add(bytes);
+}
+
+#[inline]
+fn decode_one<'a>(
+    policy: &'a Policy,
+    port: PortId,
+    untagged: Option<&'a Interface>,
+    facts: &PortFacts,
+    mbuf: &mut Mbuf,
+) -> Result<(Decoded, &'a Interface), DropReason> {
+    let wire = mbuf.pkt_len();
+    let frame = mbuf.data();
+    let link = decode::link(frame)?;
+    let interface = match link.vlan {
+        0 => untagged.ok_or(DropReason::InterfaceDown)?,
+        vlan => policy.interface_on(port, vlan).ok_or(DropReason::VlanUnknown)?,
+    };
+    if link.flags.is_empty() && link.dst != facts.mac {
+        return Err(DropReason::ForeignMac);
+    }
+    let l3_offset = usize::from(link.l3_offset);
+    let mut descriptor = match link.ethertype {
+        ethernet::IPV4 => decode::ipv4(frame, l3_offset, wire, interface.mtu)?,
+        ethernet::IPV6 => decode::ipv6(frame, l3_offset, wire, interface.mtu)?,
+        ethernet::ARP => return Ok((Decoded::Arp(arp_descriptor(&link, interface)), interface)),
+        _ => return Err(DropReason::EthertypeUnknown),
+    };
+    descriptor.ingress = interface.id.0;
+    descriptor.flags |= link.flags;
+    // Ethernet padding ends here: it is neither forwarded nor quoted (RFC 894).
+    let end = l3_offset + usize::from(descriptor.l3_length);
+    if wire > end {
+        mbuf.truncate(end);
+    }
+    match interface.checksum {
+        ChecksumMode::Trust => {}
+        ChecksumMode::Complete => complete_checksum(&descriptor, mbuf),
+        ChecksumMode::Verify => checksum::verify(&descriptor, mbuf.segments())?,
+    }
+    Ok((Decoded::Ip(descriptor), interface))
+}
+
+fn arp_descriptor(link: &Link, interface: &Interface) -> Descriptor {
+    Descriptor {
+        ingress: interface.id.0,
+        l3_offset: link.l3_offset,
+        flags: link.flags & (DescriptorFlags::LINK_BROADCAST | DescriptorFlags::LINK_MULTICAST),
+        ..Descriptor::default()
+    }
+}
+
+/// A host on a virtual port leaves the TCP or UDP checksum to hardware that is not there: only
+/// the pseudo-header is summed. It is completed before anybody sees the packet.
+fn complete_checksum(descriptor: &Descriptor, mbuf: &mut Mbuf) {
+    if mbuf.segment_count() == 1 {
+        checksum::complete(descriptor, mbuf.data_mut());
+    } else if let Some(completion) = checksum::completion(descriptor, mbuf.segments())
+        && let Some(field) = mbuf.data_mut().get_mut(completion.offset..completion.offset + 2)
+    {
+        field.copy_from_slice(&completion.checksum.to_be_bytes());
+    }
+}

@@ -1,0 +1,68 @@
+//! What forwarding itself demands: hop limit and MTU.
+
+use sluice_hooks::{Burst, Context, Hook};
+use sluice_packet::{Family, Mask, checksum};
+use sluice_policy::{DropReason, evaluate};
+
+use crate::answer::{self, Answer};
+
+/// TTL and hop limit (RFC 1812 section 5.3.1, RFC 4443 section 3.3). What passes is decremented
+/// when FORWARDING is done, so that an answer quotes the packet as it came.
+pub struct HopLimit;
+
+impl Hook for HopLimit {
+    fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        for slot in packets {
+            if let Err(reason) = evaluate::hop_limit(burst.descriptor(slot)) {
+                answer::send(cx, burst, slot, Answer::TimeExceeded);
+                cx.drop(burst, slot, reason);
+            }
+        }
+    }
+}
+
+/// Packet size against the egress MTU (RFC 1191 section 4, RFC 8201).
+pub struct Mtu;
+
+impl Hook for Mtu {
+    fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        for slot in packets {
+            let Some(egress) = cx.policy.interface(burst.egress(slot)) else { continue };
+            let mtu = egress.mtu;
+            if let Err(reason) = evaluate::mtu(burst.descriptor(slot), mtu) {
+                if reason == DropReason::FragmentationNeeded {
+                    answer::send(cx, burst, slot, Answer::TooBig(mtu));
+                }
+                cx.drop(burst, slot, reason);
+            }
+        }
+    }
+}
+
+/// Lowers the hop limit of packets that FORWARDING let pass.
+#[inline]
+pub fn decrement(burst: &mut Burst, packets: Mask) {
+    for slot in packets {
+        let Some(packet) = burst.packet_mut(slot) else { continue };
+        let d = packet.descriptor;
+        d.hop_limit = d.hop_limit.saturating_sub(1);
+        let Some(header) = packet.mbuf.data_mut().get_mut(usize::from(d.l3_offset)..) else {
+            continue;
+        };
+        match d.key.family {
+            Family::Inet => checksum::decrement_ttl(header),
+            Family::Inet6 => checksum::decrement_hop_limit(header),
+        }
+    }
+}
+
+/// Drops packets of the router's own that do not fit their egress: they pass no FORWARDING, and
+/// nobody is told about them.
+pub fn fit_own(cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+    for slot in packets {
+        let Some(egress) = cx.policy.interface(burst.egress(slot)) else { continue };
+        if let Err(reason) = evaluate::mtu(burst.descriptor(slot), egress.mtu) {
+            cx.drop(burst, slot, reason);
+        }
+    }
+}

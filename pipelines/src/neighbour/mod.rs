@@ -1,0 +1,257 @@
+//! The neighbour stage: the link address of the next hop, and the hold queue while it is unknown.
+//!
+//! The table is the agent's ([`resolver`]); workers read it without waiting ([`table`]) and hold
+//! packets in a queue of their own ([`hold`]). A worker reports once that a neighbour is wanted
+//! and looks at the table again every millisecond until it is there or has failed.
+
+pub mod hold;
+pub mod resolver;
+pub mod solicit;
+pub mod table;
+
+use std::sync::Arc;
+
+use sluice_hooks::{Burst, Context, Way};
+use sluice_packet::{Descriptor, Family, Mask};
+use sluice_policy::DropReason;
+use sluice_policy::Interface;
+
+use crate::agent::{AgentLink, Report};
+use crate::answer::{self, Answer};
+use crate::tx::Output;
+
+use hold::{Fate, Held, HoldQueue};
+use table::{NeighbourKey, NeighbourTable, State};
+
+/// The stage's state in one worker.
+pub struct Neighbours {
+    table: Arc<NeighbourTable>,
+    queue: HoldQueue,
+    /// The longest that a packet waits, in TSC cycles: the agent gives a neighbour up after 3 s
+    /// (RFC 4861 section 10), so this bound only matters when the agent stalls.
+    patience: u64,
+    /// How often held packets are looked at, in TSC cycles.
+    interval: u64,
+    next_look: u64,
+}
+
+impl Neighbours {
+    /// The stage over the agent's table; `hertz` is the frequency of the time-stamp counter.
+    pub fn new(table: Arc<NeighbourTable>, hertz: u64) -> Neighbours {
+        Neighbours {
+            table,
+            queue: HoldQueue::default(),
+            patience: 4 * hertz,
+            interval: hertz / 1000,
+            next_look: 0,
+        }
+    }
+
+    /// Packets held.
+    pub fn held(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Hands the decided packets of one instance to their ports, or holds them.
+    pub fn process(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+        output: &mut Output,
+        agent: &mut AgentLink,
+    ) {
+        let mut memo: Option<(NeighbourKey, [u8; 6])> = None;
+        for slot in packets {
+            let Some(egress) = cx.policy.interface(burst.egress(slot)) else {
+                cx.drop(burst, slot, DropReason::TxNoQueue);
+                continue;
+            };
+            let Some(facts) = cx.ports.get(egress.port) else {
+                cx.drop(burst, slot, DropReason::TxNoQueue);
+                continue;
+            };
+            if !cx.ports.link(egress.port) {
+                cx.drop(burst, slot, DropReason::EgressDown);
+                continue;
+            }
+            let descriptor = burst.descriptor(slot);
+            let address = match burst.way(slot) {
+                Way::NextHop(id) => cx.policy.next_hop(id).via.unwrap_or(descriptor.key.dst),
+                Way::OnLink(_) => descriptor.key.dst,
+                Way::Frame(_) => {
+                    transmit(cx, burst, slot, egress, output);
+                    continue;
+                }
+                Way::Undecided => {
+                    cx.drop(burst, slot, DropReason::NoRoute);
+                    continue;
+                }
+            };
+            let key = NeighbourKey { interface: egress.id, family: descriptor.key.family, address };
+            let mac = match memo {
+                Some((known, mac)) if known == key => mac,
+                _ => match self.table.lookup(key.interface, key.family, key.address) {
+                    Some(adjacency) if adjacency.state.usable() => {
+                        memo = Some((key, adjacency.mac));
+                        adjacency.mac
+                    }
+                    Some(adjacency) if adjacency.state == State::Failed => {
+                        unresolved(cx, burst, slot);
+                        continue;
+                    }
+                    known => {
+                        if known.is_none() {
+                            agent.report(Report::Wanted(key));
+                        }
+                        self.hold(cx, burst, slot, key);
+                        continue;
+                    }
+                },
+            };
+            let source = facts.mac;
+            if let Some(packet) = burst.packet_mut(slot)
+                && rewrite(packet.mbuf, packet.descriptor, egress, mac, source).is_none()
+            {
+                cx.drop(burst, slot, DropReason::FrameSplit);
+                continue;
+            }
+            transmit(cx, burst, slot, egress, output);
+        }
+    }
+
+    fn hold(&mut self, cx: &mut Context<'_>, burst: &mut Burst, slot: usize, key: NeighbourKey) {
+        let descriptor = *burst.descriptor(slot);
+        let (way, egress, instance) = (burst.way(slot), burst.egress(slot), burst.instance(slot));
+        let Some(mbuf) = burst.take(slot) else { return };
+        let deadline = cx.now + self.patience;
+        let evicted = self.queue.hold(Held {
+            mbuf,
+            descriptor,
+            instance,
+            way,
+            egress,
+            neighbour: key,
+            deadline,
+        });
+        if evicted.is_some() {
+            cx.count_drop(DropReason::NeighbourQueueFull);
+        }
+        cx.statistics.core().held.set(self.queue.len() as u64);
+    }
+
+    /// Whether held packets should be looked at now: at most every millisecond.
+    #[inline]
+    pub fn due(&mut self, now: u64) -> bool {
+        if self.queue.is_empty() || now < self.next_look {
+            return false;
+        }
+        self.next_look = now + self.interval;
+        true
+    }
+
+    /// Moves held packets whose next hop is known, has failed, or has taken too long, into
+    /// `burst`, as long as it has room. The caller runs [`process`](Self::process) and, for those
+    /// whose time is up, [`give_up`](Self::give_up) over them.
+    pub fn release(&mut self, now: u64, burst: &mut Burst, agent: &mut AgentLink) -> Mask {
+        let mut late = Mask::EMPTY;
+        let mut from = 0;
+        let table = &self.table;
+        while burst.live() != Mask::ALL {
+            let next = self.queue.take_next(&mut from, |held| {
+                let key = &held.neighbour;
+                match table.lookup(key.interface, key.family, key.address) {
+                    Some(adjacency) if adjacency.state != State::Incomplete => Fate::Leave,
+                    _ if now >= held.deadline => Fate::Leave,
+                    None => {
+                        agent.report(Report::Wanted(*key));
+                        Fate::Wait
+                    }
+                    Some(_) => Fate::Wait,
+                }
+            });
+            let Some(held) = next else { break };
+            let is_late = now >= held.deadline;
+            let Ok(slot) = burst.push(held.mbuf, held.descriptor, held.way) else { break };
+            burst.set_instance(slot, held.instance);
+            burst.set_way(slot, held.way, held.egress);
+            if is_late {
+                late.insert(slot);
+            }
+        }
+        late
+    }
+
+    /// Drops packets whose next hop did not answer in time, and tells their senders.
+    pub fn give_up(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        for slot in packets {
+            unresolved(cx, burst, slot);
+        }
+    }
+
+    /// Frees everything that is held, counting it as dropped: the worker is stopping.
+    pub fn clear(&mut self, mut dropped: impl FnMut(DropReason)) {
+        let mut from = 0;
+        while self.queue.take_next(&mut from, |_| Fate::Leave).is_some() {
+            dropped(DropReason::NeighbourUnresolved);
+        }
+    }
+}
+
+/// RFC 1812 section 5.2.7.1, RFC 4443 section 3.1: the sender learns that nobody answered.
+fn unresolved(cx: &mut Context<'_>, burst: &mut Burst, slot: usize) {
+    answer::send(cx, burst, slot, Answer::HostUnreachable);
+    cx.drop(burst, slot, DropReason::NeighbourUnresolved);
+}
+
+#[inline]
+fn transmit(
+    cx: &mut Context<'_>,
+    burst: &mut Burst,
+    slot: usize,
+    egress: &Interface,
+    output: &mut Output,
+) {
+    if let Some(mbuf) = burst.take(slot) {
+        output.push(egress.port, mbuf, cx.statistics);
+    }
+}
+
+/// Writes the link header for the egress interface: addresses, VLAN tag, EtherType. `None` when
+/// the buffer has no room for it.
+#[inline]
+fn rewrite(
+    mbuf: &mut sluice_dpdk::Mbuf,
+    descriptor: &mut Descriptor,
+    egress: &Interface,
+    destination: [u8; 6],
+    source: [u8; 6],
+) -> Option<()> {
+    let have = descriptor.l3_offset;
+    let want = if egress.vlan == 0 { 14 } else { 18 };
+    if have > want {
+        mbuf.trim_front(usize::from(have - want)).then_some(())?;
+    } else if have < want {
+        mbuf.prepend(usize::from(want - have))?;
+    }
+    descriptor.l3_offset = want;
+    let ethertype = match descriptor.key.family {
+        Family::Inet => [0x08, 0x00],
+        Family::Inet6 => [0x86, 0xdd],
+    };
+    let data = mbuf.data_mut();
+    if egress.vlan == 0 {
+        let header: &mut [u8; 14] = data.first_chunk_mut()?;
+        header[..6].copy_from_slice(&destination);
+        header[6..12].copy_from_slice(&source);
+        header[12..].copy_from_slice(&ethertype);
+    } else {
+        let header: &mut [u8; 18] = data.first_chunk_mut()?;
+        header[..6].copy_from_slice(&destination);
+        header[6..12].copy_from_slice(&source);
+        header[12..14].copy_from_slice(&[0x81, 0x00]);
+        header[14..16].copy_from_slice(&egress.vlan.to_be_bytes());
+        header[16..].copy_from_slice(&ethertype);
+    }
+    Some(())
+}

@@ -1,0 +1,347 @@
+//! A packet's way: the stages over one burst, from decode to the ports.
+
+use std::sync::Arc;
+
+use sluice_channel::statistics::WorkerBlock;
+use sluice_dpdk::tsc;
+use sluice_hooks::{
+    Burst, Context, Hook, HookIndex, HookOrder, Originated, Outbox, Ports, Protocol, Registry, Way,
+    count_drop,
+};
+use sluice_packet::{Family, Mask};
+use sluice_policy::Policy;
+use sluice_policy::{DropReason, Event, InstanceId, PortId, Stage};
+
+use crate::agent::{AgentLink, Report};
+use crate::neighbour::Neighbours;
+use crate::neighbour::solicit::Solicit;
+use crate::neighbour::table::NeighbourTable;
+use crate::tx::Output;
+use crate::{arp, decode, forward, local};
+
+/// One generation as workers see it: the policy, the hooks' order resolved for it, and the facts
+/// of the ports. Published as a whole; a burst is handled by one generation from end to end.
+pub struct Generation {
+    /// The policy.
+    pub policy: Policy,
+    /// In which order hooks run.
+    pub order: HookOrder,
+    /// The ports' link addresses and links.
+    pub ports: Ports,
+}
+
+/// The stages of one worker and all that they keep between bursts.
+pub struct Pipeline {
+    hooks: Vec<Box<dyn Hook>>,
+    stages: Vec<Option<Stage>>,
+    outbox: Outbox,
+    neighbours: Neighbours,
+    own: Burst,
+    /// The ports as this worker sends to them.
+    pub output: Output,
+    /// Reports to the agent.
+    pub agent: AgentLink,
+}
+
+/// What a burst is handled with.
+struct Round<'a> {
+    generation: &'a Generation,
+    statistics: WorkerBlock<'a>,
+    now: u64,
+}
+
+impl<'a> Round<'a> {
+    fn context<'b>(&self, outbox: &'b mut Outbox, instance: InstanceId) -> Option<Context<'b>>
+    where
+        'a: 'b,
+    {
+        Some(Context {
+            policy: &self.generation.policy,
+            instance: self.generation.policy.instance(instance)?,
+            event: Event::PhysicalIn,
+            ports: &self.generation.ports,
+            statistics: self.statistics,
+            now: self.now,
+            outbox,
+        })
+    }
+}
+
+impl Pipeline {
+    /// The pipeline of one worker: its own object of every hook in `registry`; `hertz` is the
+    /// frequency of the time-stamp counter.
+    pub fn new(
+        registry: &Registry,
+        outbox: Outbox,
+        neighbours: Arc<NeighbourTable>,
+        output: Output,
+        agent: AgentLink,
+        hertz: u64,
+    ) -> Pipeline {
+        Pipeline {
+            hooks: registry.instantiate(),
+            stages: registry.stages(),
+            outbox,
+            neighbours: Neighbours::new(neighbours, hertz),
+            own: Burst::new(),
+            output,
+            agent,
+        }
+    }
+
+    /// Takes a burst that was received from `port` all the way. The burst is empty afterwards.
+    pub fn run(
+        &mut self,
+        generation: &Generation,
+        statistics: WorkerBlock<'_>,
+        port: PortId,
+        burst: &mut Burst,
+    ) {
+        let start = tsc();
+        let round = Round { generation, statistics, now: start };
+        let received = burst.live().len();
+        let facts = generation.ports.get(port);
+        decode::process(&generation.policy, port, facts, statistics, burst);
+        measure(statistics, Stage::Decode, received, start);
+
+        // The flow table's lookup will stand here: packets of known flows take the short way.
+
+        let mut rest = burst.live();
+        while let Some((_, packets)) = burst.same_instance(rest) {
+            rest = rest & !packets;
+            self.walk(&round, burst, packets, Origin::Port);
+        }
+        burst.free_finished();
+        self.send_own(&round);
+    }
+
+    /// Sends what the agent asks for.
+    pub fn solicit(
+        &mut self,
+        generation: &Generation,
+        statistics: WorkerBlock<'_>,
+        solicit: Solicit,
+    ) {
+        let Some(mbuf) = self.outbox.buffer() else { return };
+        let Some(packet) = solicit.build(&generation.policy, &generation.ports, mbuf) else {
+            return;
+        };
+        if self.outbox.originate(packet).is_ok() {
+            statistics.core().generated.add(1);
+        }
+        self.send_own(&Round { generation, statistics, now: tsc() });
+    }
+
+    /// Looks at the held packets, if it is time: sends those whose next hop has answered, drops
+    /// those whose next hop never will.
+    pub fn tend_held(&mut self, generation: &Generation, statistics: WorkerBlock<'_>, now: u64) {
+        if !self.neighbours.due(now) {
+            return;
+        }
+        let round = Round { generation, statistics, now };
+        let mut burst = std::mem::take(&mut self.own);
+        loop {
+            let late = self.neighbours.release(now, &mut burst, &mut self.agent);
+            let released = burst.live();
+            if released.is_empty() {
+                break;
+            }
+            let mut rest = released;
+            while let Some((instance, packets)) = burst.same_instance(rest) {
+                rest = rest & !packets;
+                let Some(mut cx) = round.context(&mut self.outbox, instance) else {
+                    end_all(statistics, &mut burst, packets);
+                    continue;
+                };
+                self.neighbours.give_up(&mut cx, &mut burst, packets & late);
+                let packets = packets & burst.live();
+                self.neighbours.process(
+                    &mut cx,
+                    &mut burst,
+                    packets,
+                    &mut self.output,
+                    &mut self.agent,
+                );
+            }
+            burst.free_finished();
+            if released.len() < sluice_dpdk::BURST {
+                break;
+            }
+        }
+        statistics.core().held.set(self.neighbours.held() as u64);
+        self.own = burst;
+        self.send_own(&round);
+    }
+
+    /// Whether packets are held.
+    pub fn holds(&self) -> bool {
+        self.neighbours.held() > 0
+    }
+
+    /// Drops what is held: the worker is stopping.
+    pub fn clear(&mut self, statistics: WorkerBlock<'_>) {
+        self.neighbours.clear(|reason| count_drop(statistics, reason));
+        statistics.core().held.set(0);
+    }
+
+    /// Sends the packets that the router itself made, those that they give rise to included.
+    fn send_own(&mut self, round: &Round<'_>) {
+        while self.outbox.has_originated() {
+            let mut burst = std::mem::take(&mut self.own);
+            while burst.live() != Mask::ALL
+                && let Some(packet) = self.outbox.take_originated()
+            {
+                let Originated { mbuf, descriptor, instance, way, arp } = packet;
+                let Ok(slot) = burst.push(mbuf, descriptor, way) else { break };
+                burst.set_instance(slot, instance);
+                if let Way::Frame(egress) = way {
+                    burst.set_way(slot, way, egress);
+                }
+                if arp {
+                    burst.set_arp(slot);
+                }
+            }
+            let mut rest = burst.live();
+            while let Some((_, packets)) = burst.same_instance(rest) {
+                rest = rest & !packets;
+                self.walk(round, &mut burst, packets, Origin::Own);
+            }
+            burst.free_finished();
+            self.own = burst;
+        }
+        for report in self.outbox.drain_reports() {
+            self.agent.report(Report::Rule(report));
+        }
+    }
+
+    /// The packets of one instance, to the ports: received ones from PHYSICAL_IN on, the router's
+    /// own from the route decision on.
+    fn walk(&mut self, round: &Round<'_>, burst: &mut Burst, packets: Mask, origin: Origin) {
+        let Pipeline { hooks, stages, outbox, neighbours, output, agent, .. } = self;
+        let statistics = round.statistics;
+        let order = &round.generation.order;
+        let Some(first) = packets.into_iter().next() else { return };
+        let Some(mut cx) = round.context(outbox, burst.instance(first)) else {
+            end_all(statistics, burst, packets);
+            return;
+        };
+        let cx = &mut cx;
+        let mut hooks = Hooks { hooks, stages, order };
+        let mut own = packets;
+
+        if origin == Origin::Port {
+            hooks.run(cx, burst, packets, Event::PhysicalIn);
+
+            let arps = packets & burst.arp();
+            if !arps.is_empty() {
+                let start = tsc();
+                arp::process(cx, burst, arps, agent);
+                measure(statistics, Stage::Arp, arps.len(), start);
+            }
+
+            let ip = packets & burst.live() & !arps;
+            let start = tsc();
+            own = local::process(cx, burst, ip, agent);
+            measure(statistics, Stage::Local, ip.len(), start);
+            hooks.run(cx, burst, ip & burst.live(), Event::RouteDecision);
+
+            let forwarded = ip & burst.live() & !own;
+            hooks.run(cx, burst, forwarded, Event::Forwarding);
+            forward::decrement(burst, forwarded & burst.live());
+        } else {
+            let undecided = without_way(burst, packets);
+            hooks.run(cx, burst, undecided, Event::RouteDecision);
+        }
+        forward::fit_own(cx, burst, own & burst.live() & !burst.arp());
+
+        hooks.run(cx, burst, packets & burst.live(), Event::PhysicalOut);
+
+        let leaving = packets & burst.live();
+        let start = tsc();
+        neighbours.process(cx, burst, leaving, output, agent);
+        measure(statistics, Stage::Neighbour, leaving.len(), start);
+    }
+}
+
+/// Where a burst comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Port,
+    Own,
+}
+
+/// The worker's hooks and the order to run them in.
+struct Hooks<'a> {
+    hooks: &'a mut [Box<dyn Hook>],
+    stages: &'a [Option<Stage>],
+    order: &'a HookOrder,
+}
+
+impl Hooks<'_> {
+    /// Runs the hooks of an event over those of `packets` that are still live.
+    #[inline]
+    fn run(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask, event: Event) {
+        cx.event = event;
+        let inet = packets & burst.family(Family::Inet);
+        self.run_protocol(cx, burst, inet, Protocol::Inet);
+        let inet6 = packets & burst.family(Family::Inet6);
+        self.run_protocol(cx, burst, inet6, Protocol::Inet6);
+        let arp = packets & burst.arp();
+        self.run_protocol(cx, burst, arp, Protocol::Arp);
+    }
+
+    #[inline]
+    fn run_protocol(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+        protocol: Protocol,
+    ) {
+        if packets.is_empty() {
+            return;
+        }
+        let mut selected = packets;
+        for &HookIndex(index) in self.order.hooks(cx.instance.id, protocol, cx.event) {
+            let index = usize::from(index);
+            let Some(hook) = self.hooks.get_mut(index) else { continue };
+            let start = tsc();
+            hook.process(cx, burst, selected);
+            if let Some(&Some(stage)) = self.stages.get(index) {
+                measure(cx.statistics, stage, selected.len(), start);
+            }
+            selected = selected & burst.live();
+            if selected.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// Adds a run of a stage to its counters.
+#[inline]
+fn measure(statistics: WorkerBlock<'_>, stage: Stage, packets: usize, start: u64) {
+    let counters = statistics.stage(stage);
+    counters.bursts.add(1);
+    counters.packets.add(packets as u64);
+    counters.cycles.add(tsc().wrapping_sub(start));
+}
+
+/// Those of `packets` that are to be routed.
+fn without_way(burst: &Burst, packets: Mask) -> Mask {
+    let mut undecided = Mask::EMPTY;
+    for slot in packets {
+        if burst.way(slot) == Way::Undecided {
+            undecided.insert(slot);
+        }
+    }
+    undecided
+}
+
+/// Drops packets of an instance that the policy does not have.
+fn end_all(statistics: WorkerBlock<'_>, burst: &mut Burst, packets: Mask) {
+    for slot in packets {
+        burst.end(slot);
+        count_drop(statistics, DropReason::InterfaceDown);
+    }
+}

@@ -1,0 +1,55 @@
+//! ROUTE_DECISION: which next hop a packet leaves by.
+
+use sluice_dpdk::BURST;
+use sluice_hooks::{Burst, Context, Hook, Way};
+use sluice_packet::{DescriptorFlags, Family, Mask};
+use sluice_policy::{DropReason, InterfaceId, RouteDecision};
+
+use crate::answer::{self, Answer};
+
+/// Longest-prefix match and choice among several next hops, a burst at a time.
+pub struct Route {
+    decisions: [RouteDecision; BURST],
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Route { decisions: [RouteDecision::Drop(DropReason::NoRoute); BURST] }
+    }
+}
+
+impl Hook for Route {
+    fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        cx.instance.route_burst(burst.descriptors(), packets, &mut self.decisions);
+        for slot in packets {
+            match self.decisions[slot] {
+                RouteDecision::Forward(next_hop) => {
+                    let egress = cx.policy.next_hop(next_hop).interface;
+                    burst.set_way(slot, Way::NextHop(next_hop), egress);
+                }
+                RouteDecision::Drop(reason) => undeliverable(cx, burst, slot, reason),
+                // The local stage has taken what came in for the router; what is left is a packet
+                // of the router's own whose destination claims to be the router.
+                RouteDecision::Local(_) => cx.drop(burst, slot, DropReason::SourceMartian),
+            }
+        }
+    }
+}
+
+fn undeliverable(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, reason: DropReason) {
+    let descriptor = burst.descriptor(slot);
+    let own = descriptor.flags.contains(DescriptorFlags::LOCAL_ORIGIN);
+    if own && reason == DropReason::LinkLocal && descriptor.key.family == Family::Inet6 {
+        // An answer to a link-local address goes back to the link that it came from.
+        let interface = InterfaceId(descriptor.ingress);
+        burst.set_way(slot, Way::OnLink(interface), interface);
+        return;
+    }
+    match reason {
+        // RFC 1812 section 4.3.3.1, RFC 4443 section 3.1.
+        DropReason::NoRoute => answer::send(cx, burst, slot, Answer::NoRoute),
+        DropReason::RejectRoute => answer::send(cx, burst, slot, Answer::Prohibited),
+        _ => {}
+    }
+    cx.drop(burst, slot, reason);
+}

@@ -1,0 +1,194 @@
+//! The last stage: packets are collected by port and handed to the device in bursts.
+//!
+//! A worker that has no transmit queue of its own on a port (the device has fewer queues than
+//! there are workers) hands the packet to one that has, over a bounded ring with one writer and
+//! one reader. What the device or the ring does not take is dropped by name and freed in bulk:
+//! a router that waits for one port stalls all the others.
+
+use rtrb::{Consumer, Producer};
+use sluice_channel::statistics::WorkerBlock;
+use sluice_dpdk::{BURST, Mbuf, TxQueue, free_bulk};
+use sluice_packet::Mask;
+use sluice_policy::{DropReason, PortId};
+
+/// Ports that one dataplane can have: one bit each in the set of ports with packets waiting.
+pub const MAX_PORTS: usize = 64;
+
+/// A packet on its way to the worker that owns the port's queue.
+pub struct HandedOver {
+    /// The port it leaves by.
+    pub port: PortId,
+    /// The packet, ready to be sent.
+    pub mbuf: Mbuf,
+}
+
+/// How this worker reaches a port.
+pub enum Way {
+    /// By a transmit queue of its own.
+    Queue(TxQueue),
+    /// Through the worker of this number.
+    Worker(u16),
+}
+
+struct PortOutput {
+    way: Option<Way>,
+    waiting: [Option<Mbuf>; BURST],
+    lengths: [u32; BURST],
+    n: usize,
+}
+
+/// The ports as one worker sends to them.
+pub struct Output {
+    ports: Vec<PortOutput>,
+    with_packets: Mask,
+    handed_to: Mask,
+    to_workers: Vec<Option<Producer<HandedOver>>>,
+    from_workers: Vec<Consumer<HandedOver>>,
+}
+
+impl Output {
+    /// An output without ports. `to_workers` is indexed by worker, `None` for this one.
+    pub fn new(
+        to_workers: Vec<Option<Producer<HandedOver>>>,
+        from_workers: Vec<Consumer<HandedOver>>,
+    ) -> Output {
+        let port = || PortOutput {
+            way: None,
+            waiting: [const { None }; BURST],
+            lengths: [0; BURST],
+            n: 0,
+        };
+        let ports = std::iter::repeat_with(port).take(MAX_PORTS).collect();
+        Output {
+            ports,
+            with_packets: Mask::EMPTY,
+            handed_to: Mask::EMPTY,
+            to_workers,
+            from_workers,
+        }
+    }
+
+    /// Opens the way to a port.
+    pub fn attach(&mut self, port: PortId, way: Way) {
+        if let Some(output) = self.ports.get_mut(port.index()) {
+            output.way = Some(way);
+        }
+    }
+
+    /// Closes the way to a port and gives its queue back. Packets to it are refused by name from
+    /// now on.
+    pub fn detach(&mut self, port: PortId) -> Option<Way> {
+        self.ports.get_mut(port.index())?.way.take()
+    }
+
+    /// Adds a packet to its port's burst.
+    #[inline]
+    pub fn push(&mut self, port: PortId, mbuf: Mbuf, statistics: WorkerBlock<'_>) {
+        let index = port.index() & (MAX_PORTS - 1);
+        let output = &mut self.ports[index];
+        output.lengths[output.n] = mbuf.pkt_len() as u32;
+        output.waiting[output.n] = Some(mbuf);
+        output.n += 1;
+        self.with_packets.insert(index);
+        if output.n == BURST {
+            self.flush_port(index, statistics);
+        }
+    }
+
+    /// Hands everything that was collected to the devices. Returns the workers that were handed
+    /// something since the last call, whose doorbells are to be rung.
+    #[inline]
+    pub fn flush(&mut self, statistics: WorkerBlock<'_>) -> Mask {
+        for index in self.with_packets {
+            self.flush_port(index, statistics);
+        }
+        std::mem::take(&mut self.handed_to)
+    }
+
+    fn flush_port(&mut self, index: usize, statistics: WorkerBlock<'_>) {
+        let output = &mut self.ports[index];
+        let n = std::mem::take(&mut output.n);
+        self.with_packets.remove(index);
+        let counters = statistics.port(PortId(index as u16));
+        let core = statistics.core();
+        match &mut output.way {
+            Some(Way::Queue(queue)) => {
+                let sent = queue.tx(&mut output.waiting, n);
+                let bytes = output.lengths[..sent].iter().map(|&l| u64::from(l)).sum();
+                core.tx.add(sent as u64);
+                counters.tx_packets.add(sent as u64);
+                counters.tx_bytes.add(bytes);
+                if sent < n {
+                    counters.tx_refused.add((n - sent) as u64);
+                    discard(&mut output.waiting, n - sent, DropReason::TxRefused, statistics);
+                }
+            }
+            Some(Way::Worker(worker)) => {
+                let ring = self.to_workers.get_mut(usize::from(*worker)).and_then(Option::as_mut);
+                let handed = hand_over(ring, PortId(index as u16), &mut output.waiting, n);
+                core.handed_out.add(handed as u64);
+                self.handed_to.insert(usize::from(*worker));
+                if handed < n {
+                    discard(&mut output.waiting, n - handed, DropReason::HandoffFull, statistics);
+                }
+            }
+            None => discard(&mut output.waiting, n, DropReason::TxNoQueue, statistics),
+        }
+    }
+
+    /// Takes what other workers handed over, at most a burst from each; returns how many.
+    pub fn receive(&mut self, statistics: WorkerBlock<'_>) -> usize {
+        let mut received = 0;
+        for from in 0..self.from_workers.len() {
+            for _ in 0..BURST {
+                let Ok(HandedOver { port, mbuf }) = self.from_workers[from].pop() else { break };
+                received += 1;
+                self.push(port, mbuf, statistics);
+            }
+        }
+        if received > 0 {
+            statistics.core().handed_in.add(received as u64);
+        }
+        received
+    }
+
+    /// Whether another worker has handed something over.
+    pub fn has_received(&self) -> bool {
+        self.from_workers.iter().any(|ring| !ring.is_empty())
+    }
+}
+
+/// Moves the first `n` packets into the ring as far as they fit, in order; the rest is moved to
+/// the front.
+fn hand_over(
+    ring: Option<&mut Producer<HandedOver>>,
+    port: PortId,
+    waiting: &mut [Option<Mbuf>; BURST],
+    n: usize,
+) -> usize {
+    let Some(ring) = ring else { return 0 };
+    let mut handed = 0;
+    while handed < n {
+        let Some(mbuf) = waiting[handed].take() else { break };
+        if let Err(rtrb::PushError::Full(back)) = ring.push(HandedOver { port, mbuf }) {
+            waiting[handed] = Some(back.mbuf);
+            break;
+        }
+        handed += 1;
+    }
+    waiting[..n].rotate_left(handed);
+    handed
+}
+
+/// Drops the first `n` packets under one reason.
+fn discard(
+    waiting: &mut [Option<Mbuf>; BURST],
+    n: usize,
+    reason: DropReason,
+    statistics: WorkerBlock<'_>,
+) {
+    free_bulk(&mut waiting[..n]);
+    statistics.core().dropped.add(n as u64);
+    statistics.drops()[reason.index()].add(n as u64);
+    statistics.stage(reason.stage()).dropped.add(n as u64);
+}
