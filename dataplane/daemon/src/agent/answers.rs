@@ -1,0 +1,101 @@
+//! Answers to questions of the control process.
+
+use std::sync::atomic::Ordering;
+
+use sluice_channel::{Command, PortStatus, Reply, RuleStatus, Status, WorkerStatus};
+use sluice_policy::PortEntry;
+use sluice_policy::model::MacAddress;
+
+use super::Agent;
+
+impl Agent {
+    pub(super) fn tell(&self, question: &Command) -> Reply {
+        let policy = &self.publisher.current().policy;
+        match question {
+            Command::Status => Reply::Status(self.status()),
+            Command::State => Reply::State(policy.state().clone()),
+            Command::Neighbours => Reply::Neighbours(self.neighbours.report(policy, self.now())),
+            Command::Ports => {
+                self.ports.read_devices(&self.statistics);
+                Reply::Ports(policy.ports().map(|entry| self.port(entry)).collect())
+            }
+            Command::Workers => {
+                Reply::Workers((0..self.workers.len()).map(|index| self.worker(index)).collect())
+            }
+            Command::Rules => Reply::Rules(self.rules()),
+            other => Reply::Refused(vec![format!("`{}` is not known here", other.name())]),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let policy = &self.publisher.current().policy;
+        Status {
+            generation: policy.generation(),
+            digest: policy.state().digest(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            hugepages: self.ports.hugepages(),
+            memory_mib: self.ports.memory_mib(),
+            mempools: self.ports.mempools(),
+            limits: self.limits,
+            max_neighbours: self.neighbours.limit(),
+        }
+    }
+
+    fn port(&self, entry: &PortEntry) -> PortStatus {
+        let attached = self.ports.get(entry.id);
+        let link = attached.map(|port| port.facts.link.load(Ordering::Relaxed));
+        PortStatus {
+            id: entry.id,
+            name: entry.name.clone(),
+            device: entry.spec.device.clone(),
+            driver: attached.map(|port| port.driver.clone()).unwrap_or_default(),
+            mac: attached.map(|port| MacAddress(port.facts.mac)).unwrap_or_default(),
+            link: link.unwrap_or(false),
+            speed_mbps: attached.and_then(|port| port.device_link().speed_mbps),
+            mtu: entry.spec.mtu,
+            rx_queues: attached.map_or(0, |port| port.workers.len() as u16),
+            tx_queues: attached.map_or(0, |port| port.tx_queues),
+            workers: attached.map(|port| port.workers.clone()).unwrap_or_default(),
+            error: attached.is_none().then(|| "the device is not attached".to_owned()),
+        }
+    }
+
+    fn worker(&self, index: usize) -> WorkerStatus {
+        let policy = &self.publisher.current().policy;
+        let mut queues = Vec::new();
+        for entry in policy.ports() {
+            let Some(attached) = self.ports.get(entry.id) else { continue };
+            for (queue, &worker) in attached.workers.iter().enumerate() {
+                if usize::from(worker) == index {
+                    queues.push((entry.name.clone(), queue as u16));
+                }
+            }
+        }
+        WorkerStatus {
+            worker: index as u16,
+            core: self.workers[index].core,
+            generation: self.statistics.worker(index).core().generation.get(),
+            sleeping: self.workers[index].doorbell.is_asleep(),
+            queues,
+        }
+    }
+
+    fn rules(&self) -> Vec<RuleStatus> {
+        let policy = &self.publisher.current().policy;
+        let status = |info: sluice_policy::RuleInfo<'_>| {
+            let counted = self.statistics.rule(info.slot);
+            let (packets, bytes) = self.rule_log.since_baseline(info.slot, counted);
+            RuleStatus {
+                instance: info.instance.clone(),
+                point: info.point,
+                name: info.name.into(),
+                slot: info.slot,
+                packets,
+                bytes,
+            }
+        };
+        policy.rules().map(status).collect()
+    }
+}

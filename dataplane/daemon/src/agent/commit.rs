@@ -1,0 +1,258 @@
+//! Transactions: from the first operation to the generation that every worker has adopted.
+//!
+//! Everything that can fail is done before the new generation is published: the policy is
+//! compiled, limits are checked, the hooks' order is resolved, new ports are attached. Publishing
+//! is the commit point and is never undone.
+
+use std::time::{Duration, Instant};
+
+use sluice_channel::Reply;
+use sluice_pipelines::Generation;
+use sluice_policy::model::Delta;
+use sluice_policy::{Policy, PortEntry, PortId, RuleSlot};
+
+use super::Agent;
+use super::ports::Handles;
+use crate::worker::Order;
+
+/// How long a commit waits for the workers to adopt it.
+const ADOPTION: Duration = Duration::from_secs(1);
+/// How long a port's queues may take to come back from the workers.
+const RETURN: Duration = Duration::from_secs(2);
+/// Operations of one transaction; a larger change is committed in parts.
+const MAX_OPERATIONS: usize = 4_000_000;
+
+/// A transaction that has begun and not ended.
+pub struct Transaction {
+    delta: Delta,
+}
+
+impl Agent {
+    pub(super) fn begin(&mut self, expected: u64) -> Reply {
+        let generation = self.publisher.current().policy.generation();
+        if expected != generation {
+            self.transaction = None;
+            return Reply::Conflict { generation };
+        }
+        self.transaction = Some(Transaction { delta: Delta::default() });
+        Reply::Done
+    }
+
+    pub(super) fn apply(&mut self, delta: Delta) -> Reply {
+        let Some(transaction) = &mut self.transaction else {
+            return Reply::Refused(vec!["no transaction has begun: send `begin` first".into()]);
+        };
+        let count = transaction.delta.operations.len() + delta.operations.len();
+        if count > MAX_OPERATIONS {
+            self.transaction = None;
+            return Reply::Refused(vec![format!(
+                "the transaction has {count} operations, {MAX_OPERATIONS} are allowed: commit it in parts"
+            )]);
+        }
+        transaction.delta.operations.extend(delta.operations);
+        Reply::Done
+    }
+
+    pub(super) fn commit(&mut self) -> Reply {
+        let Some(Transaction { delta }) = self.transaction.take() else {
+            return Reply::Refused(vec!["no transaction has begun: send `begin` first".into()]);
+        };
+        let reply = match self.prepare(&delta) {
+            Ok(prepared) => self.publish(prepared),
+            Err(reasons) => {
+                self.statistics.agent().refusals.add(1);
+                Reply::Refused(reasons)
+            }
+        };
+        self.solicit_neighbours();
+        reply
+    }
+
+    /// Everything that can fail.
+    fn prepare(&mut self, delta: &Delta) -> Result<Prepared, Vec<String>> {
+        let current = &self.publisher.current().policy;
+        let policy = current
+            .apply(delta)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        self.check_limits(&policy)?;
+        let order = self.registry.order(&policy).map_err(|error| vec![error.to_string()])?;
+
+        let gone: Vec<PortId> =
+            self.ports.ids().into_iter().filter(|&id| policy.port(id).is_none()).collect();
+        let changed: Vec<PortEntry> =
+            policy.ports().filter(|entry| self.needs_restart(entry)).cloned().collect();
+        let new: Vec<PortEntry> =
+            policy.ports().filter(|entry| self.ports.get(entry.id).is_none()).cloned().collect();
+
+        // A changed port is a new one with an old one in its place; so is a new one that takes the
+        // device of one that goes. Those have to leave first, and come back if anything fails.
+        let taken_over = |id: &PortId| {
+            let device = self.ports.get(*id).map(|port| &port.spec.device);
+            new.iter().any(|entry| Some(&entry.spec.device) == device)
+        };
+        let (early, late): (Vec<PortId>, Vec<PortId>) = gone.into_iter().partition(taken_over);
+        let mut replaced: Vec<PortEntry> = Vec::new();
+        let old = self.publisher.current();
+        for id in early.iter().copied().chain(changed.iter().map(|entry| entry.id)) {
+            replaced.extend(old.policy.port(id).cloned());
+        }
+        for entry in &replaced {
+            self.release(entry.id);
+        }
+        let mut handles: Vec<(PortId, Handles)> = Vec::new();
+        let mut errors = Vec::new();
+        for entry in new.iter().chain(&changed) {
+            match self.ports.attach(entry, &mut self.links) {
+                Ok(of_port) => handles.push((entry.id, of_port)),
+                Err(error) => errors.push(format!(
+                    "{}:{}: port `{}`: {error:#}",
+                    entry.spec.position.file, entry.spec.position.line, entry.name
+                )),
+            }
+        }
+        if errors.is_empty() {
+            return Ok(Prepared { policy, order, handles, leaving: late });
+        }
+        for (id, of_port) in handles {
+            drop(of_port);
+            self.ports.close(id);
+        }
+        for entry in &replaced {
+            match self.ports.attach(entry, &mut self.links) {
+                Ok(of_port) => self.hand_out(entry.id, of_port),
+                Err(error) => errors.push(format!(
+                    "port `{}` could not be put back as it was: {error:#}",
+                    entry.name
+                )),
+            }
+        }
+        Err(errors)
+    }
+
+    fn check_limits(&self, policy: &Policy) -> Result<(), Vec<String>> {
+        let mut errors = Vec::new();
+        let (ports, max) = (policy.ports().count(), usize::from(self.limits.ports));
+        if ports > max || policy.ports().any(|entry| entry.id.index() >= max) {
+            errors.push(format!(
+                "{ports} ports are configured, the dataplane was started for {max}: raise \
+                 `dataplane.limits.ports` and restart"
+            ));
+        }
+        if policy.rule_slots() > self.limits.rules {
+            errors.push(format!(
+                "{} rules are configured, the dataplane was started for {}: raise \
+                 `dataplane.limits.rules` and restart",
+                policy.rule_slots(),
+                self.limits.rules
+            ));
+        }
+        let workers = self.workers.len();
+        for entry in policy.ports() {
+            for &worker in entry.spec.workers.iter().filter(|&&w| usize::from(w) >= workers) {
+                errors.push(format!(
+                    "{}:{}: port `{}`: worker {worker} does not exist: `dataplane.cores` makes \
+                     workers 0 to {}",
+                    entry.spec.position.file,
+                    entry.spec.position.line,
+                    entry.name,
+                    workers - 1
+                ));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Whether an attached port has to be attached anew to become what `entry` says.
+    fn needs_restart(&self, entry: &PortEntry) -> bool {
+        self.ports.get(entry.id).is_some_and(|attached| {
+            let (is, be) = (&attached.spec, &entry.spec);
+            (&is.device, is.mac, is.queues, &is.workers, is.mtu)
+                != (&be.device, be.mac, be.queues, &be.workers, be.mtu)
+        })
+    }
+
+    /// The commit point and what follows from it.
+    fn publish(&mut self, prepared: Prepared) -> Reply {
+        let Prepared { policy, order, handles, leaving } = prepared;
+        let generation = policy.generation();
+        let old = self.publisher.current().policy.clone();
+        self.rule_baselines(&old, &policy);
+        for problem in self.neighbours.follow(&old, &policy, self.now()) {
+            tracing::warn!("{problem}");
+        }
+        let ports = self.ports.facts();
+        let epoch = self.publisher.publish(Box::new(Generation { policy, order, ports }));
+        self.statistics.agent().generation.set(generation);
+        self.statistics.agent().commits.add(1);
+        let attached: Vec<PortId> = handles.iter().map(|(id, _)| *id).collect();
+        for (id, of_port) in handles {
+            self.hand_out(id, of_port);
+        }
+
+        let deadline = Instant::now() + ADOPTION;
+        while !self.publisher.adopted(epoch) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let waiting: Vec<u16> =
+            self.publisher.waiting(epoch).into_iter().map(|worker| worker as u16).collect();
+        for id in leaving {
+            self.release(id);
+        }
+        self.publisher.reclaim();
+        self.statistics.agent().retired.set(self.publisher.retired() as u64);
+        tracing::info!(generation, ?waiting, "committed");
+        for id in attached {
+            self.announce_addresses(Some(id));
+        }
+        self.ports.read_devices(&self.statistics);
+        Reply::Committed { generation, waiting }
+    }
+
+    /// Gives workers their parts of a port.
+    fn hand_out(&mut self, id: PortId, handles: Handles) {
+        for (worker, (queues, way)) in self.workers.iter_mut().zip(handles.by_worker) {
+            if !worker.order(Order::Attach { port: id, queues, way }) {
+                tracing::error!("a worker does not take orders; port {} stays without it", id.0);
+            }
+        }
+    }
+
+    /// Takes a port back from the workers and detaches it.
+    fn release(&mut self, id: PortId) {
+        for worker in &mut self.workers {
+            worker.order(Order::Detach(id));
+        }
+        let deadline = Instant::now() + RETURN;
+        let mut missing: Vec<bool> = vec![true; self.workers.len()];
+        while missing.contains(&true) && Instant::now() < deadline {
+            for (worker, missing) in self.workers.iter_mut().zip(&mut missing) {
+                while let Ok(returned) = worker.returns.pop() {
+                    *missing &= returned.port != id;
+                }
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.ports.close(id);
+    }
+
+    /// Notes what the counters of newly given slots stand at, so that a rule's count begins at 0
+    /// although workers never reset a counter.
+    fn rule_baselines(&mut self, old: &Policy, new: &Policy) {
+        let key = |info: &sluice_policy::RuleInfo<'_>| -> (String, u8, String, RuleSlot) {
+            (info.instance.to_string(), info.point as u8, info.name.to_owned(), info.slot)
+        };
+        let before: std::collections::BTreeSet<_> = old.rules().map(|info| key(&info)).collect();
+        for info in new.rules().filter(|info| !before.contains(&key(info))) {
+            let counted = self.statistics.rule(info.slot);
+            self.rule_log.set_baseline(info.slot, counted);
+        }
+    }
+}
+
+/// A transaction that cannot fail any more.
+struct Prepared {
+    policy: Policy,
+    order: sluice_hooks::HookOrder,
+    handles: Vec<(PortId, Handles)>,
+    leaving: Vec<PortId>,
+}

@@ -1,0 +1,280 @@
+//! The agent: everything in the dataplane that is not about one packet.
+//!
+//! It owns the channel's end, the ports, the neighbour resolver and the publisher of generations.
+//! It sleeps in `poll`; while a worker is awake it looks at the workers' reports every millisecond,
+//! so that no worker ever has to call the kernel to wake it.
+
+mod answers;
+mod commit;
+mod neighbours;
+mod ports;
+mod rule_log;
+mod start;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rtrb::{Consumer, Producer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sluice_channel::statistics::Statistics;
+use sluice_channel::{Command, Limits, Notice, Reply};
+use sluice_channel::{Incoming, Server};
+use sluice_hooks::Registry;
+use sluice_pipelines::{Generation, Report};
+use sluice_policy::DropReason;
+use sluice_quiescent::Publisher;
+
+use crate::doorbell::Doorbell;
+use crate::kernel::LinkWatch;
+use crate::worker::{Order, Returned};
+
+use commit::Transaction;
+use neighbours::Neighbours;
+use ports::PortTable;
+use rule_log::RuleLogger;
+
+/// How often the agent looks around while workers are awake.
+const BUSY: Duration = Duration::from_millis(1);
+/// How often it looks around when nothing happens: counters of devices, links without events.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// A worker as the agent sees it.
+struct WorkerHandle {
+    core: u16,
+    doorbell: Arc<Doorbell>,
+    orders: Producer<Order>,
+    returns: Consumer<Returned>,
+    reports: Consumer<Report>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl WorkerHandle {
+    /// Gives the worker an order. `false` when its ring is full: the worker does not keep up.
+    fn order(&mut self, order: Order) -> bool {
+        let given = self.orders.push(order).is_ok();
+        self.doorbell.ring();
+        given
+    }
+}
+
+/// The agent and all that it owns.
+pub struct Agent {
+    started: Instant,
+    server: Server,
+    statistics: Arc<Statistics>,
+    limits: Limits,
+    publisher: Publisher<Generation>,
+    registry: Registry,
+    workers: Vec<WorkerHandle>,
+    ports: PortTable,
+    neighbours: Neighbours,
+    links: LinkWatch,
+    transaction: Option<Transaction>,
+    rule_log: RuleLogger,
+    doorbell: Arc<Doorbell>,
+    signals: UnixStream,
+    looked_around: Instant,
+    told_of_super_packets: bool,
+}
+
+impl Agent {
+    /// Runs until SIGTERM or SIGINT, then gives the ports back.
+    ///
+    /// # Errors
+    /// When a worker ended by itself.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        tracing::info!(workers = self.workers.len(), "dataplane is up");
+        let outcome = loop {
+            self.wait();
+            if self.stop_requested() {
+                break Ok(());
+            }
+            if let Some(index) = self.ended_worker() {
+                break Err(anyhow::anyhow!("worker {index} ended by itself"));
+            }
+            self.serve();
+            self.follow_links();
+            self.hear_workers();
+            self.tick();
+            self.publisher.reclaim();
+        };
+        self.server.event(&Notice::Stopping);
+        let failed = self.stop_workers();
+        self.ports.close_all();
+        tracing::info!("dataplane is down");
+        match failed {
+            Some(error) => Err(error),
+            None => outcome,
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self) {
+        self.doorbell.about_to_sleep();
+        let awake = self.workers.iter().any(|worker| !worker.doorbell.is_asleep());
+        let waiting = self.workers.iter().any(|worker| !worker.reports.is_empty());
+        let limit = match (waiting, awake) {
+            (true, _) => Duration::ZERO,
+            (false, true) => BUSY,
+            (false, false) => self.neighbours.until_deadline(self.now()).min(QUIET),
+        };
+        let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
+        let mut descriptors: Vec<PollFd<'_>> = self
+            .server
+            .poll_descriptors()
+            .chain([self.doorbell.as_fd(), self.signals.as_fd(), self.links.as_fd()])
+            .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
+            .collect();
+        // An interrupted wait is a short one.
+        let _ = poll(&mut descriptors, Some(&limit));
+        self.doorbell.awake();
+    }
+
+    fn stop_requested(&self) -> bool {
+        let mut byte = [0];
+        rustix::io::read(&self.signals, &mut byte).is_ok()
+    }
+
+    fn ended_worker(&self) -> Option<usize> {
+        let ended =
+            |worker: &WorkerHandle| worker.thread.as_ref().is_some_and(JoinHandle::is_finished);
+        self.workers.iter().position(ended)
+    }
+
+    /// Milliseconds since the agent started.
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Answers the control process.
+    fn serve(&mut self) {
+        while let Some(incoming) = self.server.service() {
+            match incoming {
+                Incoming::Attached { pid, .. } => {
+                    tracing::info!(pid, "control process attached");
+                    self.transaction = None;
+                }
+                Incoming::Detached { reason } => {
+                    tracing::info!("control process detached: {reason}");
+                    self.transaction = None;
+                }
+                Incoming::Command { sequence, command } => {
+                    let reply = self.answer(command);
+                    if self.server.reply(sequence, &reply).is_err() {
+                        tracing::warn!(
+                            "the control process does not read its replies; one was lost"
+                        );
+                    }
+                }
+                other => tracing::info!(?other, "channel"),
+            }
+        }
+    }
+
+    fn answer(&mut self, command: Command) -> Reply {
+        match command {
+            Command::Begin { expected } => self.begin(expected),
+            Command::Apply(delta) => self.apply(delta),
+            Command::Commit => self.commit(),
+            Command::Abort => {
+                self.transaction = None;
+                Reply::Done
+            }
+            Command::FlushNeighbours { interface, address } => {
+                self.flush_neighbours(interface.as_deref(), address)
+            }
+            question => self.tell(&question),
+        }
+    }
+
+    /// Link changes that the kernel reports.
+    fn follow_links(&mut self) {
+        for change in self.links.drain() {
+            let up = change.up && !change.removed;
+            self.link_changed(&change.name, up);
+        }
+    }
+
+    fn link_changed(&mut self, interface: &str, up: bool) {
+        for (id, name) in self.ports.set_link(interface, up) {
+            self.announce_link(id, &name, up);
+        }
+    }
+
+    fn announce_link(
+        &mut self,
+        id: sluice_policy::PortId,
+        name: &sluice_policy::model::Name,
+        up: bool,
+    ) {
+        tracing::info!(port = %name, up, "link");
+        self.statistics.port_gauges(id).link.set(u64::from(up));
+        self.server.event(&Notice::Link { port: name.clone(), up });
+        if up {
+            self.announce_addresses(Some(id));
+        }
+    }
+
+    /// Takes in what the workers report.
+    fn hear_workers(&mut self) {
+        let now = self.now();
+        for index in 0..self.workers.len() {
+            while let Ok(report) = self.workers[index].reports.pop() {
+                match report {
+                    Report::Wanted(key) => self.neighbours.wanted(&key, now),
+                    Report::Heard(heard) => self.neighbours.heard(&heard, now),
+                    Report::Rule(report) => {
+                        let policy = &self.publisher.current().policy;
+                        if let Some(line) = self.rule_log.admit(policy, &report, now) {
+                            rule_log::write(&line);
+                            self.server.event(&Notice::Log(line));
+                        }
+                    }
+                }
+            }
+        }
+        self.solicit_neighbours();
+    }
+
+    /// What has to be done by the clock.
+    fn tick(&mut self) {
+        let now = self.now();
+        self.neighbours.tick(now);
+        self.solicit_neighbours();
+        if self.looked_around.elapsed() < QUIET {
+            return;
+        }
+        self.looked_around = Instant::now();
+        for (id, name, up) in self.ports.poll_links() {
+            self.announce_link(id, &name, up);
+        }
+        self.ports.read_devices(&self.statistics);
+        let cut = self.statistics.drops(DropReason::SuperPacket);
+        if cut > 0 && !self.told_of_super_packets {
+            self.told_of_super_packets = true;
+            tracing::warn!(packets = cut, "super-packet: {}", DropReason::SuperPacket.help());
+        }
+    }
+
+    /// Stops every worker and takes back what it has. Returns why one failed, if one did.
+    fn stop_workers(&mut self) -> Option<anyhow::Error> {
+        let mut failed = None;
+        for worker in &mut self.workers {
+            worker.order(Order::Stop);
+        }
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            match worker.thread.take().map(JoinHandle::join) {
+                Some(Ok(Err(error))) => failed = Some(error.context(format!("worker {index}"))),
+                Some(Err(_)) => failed = Some(anyhow::anyhow!("worker {index} panicked")),
+                Some(Ok(Ok(()))) | None => {}
+            }
+            while let Ok(returned) = worker.returns.pop() {
+                drop(returned);
+            }
+        }
+        failed
+    }
+}

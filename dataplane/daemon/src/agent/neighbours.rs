@@ -1,0 +1,181 @@
+//! The agent's side of neighbour discovery: it drives the resolver and has workers send what the
+//! resolver asks for.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sluice_channel::{Neighbour, NeighbourState, Reply};
+use sluice_packet::Family;
+use sluice_packet::descriptor::{ip_of, number_of};
+use sluice_pipelines::neighbour::resolver::{Action, Heard, Resolver};
+use sluice_pipelines::neighbour::solicit::Solicit;
+use sluice_pipelines::neighbour::table::{NeighbourKey, State, TableWriter};
+use sluice_policy::model::MacAddress;
+use sluice_policy::{InterfaceId, Policy, PortId};
+
+use super::Agent;
+use crate::worker::Order;
+
+/// The resolver and what it wants done.
+pub struct Neighbours {
+    resolver: Resolver,
+    actions: Vec<Action>,
+    limit: u32,
+}
+
+impl Neighbours {
+    /// The resolver of the table that `writer` writes.
+    pub fn new(writer: TableWriter, limit: u32) -> Neighbours {
+        Neighbours { resolver: Resolver::new(writer), actions: Vec::new(), limit }
+    }
+
+    /// Neighbours that the table has room for.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// A packet waits for a neighbour.
+    pub fn wanted(&mut self, key: &NeighbourKey, now: u64) {
+        let (interface, family, address) = (key.interface, key.family, key.address);
+        self.resolver.wanted(interface, family, address, now, &mut self.actions);
+    }
+
+    /// A neighbour spoke.
+    pub fn heard(&mut self, heard: &Heard, now: u64) {
+        self.resolver.heard(heard, now, &mut self.actions);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: u64) {
+        self.resolver.tick(now, &mut self.actions);
+    }
+
+    /// How long nothing will be due.
+    pub fn until_deadline(&self, now: u64) -> Duration {
+        match self.resolver.next_deadline() {
+            Some(deadline) => Duration::from_millis(deadline.saturating_sub(now).max(1)),
+            None => Duration::MAX,
+        }
+    }
+
+    /// Brings static neighbours and interfaces in line with a new policy. What the table has no
+    /// room for is returned by name.
+    pub fn follow(&mut self, old: &Policy, new: &Policy, now: u64) -> Vec<String> {
+        for interface in old.interfaces().filter(|i| new.interface(i.id).is_none()) {
+            self.resolver.remove_interface(interface.id, &mut self.actions);
+        }
+        for (interface, address, _) in old.static_neighbours() {
+            let kept = new.static_neighbours().any(|(i, a, _)| (i, a) == (interface, address));
+            if !kept {
+                self.resolver.remove_static(interface, family_of(address), number_of(address));
+            }
+        }
+        let mut refused = Vec::new();
+        for (interface, address, mac) in new.static_neighbours() {
+            let family = family_of(address);
+            let number = number_of(address);
+            let actions = &mut self.actions;
+            let set = self.resolver.static_entry(interface, family, number, mac.0, now, actions);
+            if let Err(error) = set {
+                refused.push(format!("static neighbour {address}: {error}"));
+            }
+        }
+        refused
+    }
+
+    /// Forgets learnt neighbours.
+    fn flush(&mut self, interface: Option<InterfaceId>, address: Option<IpAddr>) {
+        let address = address.map(|address| (family_of(address), number_of(address)));
+        self.resolver.flush(interface, address);
+    }
+
+    /// The table, for a report.
+    pub fn report(&self, policy: &Policy, now: u64) -> Vec<Neighbour> {
+        self.resolver
+            .entries(now)
+            .filter_map(|(entry, age)| {
+                Some(Neighbour {
+                    interface: policy.interface(entry.key.interface)?.name.clone(),
+                    address: ip_of(entry.key.family, entry.key.address),
+                    mac: entry.mac.map(MacAddress),
+                    state: match entry.state {
+                        State::Incomplete => NeighbourState::Incomplete,
+                        State::Reachable => NeighbourState::Reachable,
+                        State::Stale => NeighbourState::Stale,
+                        State::Delay | State::Probe => NeighbourState::Probe,
+                        State::Failed => NeighbourState::Failed,
+                        State::Static => NeighbourState::Static,
+                    },
+                    age_seconds: age / 1000,
+                })
+            })
+            .collect()
+    }
+}
+
+fn family_of(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::Inet,
+        IpAddr::V6(_) => Family::Inet6,
+    }
+}
+
+impl Agent {
+    /// Has workers send what the resolver asked for.
+    pub(super) fn solicit_neighbours(&mut self) {
+        let actions = std::mem::take(&mut self.neighbours.actions);
+        for action in actions {
+            // Workers find out about the rest by looking at the table.
+            if let Action::Solicit { interface, family, addr, unicast } = action {
+                let (address, station) = (addr, unicast);
+                self.send(Solicit::Ask { interface, family, address, station }, interface);
+            }
+        }
+    }
+
+    /// Announces own addresses to their links: those of one port, or all.
+    pub(super) fn announce_addresses(&mut self, port: Option<PortId>) {
+        let policy = &self.publisher.current().policy;
+        let mut announcements = Vec::new();
+        for interface in policy.interfaces().filter(|i| port.is_none_or(|port| i.port == port)) {
+            for net in &interface.addresses {
+                let (family, address) = (family_of(net.addr()), number_of(net.addr()));
+                let interface = interface.id;
+                announcements.push(Solicit::Announce { interface, family, address });
+            }
+        }
+        for announcement in announcements {
+            let Solicit::Announce { interface, .. } = announcement else { continue };
+            self.send(announcement, interface);
+        }
+    }
+
+    /// Has the worker of the interface's first queue send a frame; should it not keep up, the
+    /// frame is due again soon.
+    fn send(&mut self, solicit: Solicit, interface: InterfaceId) {
+        let policy = &self.publisher.current().policy;
+        let Some(interface) = policy.interface(interface) else { return };
+        let attached = self.ports.get(interface.port);
+        let worker = attached.and_then(|port| port.workers.first().copied()).unwrap_or(0);
+        if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
+            worker.order(Order::Solicit(solicit));
+        }
+    }
+
+    pub(super) fn flush_neighbours(
+        &mut self,
+        interface: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Reply {
+        let policy = &self.publisher.current().policy;
+        let interface = match interface {
+            None => None,
+            Some(name) => match policy.interface_named(name) {
+                Some(interface) => Some(interface.id),
+                None => return Reply::Refused(vec![format!("there is no interface `{name}`")]),
+            },
+        };
+        self.neighbours.flush(interface, address);
+        Reply::Done
+    }
+}

@@ -1,0 +1,309 @@
+//! The ports: attached, configured, handed to workers, watched, and given back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use sluice_channel::MempoolStatus;
+use sluice_channel::statistics::Statistics;
+use sluice_dpdk::{
+    Eal, Link, Mempool, Port, PortSetup, QueueDescriptor, device_with_frame_size,
+    device_with_queues, required_data_room,
+};
+use sluice_hooks::{PortFacts, Ports};
+use sluice_packet::ipv6;
+use sluice_pipelines::tx;
+use sluice_policy::model::Name;
+use sluice_policy::{PortEntry, PortId, model};
+
+use crate::kernel::{self, KernelInterface, LinkWatch};
+use crate::worker::Polled;
+
+/// Bytes of packet that a buffer of the standard pool takes.
+const STANDARD_ROOM: u16 = 2048;
+/// Bytes that a buffer costs beside its packet: mbuf, headroom, alignment.
+const BUFFER_OVERHEAD: u32 = 320;
+/// Most and fewest buffers of a pool.
+const POOL: std::ops::RangeInclusive<u32> = 1_023..=65_535;
+/// Link header with a tag.
+const LINK_HEADER: u32 = 18;
+
+/// What each worker gets of a port, by worker.
+pub struct Handles {
+    /// Queues to poll and way to send, by worker.
+    pub by_worker: Vec<(Vec<Polled>, tx::Way)>,
+}
+
+/// A port that is attached.
+pub struct Attached {
+    /// Its name.
+    pub name: Name,
+    /// What it was configured as.
+    pub spec: model::Port,
+    /// DPDK's driver.
+    pub driver: String,
+    /// Link address and link.
+    pub facts: PortFacts,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// The worker of each receive queue.
+    pub workers: Vec<u16>,
+    port: Port,
+    kernel: Option<KernelInterface>,
+    descriptors: Vec<QueueDescriptor>,
+}
+
+impl Attached {
+    /// What the device says of its link.
+    pub fn device_link(&self) -> Link {
+        self.port.link()
+    }
+}
+
+/// All ports, and the memory that their packets live in.
+pub struct PortTable {
+    eal: Eal,
+    pools: BTreeMap<u16, Mempool>,
+    attached: BTreeMap<PortId, Attached>,
+    state_dir: PathBuf,
+    workers: usize,
+    next_worker: usize,
+}
+
+impl PortTable {
+    /// No ports, and a pool of standard buffers. `state_dir` is where it is noted how kernel
+    /// interfaces were before they were taken.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub fn new(eal: Eal, state_dir: PathBuf, workers: usize) -> anyhow::Result<PortTable> {
+        let mut table = PortTable {
+            eal,
+            pools: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            state_dir,
+            workers,
+            next_worker: 0,
+        };
+        table.pool(STANDARD_ROOM).context("raise `dataplane.memory`")?;
+        Ok(table)
+    }
+
+    /// The pool of standard buffers.
+    pub fn standard_pool(&self) -> Mempool {
+        self.pools[&STANDARD_ROOM].clone()
+    }
+
+    /// Whether packet memory is on hugepages.
+    pub fn hugepages(&self) -> bool {
+        self.eal.hugepages()
+    }
+
+    /// Packet memory in MiB.
+    pub fn memory_mib(&self) -> u32 {
+        self.eal.memory_mib()
+    }
+
+    /// How full the pools are.
+    pub fn mempools(&self) -> Vec<MempoolStatus> {
+        let status = |pool: &Mempool| MempoolStatus {
+            name: pool.name().to_owned(),
+            size: pool.size(),
+            in_use: pool.in_use(),
+        };
+        self.pools.values().map(status).collect()
+    }
+
+    /// An attached port.
+    pub fn get(&self, id: PortId) -> Option<&Attached> {
+        self.attached.get(&id)
+    }
+
+    /// The numbers of all attached ports.
+    pub fn ids(&self) -> Vec<PortId> {
+        self.attached.keys().copied().collect()
+    }
+
+    /// What the pipeline needs to know of the ports.
+    pub fn facts(&self) -> Ports {
+        let mut ports = Ports::default();
+        for (&id, attached) in &self.attached {
+            ports.set(id, Some(attached.facts.clone()));
+        }
+        ports
+    }
+
+    /// A pool whose buffers take `room` bytes of packet: a quarter of the memory.
+    fn pool(&mut self, room: u16) -> anyhow::Result<Mempool> {
+        let room = room.max(STANDARD_ROOM);
+        if let Some(pool) = self.pools.get(&room) {
+            return Ok(pool.clone());
+        }
+        let bytes = u64::from(self.eal.memory_mib()) * 1024 * 1024 / 4;
+        let fit = (bytes / u64::from(u32::from(room) + BUFFER_OVERHEAD)) as u32;
+        // A power of two minus one wastes least of the pool's ring.
+        let count = (1u32 << fit.max(1).ilog2()) - 1;
+        let count = count.clamp(*POOL.start(), *POOL.end());
+        let pool = Mempool::new(&self.eal, &format!("packets-{room}"), count, room)?;
+        self.pools.insert(room, pool.clone());
+        Ok(pool)
+    }
+
+    /// Attaches a port and starts it. Nothing is left of one that fails.
+    ///
+    /// # Errors
+    /// What is wrong with the device, the kernel interface below it, or memory.
+    pub fn attach(&mut self, entry: &PortEntry, links: &mut LinkWatch) -> anyhow::Result<Handles> {
+        let spec = &entry.spec;
+        let queues = spec.queues.max(1);
+        let device = device_with_queues(&device_with_frame_size(&spec.device, spec.mtu), queues);
+        let kernel = match kernel::device_interface(&device) {
+            Some(interface) => Some(KernelInterface::take(interface, spec.steal, &self.state_dir)?),
+            None => None,
+        };
+        let mut port = Port::attach(&self.eal, &device)?;
+        let info = port.info();
+        if let Some(max) = info.max_frame
+            && u32::from(spec.mtu) + LINK_HEADER > max
+        {
+            anyhow::bail!(
+                "device `{}` carries frames of at most {max} bytes: an MTU of {} does not fit; \
+                 set `mtu` to {} or less",
+                spec.device,
+                spec.mtu,
+                max - LINK_HEADER
+            );
+        }
+        let pool = self.pool(required_data_room(&device, spec.mtu))?;
+        let setup = PortSetup {
+            rx_queues: queues,
+            tx_queues: (self.workers as u16).min(info.max_tx_queues).max(1),
+            mac: spec.mac.map(|mac| mac.0),
+            ..PortSetup::new(&pool)
+        };
+        let (rx, tx) = port.configure(setup)?;
+        port.start()?;
+        let descriptors = port.descriptors();
+        for descriptor in &descriptors {
+            descriptor.ignore_outgoing().context(
+                "the kernel cannot keep our own frames from coming back: Linux 4.20 is needed",
+            )?;
+        }
+        let mac = port.mac();
+        let link = match &kernel {
+            Some(interface) => links.state(interface.name()).is_some_and(|link| link.up),
+            None => port.link().up,
+        };
+        let facts = PortFacts {
+            mac,
+            link_local: ipv6::link_local(&mac).to_bits(),
+            link: Arc::new(AtomicBool::new(link)),
+        };
+        let workers: Vec<u16> = (0..rx.len()).map(|queue| self.worker_of(spec, queue)).collect();
+        let tx_queues = tx.len() as u16;
+        let mut by_worker: Vec<(Vec<Polled>, tx::Way)> = Vec::new();
+        let mut tx = tx.into_iter();
+        for worker in 0..self.workers {
+            let way = match tx.next() {
+                Some(queue) => tx::Way::Queue(queue),
+                None => tx::Way::Worker((worker % usize::from(tx_queues.max(1))) as u16),
+            };
+            by_worker.push((Vec::new(), way));
+        }
+        let mut watched = port.descriptors();
+        for (queue, &worker) in rx.into_iter().zip(&workers) {
+            let of_queue = watched.iter().position(|d| d.queue() == queue.index());
+            let descriptor = of_queue.map(|place| watched.swap_remove(place));
+            by_worker[usize::from(worker)].0.push(Polled { port: entry.id, queue, descriptor });
+        }
+        let attached = Attached {
+            name: entry.name.clone(),
+            spec: spec.clone(),
+            driver: info.driver,
+            facts,
+            tx_queues,
+            workers,
+            port,
+            kernel,
+            descriptors,
+        };
+        self.attached.insert(entry.id, attached);
+        Ok(Handles { by_worker })
+    }
+
+    /// The worker that polls a queue: as configured, else in turn.
+    fn worker_of(&mut self, spec: &model::Port, queue: usize) -> u16 {
+        match spec.workers.as_slice() {
+            [] => {
+                let worker = self.next_worker % self.workers;
+                self.next_worker += 1;
+                worker as u16
+            }
+            configured => configured[queue % configured.len()] % self.workers as u16,
+        }
+    }
+
+    /// Detaches a port, its queues having come back, and gives the kernel its interface.
+    pub fn close(&mut self, id: PortId) {
+        let Some(attached) = self.attached.remove(&id) else { return };
+        let Attached { name, port, kernel, descriptors, .. } = attached;
+        drop(descriptors);
+        if let Err(error) = port.close() {
+            tracing::error!(port = %name, "cannot detach: {}", error.error);
+        }
+        if let Some(Err(error)) = kernel.map(KernelInterface::restore) {
+            tracing::error!(port = %name, "{error}");
+        }
+    }
+
+    /// Detaches all ports.
+    pub fn close_all(&mut self) {
+        for id in self.ids() {
+            self.close(id);
+        }
+        kernel::restore_abandoned(&self.state_dir);
+    }
+
+    /// Notes the link of a kernel interface. Returns the ports for which that is news.
+    pub fn set_link(&mut self, interface: &str, up: bool) -> Vec<(PortId, Name)> {
+        let of_interface = |attached: &Attached| {
+            attached.kernel.as_ref().is_some_and(|kernel| kernel.name() == interface)
+        };
+        self.attached
+            .iter()
+            .filter(|(_, attached)| of_interface(attached))
+            .filter(|(_, attached)| attached.facts.link.swap(up, Ordering::Relaxed) != up)
+            .map(|(&id, attached)| (id, attached.name.clone()))
+            .collect()
+    }
+
+    /// Looks at the link of the ports that no kernel interface stands behind. Returns what is news.
+    pub fn poll_links(&mut self) -> Vec<(PortId, Name, bool)> {
+        self.attached
+            .iter()
+            .filter(|(_, attached)| attached.kernel.is_none())
+            .filter_map(|(&id, attached)| {
+                let up = attached.port.link().up;
+                let was = attached.facts.link.swap(up, Ordering::Relaxed);
+                (was != up).then(|| (id, attached.name.clone(), up))
+            })
+            .collect()
+    }
+
+    /// Copies what devices and kernel counted into the statistics.
+    pub fn read_devices(&self, statistics: &Statistics) {
+        for (&id, attached) in &self.attached {
+            let gauges = statistics.port_gauges(id);
+            let device = attached.port.stats();
+            gauges.missed.set(device.imissed);
+            gauges.device_errors.set(device.ierrors + device.oerrors);
+            gauges.no_buffers.set(device.rx_nombuf);
+            gauges.link.set(u64::from(attached.facts.link.load(Ordering::Relaxed)));
+            for counted in attached.descriptors.iter().filter_map(|d| d.kernel_statistics()) {
+                gauges.kernel_drops.add(u64::from(counted.drops));
+            }
+        }
+    }
+}

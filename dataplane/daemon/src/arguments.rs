@@ -1,0 +1,40 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use sluice_pipelines::tx::MAX_PORTS;
+
+/// The Sluice dataplane: owns ports and cores, forwards packets, takes policy from the control
+/// process. `sluice up` starts both.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "sluice-dataplane", version)]
+pub struct Arguments {
+    /// The directory in which dataplane and control process meet.
+    #[arg(long, value_name = "DIR", env = "SLUICE_DIR", default_value = "/run/sluice/sluice")]
+    pub dir: PathBuf,
+    /// The cores that workers are pinned to, one worker a core.
+    #[arg(long, value_name = "CORE,..", value_delimiter = ',', default_value = "0")]
+    pub cores: Vec<u16>,
+    /// Memory for packet buffers and queues, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub memory: u32,
+    /// Never use hugepages, even when there are enough.
+    #[arg(long)]
+    pub no_huge: bool,
+    /// Ports that the statistics have room for.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=MAX_PORTS as i64))]
+    pub max_ports: u16,
+    /// Rules that the statistics have room for, the default action of each filter included.
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    pub max_rules: u32,
+    /// Neighbours that the neighbour table has room for.
+    #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(2..=1 << 24))]
+    pub max_neighbours: u32,
+    /// End in good order when the process that started this one dies.
+    #[arg(long)]
+    pub die_with_parent: bool,
+    /// What to log: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: tracing::Level,
+}

@@ -1,0 +1,244 @@
+//! A worker: one thread, pinned to one core, that polls its queues and runs the pipeline.
+
+pub mod sleep;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer};
+use sluice_channel::statistics::{Statistics, WorkerBlock};
+use sluice_dpdk::{QueueDescriptor, RxQueue, pin_current_thread, register_thread, tsc};
+use sluice_hooks::Burst;
+use sluice_pipelines::neighbour::solicit::Solicit;
+use sluice_pipelines::{Generation, Pipeline, tx};
+use sluice_policy::PortId;
+use sluice_quiescent::Reader;
+
+use crate::doorbell::Doorbell;
+use sleep::Sleeper;
+
+/// Bursts that are taken from one queue before the other queues have their turn.
+const BURSTS_PER_TURN: usize = 1;
+
+/// A receive queue that a worker polls.
+pub struct Polled {
+    /// The port.
+    pub port: PortId,
+    /// Its queue.
+    pub queue: RxQueue,
+    /// What becomes readable when the queue has packets, where the device has such a thing.
+    pub descriptor: Option<QueueDescriptor>,
+}
+
+/// What the agent tells a worker to do.
+pub enum Order {
+    /// Poll these queues, and send to the port this way.
+    Attach {
+        /// The port.
+        port: PortId,
+        /// The queues to poll.
+        queues: Vec<Polled>,
+        /// The way to send.
+        way: tx::Way,
+    },
+    /// Give everything of the port back.
+    Detach(PortId),
+    /// Send this.
+    Solicit(Solicit),
+    /// Give everything back and end.
+    Stop,
+}
+
+/// What a worker gives back when it has let go of a port, to be dropped by the agent.
+pub struct Returned {
+    /// The port.
+    pub port: PortId,
+    /// Its queues and how it was sent to.
+    pub queues: (Vec<Polled>, Option<tx::Way>),
+}
+
+/// Everything that a worker thread owns.
+pub struct Worker {
+    /// Its number.
+    pub index: usize,
+    /// The core it is pinned to.
+    pub core: u16,
+    /// The published generations.
+    pub generations: Reader<Generation>,
+    /// The statistics segment; this worker writes its own block.
+    pub statistics: Arc<Statistics>,
+    /// Its stages.
+    pub pipeline: Pipeline,
+    /// What the agent wants.
+    pub orders: Consumer<Order>,
+    /// What goes back to the agent.
+    pub returns: Producer<Returned>,
+    /// This worker's doorbell.
+    pub doorbell: Arc<Doorbell>,
+    /// The agent's.
+    pub agent: Arc<Doorbell>,
+    /// Those of all workers, by number.
+    pub peers: Vec<Arc<Doorbell>>,
+    /// Frequency of the time-stamp counter.
+    pub hertz: u64,
+}
+
+/// The state of the poll loop.
+struct Polling {
+    queues: Vec<Polled>,
+    sleeper: Sleeper,
+    burst: Burst,
+    blind: bool,
+    stopping: bool,
+}
+
+impl Worker {
+    /// The thread's body: runs until the agent says [`Order::Stop`].
+    ///
+    /// # Errors
+    /// When the core does not exist or the thread cannot be made known to DPDK.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        pin_current_thread(self.core)?;
+        let _registered = register_thread()?;
+        let mut polling = Polling {
+            queues: Vec::with_capacity(tx::MAX_PORTS),
+            sleeper: Sleeper::new(self.doorbell.as_fd())?,
+            burst: Burst::new(),
+            blind: false,
+            stopping: false,
+        };
+        let statistics = Arc::clone(&self.statistics);
+        let statistics = statistics.worker(self.index);
+        let patience = cycles(sleep::PATIENCE, self.hertz);
+        let mut last_work = tsc();
+        while !polling.stopping {
+            self.generations.refresh();
+            let worked = self.turn(&mut polling, statistics);
+            let now = tsc();
+            statistics.core().loops.add(1);
+            if worked > 0 {
+                statistics.core().busy_loops.add(1);
+                last_work = now;
+            } else if now.wrapping_sub(last_work) > patience {
+                self.sleep(&mut polling, statistics, now.wrapping_sub(last_work));
+            }
+        }
+        self.pipeline.clear(statistics);
+        self.pipeline.output.flush(statistics);
+        Ok(())
+    }
+
+    /// Once around: orders, queues, other workers' packets, held packets, transmission. Returns
+    /// how many packets there were.
+    #[inline]
+    fn turn(&mut self, polling: &mut Polling, statistics: WorkerBlock<'_>) -> usize {
+        let generation = self.generations.get();
+        statistics.core().generation.set(generation.policy.generation());
+        let pipeline = &mut self.pipeline;
+        let mut worked = 0;
+        while let Ok(order) = self.orders.pop() {
+            worked += 1;
+            follow(order, polling, pipeline, generation, statistics, &mut self.returns);
+        }
+        for polled in &mut polling.queues {
+            if generation.policy.port(polled.port).is_none() {
+                continue;
+            }
+            for _ in 0..BURSTS_PER_TURN {
+                let n = polled.queue.rx(polling.burst.slots_mut());
+                if n == 0 {
+                    break;
+                }
+                polling.burst.received(n);
+                pipeline.run(generation, statistics, polled.port, &mut polling.burst);
+                worked += n;
+            }
+        }
+        worked += pipeline.output.receive(statistics);
+        pipeline.tend_held(generation, statistics, tsc());
+        for worker in pipeline.output.flush(statistics) {
+            if let Some(doorbell) = self.peers.get(worker) {
+                doorbell.ring();
+            }
+        }
+        worked
+    }
+
+    fn sleep(&mut self, polling: &mut Polling, statistics: WorkerBlock<'_>, idle: u64) {
+        if self.pipeline.agent.take_unread() {
+            self.agent.ring();
+        }
+        let idle = Duration::from_nanos(
+            (u128::from(idle) * 1_000_000_000 / u128::from(self.hertz)) as u64,
+        );
+        let limit = sleep::limit(polling.blind, self.pipeline.holds(), idle);
+        self.doorbell.about_to_sleep();
+        if self.orders.is_empty() && !self.pipeline.output.has_received() {
+            statistics.core().sleeps.add(1);
+            let sleeper = &mut polling.sleeper;
+            self.generations.offline(|| sleeper.sleep(limit));
+        }
+        self.doorbell.awake();
+    }
+}
+
+/// Does what the agent says.
+fn follow(
+    order: Order,
+    polling: &mut Polling,
+    pipeline: &mut Pipeline,
+    generation: &Generation,
+    statistics: WorkerBlock<'_>,
+    returns: &mut Producer<Returned>,
+) {
+    match order {
+        Order::Attach { port, queues, way } => {
+            for polled in &queues {
+                if let Some(descriptor) = &polled.descriptor {
+                    // One that cannot be watched is looked at instead.
+                    let watched = polling.sleeper.watch(descriptor.as_fd()).is_ok();
+                    polling.blind |= !watched;
+                }
+            }
+            polling.queues.extend(queues);
+            polling.blind |= polling.queues.iter().any(|polled| polled.descriptor.is_none());
+            pipeline.output.attach(port, way);
+        }
+        Order::Detach(port) => let_go(port, polling, pipeline, statistics, returns),
+        Order::Solicit(solicit) => pipeline.solicit(generation, statistics, solicit),
+        Order::Stop => {
+            polling.stopping = true;
+            pipeline.output.flush(statistics);
+            for port in (0..tx::MAX_PORTS as u16).map(PortId) {
+                let_go(port, polling, pipeline, statistics, returns);
+            }
+        }
+    }
+}
+
+fn let_go(
+    port: PortId,
+    polling: &mut Polling,
+    pipeline: &mut Pipeline,
+    statistics: WorkerBlock<'_>,
+    returns: &mut Producer<Returned>,
+) {
+    pipeline.output.flush(statistics);
+    let (gone, kept) = polling.queues.drain(..).partition(|polled| polled.port == port);
+    polling.queues = kept;
+    let gone: Vec<Polled> = gone;
+    for descriptor in gone.iter().filter_map(|polled| polled.descriptor.as_ref()) {
+        polling.sleeper.forget(descriptor);
+    }
+    polling.blind = polling.queues.iter().any(|polled| polled.descriptor.is_none());
+    let way = pipeline.output.detach(port);
+    if !gone.is_empty() || way.is_some() {
+        // The ring has room for every port; should it not, the queues are dropped here.
+        let _ = returns.push(Returned { port, queues: (gone, way) });
+    }
+}
+
+fn cycles(time: Duration, hertz: u64) -> u64 {
+    (time.as_nanos() * u128::from(hertz) / 1_000_000_000) as u64
+}

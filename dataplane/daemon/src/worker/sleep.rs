@@ -1,0 +1,84 @@
+//! How a worker with nothing to do sleeps: in epoll on its ports' descriptors and its doorbell.
+//!
+//! A port without a descriptor (rings, pcap, vhost-user) can only be looked at: a worker that
+//! polls one naps, for an eighth of the time that nothing has come, one millisecond at the most.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{Timespec, epoll};
+use rustix::io;
+
+/// How long a worker polls in vain before it sleeps.
+pub const PATIENCE: Duration = Duration::from_micros(50);
+/// The longest nap, and how often held packets are looked at.
+const NAP: Duration = Duration::from_millis(1);
+
+/// What the worker waits on.
+pub struct Sleeper {
+    epoll: std::os::fd::OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+impl Sleeper {
+    /// A sleeper that waits on `doorbell`.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new(doorbell: BorrowedFd<'_>) -> io::Result<Sleeper> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let sleeper = Sleeper { epoll, events: Vec::with_capacity(16) };
+        sleeper.watch(doorbell)?;
+        Ok(sleeper)
+    }
+
+    /// Waits on this descriptor too; closing it ends that.
+    ///
+    /// # Errors
+    /// When the kernel cannot watch it.
+    pub fn watch(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)
+    }
+
+    /// Stops waiting on a descriptor.
+    pub fn forget(&self, descriptor: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, descriptor);
+    }
+
+    /// Sleeps until something comes, or for `limit`.
+    pub fn sleep(&mut self, limit: Option<Duration>) {
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+        self.events.clear();
+        // An interrupted sleep is a short one.
+        let _ = epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            limit.as_ref(),
+        );
+    }
+}
+
+/// How long to sleep: `blind` when a polled port has no descriptor, `holding` when packets are
+/// held, `idle` the time since the last packet.
+pub fn limit(blind: bool, holding: bool, idle: Duration) -> Option<Duration> {
+    let nap = blind.then(|| (idle / 8).min(NAP));
+    let look = holding.then_some(NAP);
+    nap.into_iter().chain(look).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_blind_ports_and_held_packets_bound_the_sleep() {
+        assert_eq!(limit(false, false, Duration::from_secs(9)), None);
+        assert_eq!(limit(false, true, Duration::from_secs(9)), Some(NAP));
+        assert_eq!(limit(true, false, Duration::from_micros(80)), Some(Duration::from_micros(10)));
+        assert_eq!(limit(true, true, Duration::from_secs(9)), Some(NAP));
+    }
+}
