@@ -1,0 +1,91 @@
+# What people type and what CI runs. `make` alone lists the commands.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test unit model e2e lint asan fuzz bench-io clean
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
+PYTHON := /usr/bin/python3
+
+CARGO_DENY := 0.20.2
+FUZZ_SECONDS ?= 30
+
+# Debian packages: to build, to run the demo and the tests, to measure, to lint.
+PACKAGES := libdpdk-dev libclang-dev clang pkg-config gcc \
+	iproute2 ethtool iputils-ping tcpdump iperf3 curl traceroute util-linux procps \
+	python3 python3-pytest python3-pytest-timeout python3-scapy \
+	dpdk \
+	shellcheck pyflakes3
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing (apt; nothing to do, nothing said)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust, see https://rustup.rs"; exit 1; }
+	@missing=(); for package in $(PACKAGES); do \
+	  [[ "$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null)" == installed ]] \
+	    || missing+=("$$package"); \
+	done; \
+	if (( $${#missing[@]} )); then \
+	  echo "installing $${missing[*]}"; \
+	  log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	  apt() { $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$$@"; }; \
+	  { apt update && apt install --no-install-recommends -y "$${missing[@]}"; } </dev/null >"$$log" 2>&1 \
+	    || { cat "$$log"; exit 1; }; \
+	fi
+
+build: deps ## the three programs, in release mode
+	cargo build --release --locked
+
+demo: build ## see it work: two hosts, Sluice between them, a rule pushed live (1 minute)
+	@$(SUDO) env SLUICE_BIN=$(TARGET)/release bash tests/demo.sh
+
+test: unit model e2e ## every test: units, models of concurrency, end to end in namespaces
+
+unit: deps ## tests that stand beside the code
+	cargo test --workspace --locked
+
+model: deps ## loom explores every interleaving of the quiescent-state reclamation
+	RUSTFLAGS="--cfg loom" cargo test --release --locked --lib --tests \
+	  -p sluice-quiescent --target-dir $(TARGET)/loom
+
+e2e: build ## Sluice between real hosts in network namespaces
+	cd tests && $(SUDO) env PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release \
+	  $(PYTHON) -m pytest $(E2E)
+
+lint: deps ## formatting, clippy, licences and sources of dependencies, scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo deny --version 2>/dev/null | grep -qF "$(CARGO_DENY)" \
+	  || cargo install --quiet --locked cargo-deny --version $(CARGO_DENY)
+	cargo deny --workspace --all-features --locked check --hide-inclusion-graph licenses bans sources
+	shellcheck .ci/run $$(git ls-files '*.sh')
+	pyflakes3 tests
+
+asan: deps ## AddressSanitizer over the crates that have unsafe and no DPDK (needs nightly)
+	@if cargo +nightly --version >/dev/null 2>&1; then \
+	  set -x; \
+	  RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --lib --tests \
+	    --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir $(TARGET)/asan \
+	    -p sluice-channel -p sluice-quiescent; \
+	else \
+	  echo "skipped: AddressSanitizer needs a nightly toolchain (rustup toolchain install nightly)"; \
+	fi
+
+fuzz: deps ## every fuzz target for FUZZ_SECONDS=30 (needs nightly)
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz
+	@for manifest in $$(git ls-files '*fuzz/Cargo.toml'); do \
+	  folder=$$(dirname "$$manifest"); \
+	  for target in $$(cargo +nightly fuzz list --fuzz-dir "$$folder"); do \
+	    echo "== $$folder: $$target"; \
+	    cargo +nightly fuzz run --fuzz-dir "$$folder" "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	  done; \
+	done
+
+bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
+	$(SUDO) env SLUICE_BIN=$(TARGET)/release bash bench/run-io.sh
+
+clean: ## remove what was built
+	cargo clean

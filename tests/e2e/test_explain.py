@@ -1,0 +1,70 @@
+"""`sluice explain` says what then happens."""
+
+import pytest
+
+RULES = """
+filters:
+  forward:
+    rules:
+      - name: no-http
+        protocol: tcp
+        destination-port: 80
+        action: drop
+      - { name: no-ping, protocol: icmp, icmp-type: echo-request, action: reject }
+routes:
+  - { to: 10.21.0.0/16, blackhole: true }
+"""
+CLIENT = {"in_": "lan", "src": "10.0.1.2"}
+
+
+@pytest.fixture
+def appliance(pair, tmp_path):
+    (tmp_path / "index.html").write_text("hello\n")
+    for port in (80, 8080):
+        pair.server.http_server(tmp_path, port)
+    with pair.sluice(RULES) as pair.running:
+        yield pair
+
+
+def test_it_names_the_rule_that_then_drops(appliance):
+    sluice = appliance.running
+    answer = sluice.explain(**CLIENT, dst="10.0.2.2", proto="tcp", dport=80)
+    line = sluice.file.read_text().splitlines().index("      - name: no-http") + 1
+    assert answer["verdict"] == {"verdict": "drop", "reason": "forward-filter"}
+    assert answer["rule"]["name"] == "no-http"
+    assert answer["rule"]["position"]["file"].endswith("sluice.yaml")
+    assert answer["rule"]["position"]["line"] == line
+
+    assert appliance.client.fetch("http://10.0.2.2/", timeout=1) is None
+    assert sluice.rules()["no-http"] > 0
+
+    text = sluice.run(
+        *("explain", "--in", "lan", "--src", "10.0.1.2", "--dst", "10.0.2.2"),
+        *("--proto", "tcp", "--dport", 80),
+    ).stdout
+    assert "no-http" in text and f"sluice.yaml:{line}" in text
+
+
+def test_it_names_the_route_of_what_then_passes(appliance):
+    sluice = appliance.running
+    answer = sluice.explain(**CLIENT, dst="10.0.2.2", proto="tcp", dport=8080)
+    assert answer["verdict"] == {"verdict": "accept"}
+    assert (answer["egress"], answer["next_hop"], answer["mtu"]) == ("wan", "10.0.2.2", 1500)
+    assert (answer["route"]["prefix"], answer["route"]["owner"]) == ("10.0.2.0/24", "connected")
+    assert answer["generation"] == sluice.generation
+    assert appliance.client.fetch("http://10.0.2.2:8080/") == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("question", "verdict"),
+    [
+        ({"dst": "10.0.1.1", "proto": "icmp", "icmp": "8"}, ("local", None)),
+        ({"dst": "10.0.2.2", "proto": "icmp", "icmp": "8"}, ("reject", "forward-filter")),
+        ({"dst": "10.21.0.1"}, ("drop", "blackhole")),
+        ({"dst": "10.99.0.1"}, ("reject", "no-route")),
+        ({"dst": "10.0.2.2", "proto": "udp", "hop_limit": 1}, ("reject", "hop-limit-exceeded")),
+    ],
+)
+def test_verdicts(appliance, question, verdict):
+    answer = appliance.running.explain(**CLIENT, **question)["verdict"]
+    assert (answer["verdict"], answer.get("reason")) == verdict

@@ -1,0 +1,31 @@
+"""A laboratory of network namespaces around a running Sluice.
+
+* `Lab` makes hosts and the cables between them and takes everything away again.
+* `Host` is a Linux host with addresses: ping, iperf3, curl, traceroute.
+* `Wire` is the bare end of a cable: whole frames out, whole frames in, no kernel between.
+* `Pair` is `client — Sluice — server`; `Stations` are three wires around a Sluice.
+* `Sluice` runs `sluice up` in a namespace of its own, wraps the command line, and on exit holds
+  the programs to what they promise: exit status 0, nothing left running, the kernel's
+  interfaces given back as they were.
+* `Stream` is a numbered stream of datagrams that knows what it lost.
+"""
+
+from .namespace import Host, Namespace
+from .sluice import Sluice, worker_core
+from .stations import Stations
+from .stream import Stream
+from .topology import Lab, Pair, pair_configuration
+from .wire import Wire
+
+__all__ = [
+    "Host",
+    "Lab",
+    "Namespace",
+    "Pair",
+    "Sluice",
+    "Stations",
+    "Stream",
+    "Wire",
+    "pair_configuration",
+    "worker_core",
+]
