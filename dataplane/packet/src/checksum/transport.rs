@@ -175,3 +175,7 @@ impl Covered {
 fn read_u16(bytes: &[u8], offset: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(offset..)?.first_chunk()?))
 }
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod tests;

@@ -30,8 +30,8 @@ const PLAIN: usize = HEADER + 16;
 
 #[inline]
 fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option<Descriptor> {
-    let packet = frame.get(l3_offset..)?.first_chunk::<PLAIN>()?;
-    let (bytes, l4) = packet.split_first_chunk::<HEADER>()?;
+    let packet = frame.get(l3_offset..)?;
+    let (bytes, l4) = packet.first_chunk::<PLAIN>()?.split_first_chunk::<HEADER>()?;
     let header = Ipv4Header::ref_from_bytes(bytes).ok()?;
     let l4 = l4.first_chunk::<16>()?;
 
@@ -51,6 +51,7 @@ fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option
     };
     let plain = (header.version_ihl == 0x45)
         & (usize::from(length) >= least)
+        & (packet.len() >= least)
         & (usize::from(length) + l3_offset <= wire_length)
         & (length <= mtu)
         & checksum::ipv4_plain_header_is_valid(bytes)
@@ -208,3 +209,7 @@ fn options(mut options: &[u8]) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "ipv4_tests.rs"]
+mod tests;

@@ -33,8 +33,8 @@ const PLAIN: usize = HEADER + 16;
 
 #[inline]
 fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option<Descriptor> {
-    let packet = frame.get(l3_offset..)?.first_chunk::<PLAIN>()?;
-    let (bytes, l4) = packet.split_first_chunk::<HEADER>()?;
+    let packet = frame.get(l3_offset..)?;
+    let (bytes, l4) = packet.first_chunk::<PLAIN>()?.split_first_chunk::<HEADER>()?;
     let header = Ipv6Header::ref_from_bytes(bytes).ok()?;
     let l4 = l4.first_chunk::<16>()?;
 
@@ -53,6 +53,7 @@ fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option
     };
     let plain = (header.version_class_flow.get() >> 28 == 6)
         & (length >= least)
+        & (packet.len() >= least)
         & (length + l3_offset <= wire_length)
         & (length <= usize::from(mtu))
         & (header.hop_limit != 0)
@@ -247,3 +248,7 @@ impl Chain {
         Err(Malformed::Ipv6HeaderChain)
     }
 }
+
+#[cfg(test)]
+#[path = "ipv6_tests.rs"]
+mod tests;
