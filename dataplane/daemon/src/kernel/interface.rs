@@ -104,11 +104,6 @@ impl KernelInterface {
         &self.name
     }
 
-    /// The interface's index.
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
     /// Gives the interface back as it was. One that was deleted in the meantime is fine.
     ///
     /// # Errors

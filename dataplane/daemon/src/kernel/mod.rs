@@ -5,7 +5,7 @@
 //!
 //! * [`KernelInterface`] makes the kernel deaf and mute on an interface for as long as it is
 //!   taken, and gives everything back as it was, after a SIGKILL as well.
-//! * [`LinkWatch`] follows link state over rtnetlink, because those drivers report "up" on an
+//! * [`LinkWatch`] ([`link`]) follows link state over rtnetlink, because those drivers report "up" on an
 //!   interface without carrier.
 //!
 //! Both speak rtnetlink in the network namespace of the thread that calls them. Neither is used
@@ -13,7 +13,7 @@
 
 mod error;
 mod interface;
-mod link;
+pub mod link;
 mod netlink;
 mod record;
 
@@ -22,4 +22,4 @@ mod namespace;
 
 pub use error::KernelError;
 pub use interface::{KernelInterface, device_interface, restore_abandoned};
-pub use link::{Link, LinkChange, LinkWatch};
+pub use link::LinkWatch;
