@@ -1,5 +1,6 @@
 """The bare end of a cable."""
 
+import importlib
 import logging
 import socket
 import struct
@@ -7,8 +8,9 @@ import time
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 
-from scapy.layers.inet6 import IPv6  # noqa: E402,F401  (scapy must know IPv6 to dissect it)
-from scapy.layers.l2 import Ether  # noqa: E402
+from scapy.layers.l2 import Ether
+
+importlib.import_module("scapy.layers.inet6")  # else IPv6 is not dissected
 
 _SOL_PACKET = 263
 _PACKET_AUXDATA = 8
