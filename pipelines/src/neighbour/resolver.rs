@@ -344,6 +344,8 @@ impl Resolver {
     ) -> Result<(), TableFull> {
         let key = NeighbourKey { interface, family, address: addr };
         match self.find(&key) {
+            // Keeps its age when a commit says it again.
+            Some(entry) if (entry.state, entry.mac) == (State::Static, Some(mac)) => {}
             Some(entry) => {
                 self.writer.set(entry.slot, mac, State::Static, now);
                 self.cancel(entry.slot);

@@ -347,6 +347,9 @@ fn a_static_entry_takes_the_place_of_what_was_known() {
         assert_eq!(bench.act(set), out);
         assert_eq!(bench.pass(60_000), []);
         assert_eq!((bench.state(), bench.mac()), (Some(State::Static), Some(B)));
+        let before = bench.entry();
+        assert_eq!(bench.act(set), []);
+        assert_eq!(bench.entry(), before, "said again, it keeps its age");
     }
     let mut bench = Bench::in_state(State::Reachable);
     bench.resolver.remove_static(LAN, Family::Inet, HOST);
