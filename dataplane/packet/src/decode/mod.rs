@@ -19,6 +19,8 @@
 mod ipv4;
 mod ipv6;
 mod layer4;
+#[cfg(test)]
+mod oracle;
 
 use zerocopy::FromBytes;
 
