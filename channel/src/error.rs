@@ -1,7 +1,7 @@
 //! What can go wrong between the two processes.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -121,4 +121,14 @@ pub enum ChannelError {
         /// The largest that passes.
         limit: usize,
     },
+}
+
+impl ChannelError {
+    /// For what failed with a file.
+    pub(crate) fn file<E: Into<io::Error>>(
+        path: &Path,
+        action: &'static str,
+    ) -> impl FnOnce(E) -> ChannelError {
+        move |source| ChannelError::File { path: path.to_owned(), action, source: source.into() }
+    }
 }
