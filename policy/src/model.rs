@@ -142,6 +142,17 @@ pub enum Owner {
     Static,
 }
 
+impl Owner {
+    /// The owner's name in commands and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Owner::Connected => "connected",
+            Owner::Cli => "cli",
+            Owner::Static => "static",
+        }
+    }
+}
+
 /// One way out of a route.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NextHop {
@@ -200,6 +211,18 @@ pub enum Action {
     Reject,
     /// Count it and go on to the next rule.
     Count,
+}
+
+impl Action {
+    /// The action's name in the configuration and in every report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Accept => "accept",
+            Action::Drop => "drop",
+            Action::Reject => "reject",
+            Action::Count => "count",
+        }
+    }
 }
 
 /// TCP flags that must be set and that must be clear, as bits of the TCP header.

@@ -1,10 +1,24 @@
 //! The configuration file: one YAML document, read strictly.
+//!
+//! serde checks the document's shape ([`document`]) and keeps every scalar as text with its
+//! place; [`convert`] understands the scalars and makes a [`State`]; [`crate::Policy`] judges the
+//! whole, just as it will in the dataplane, and its complaints are led back to their lines.
+
+mod convert;
+mod document;
+mod filters;
+mod kinds;
+mod node;
+mod reader;
+mod structure;
 
 use std::fmt;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::document::Document;
+use self::node::Place;
+use self::reader::Reader;
 use crate::model::{Position, State};
 
 /// What a configuration file asks for.
@@ -28,7 +42,7 @@ pub struct Dataplane {
 }
 
 /// Sizes that are fixed when the dataplane starts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Ports.
@@ -84,16 +98,74 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// The largest file that is read.
+pub const MAX_BYTES: usize = 16 << 20;
+
 /// Reads a configuration file; `file` is its name in diagnostics.
+///
+/// A mistake in the document's shape (syntax, an unknown key, a list where a value belongs) is
+/// reported alone; all mistakes of meaning are reported together. Time and memory are bounded by
+/// [`MAX_BYTES`] and by what [`options`] allows.
 pub fn read(text: &[u8], file: &str) -> Result<Configuration, Diagnostics> {
-    let _ = (text, file);
-    Ok(Configuration {
-        dataplane: Dataplane { cores: vec![1], memory: 256, limits: Limits::default() },
-        state: State::default(),
-    })
+    let structural = |line, column, key: &str, message: String| {
+        let position = Position { file: file.into(), line, column };
+        Diagnostics(vec![Diagnostic { position, key: key.into(), message }])
+    };
+    if text.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len());
+        return Err(structural(1, 1, "", message));
+    }
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let (line, column) = place_of(&text[..error.valid_up_to()]);
+        let byte = text.get(error.valid_up_to()).copied().unwrap_or_default();
+        let message = format!("byte 0x{byte:02x} is not UTF-8: save the file as UTF-8");
+        structural(line, column, "", message)
+    })?;
+    let document: Document =
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
+            let place = error.location().map(Place::from).unwrap_or(Place { line: 1, column: 1 });
+            let (key, message) = structure::explain(&error, text, place);
+            structural(place.line, place.column, &key, message)
+        })?;
+    let mut reader = Reader::new(file);
+    let configuration = convert::configuration(&document, &mut reader);
+    reader.finish()?;
+    Ok(configuration)
+}
+
+/// Line and column just after `text`.
+fn place_of(text: &[u8]) -> (u32, u32) {
+    let text = String::from_utf8_lossy(text);
+    let line = text.matches('\n').count() + 1;
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line as u32, column as u32)
+}
+
+/// What the YAML parser may spend on a file: enough for 100,000 routes and rules, little enough
+/// that no file can exhaust time, memory or the stack.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: 16,
+            max_events: 4_000_000,
+            max_nodes: 3_000_000,
+            max_aliases: 10_000,
+            max_anchors: 1_000,
+            max_documents: 2,
+            max_total_scalar_bytes: MAX_BYTES,
+            max_total_comment_bytes: MAX_BYTES,
+            max_buffered_comment_events: 100_000,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 100_000,
+            max_replay_stack_depth: 8,
+        },
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    }
 }
 
 /// The JSON Schema of the configuration file.
 pub fn schema() -> serde_json::Value {
-    serde_json::Value::Null
+    schemars::schema_for!(Document).to_value()
 }

@@ -95,9 +95,7 @@ impl fmt::Display for Prefix<'_> {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each message says it")]
 pub enum Mistake {
-    #[error(
-        "`{0}` is not a name: use 1 to 63 letters, digits, - and _ (and . but in a port's), beginning with a letter or digit"
-    )]
+    #[error("`{0}` is not a name: use a letter and then up to 62 letters, digits, - and _")]
     BadName(Name),
     #[error("there is no port `{name}`; there are: {known}")]
     UnknownPort { name: Name, known: String },
@@ -222,6 +220,18 @@ pub enum Mistake {
 }
 
 impl Mistake {
+    /// Whether this may be but the consequence of another part of the same thing that could not
+    /// be read.
+    pub(crate) fn may_follow_within(&self) -> bool {
+        matches!(
+            self,
+            Mistake::PortsWithoutProtocol
+                | Mistake::FlagsWithoutTcp
+                | Mistake::IcmpWithoutProtocol
+                | Mistake::MatchesNothing(_)
+        )
+    }
+
     /// Whether this may be but the consequence of something else that could not be read.
     pub(crate) fn may_follow(&self) -> bool {
         matches!(

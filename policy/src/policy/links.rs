@@ -9,7 +9,7 @@ use sluice_packet::descriptor::number_of;
 
 use super::PortEntry;
 use super::error::{Mistake, Thing};
-use super::report::{Report, is_name, known};
+use super::report::{Naming, Report, is_name, known};
 use crate::device::{Device, MAX_MTU, MIN_MTU, MIN_MTU_INET6};
 use crate::event::{Event, Stage};
 use crate::fib::Fib;
@@ -141,7 +141,7 @@ fn check_ports(report: &mut Report<'_>) {
     let mut kernel: HashMap<&str, &Name> = HashMap::new();
     for (name, port) in &report.state.ports {
         let thing = Thing::Port(name.clone());
-        if !is_name(name, false) {
+        if !is_name(name, Naming::Plain) {
             report.add(&thing, "", Mistake::BadName(name.clone()));
         }
         let device = Device::parse(&port.device);
@@ -184,7 +184,7 @@ fn check_ports(report: &mut Report<'_>) {
 
 fn check_pipeline(name: &Name, pipeline: &model::Pipeline, report: &mut Report<'_>) {
     let thing = Thing::Instance(name.clone());
-    if !is_name(name, false) {
+    if !is_name(name, Naming::Plain) {
         report.add(&thing, "", Mistake::BadName(name.clone()));
     }
     for (&event, stages) in pipeline {
@@ -220,7 +220,7 @@ pub(crate) fn pipeline_field(event: Event) -> &'static str {
 fn check_interface(name: &Name, spec: &model::Interface, report: &mut Report<'_>) {
     let state = report.state;
     let thing = Thing::Interface(name.clone());
-    if !is_name(name, true) {
+    if !is_name(name, Naming::Interface) {
         report.add(&thing, "", Mistake::BadName(name.clone()));
     }
     let port = state.ports.get(&spec.port);

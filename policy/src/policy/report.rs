@@ -56,11 +56,23 @@ pub(super) fn known<'a>(names: impl Iterator<Item = &'a Name>) -> String {
     if more == 0 { list } else { format!("{list} and {more} more") }
 }
 
+/// What a name may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// Of a port or an instance: begins with a letter, has no dot.
+    Plain,
+    /// Of an interface, which may end in a dot and a VLAN.
+    Interface,
+    /// Of a rule, which nothing refers to: may begin with a digit.
+    Rule,
+}
+
 /// Whether a name is short, printable and safe in a path, a metric label and a command line.
-pub(super) fn is_name(name: &str, dots: bool) -> bool {
-    let allowed =
-        |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || (dots && b == b'.');
-    (1..=63).contains(&name.len())
-        && name.as_bytes()[0].is_ascii_alphanumeric()
+pub(super) fn is_name(name: &str, naming: Naming) -> bool {
+    let dots = naming != Naming::Plain;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b) || (dots && b == b'.');
+    let first = name.bytes().next().unwrap_or(b'.');
+    name.len() <= 63
         && name.bytes().all(allowed)
+        && (first.is_ascii_alphabetic() || (naming == Naming::Rule && first.is_ascii_digit()))
 }

@@ -7,7 +7,7 @@ use sluice_packet::descriptor::number_of;
 
 use super::error::{Mistake, Thing};
 use super::links::{Links, family_of, no_host, not_a_station, unknown_instance};
-use super::report::{Report, is_name, known};
+use super::report::{Naming, Report, is_name, known};
 use super::routes::member;
 use crate::filter::{Filter, Matcher};
 use crate::ids::{InterfaceId, RuleSlot};
@@ -76,7 +76,7 @@ pub(super) fn compile(
     let default_slot = take(None);
     for (place, rule) in spec.rules.iter().enumerate() {
         let thing = Thing::Rule(key.clone(), place, rule.name.clone());
-        if !is_name(&rule.name, true) {
+        if !is_name(&rule.name, Naming::Rule) {
             report.add(&thing, "name", Mistake::BadName(rule.name.clone()));
         } else if &*rule.name == "default" {
             report.add(&thing, "name", Mistake::RuleNamedDefault);

@@ -1,15 +1,19 @@
 //! Why a packet would go where it goes: the workers' evaluator, step by step.
 
-use std::fmt;
+mod display;
+mod walk;
+
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sluice_packet::descriptor::number_of;
+use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 
 use crate::event::{Event, Stage};
 use crate::ids::InterfaceId;
-use crate::model::{Action, Name, Owner, Position, RouteKey};
-use crate::policy::{MatchedRoute, Policy};
+use crate::interface::Interface;
+use crate::model::{Action, Name, Position};
+use crate::policy::{MatchedRoute, Policy, RuleInfo};
 
 /// The packet that is asked about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -68,6 +72,13 @@ pub struct MatchedRule {
     pub action: Action,
     /// Where it was configured.
     pub position: Option<Position>,
+}
+
+impl MatchedRule {
+    fn new(info: RuleInfo<'_>) -> MatchedRule {
+        let position = info.rule.map(|rule| rule.position.clone());
+        MatchedRule { name: info.name.to_owned(), action: info.action, position }
+    }
 }
 
 /// What a stage did with the packet.
@@ -133,6 +144,7 @@ pub struct Explanation {
     /// Each stage in order.
     pub steps: Vec<Step>,
     /// What becomes of the packet.
+    #[serde(flatten)]
     pub verdict: Verdict,
     /// The rule that decided against it, or the last that accepted it.
     pub rule: Option<MatchedRule>,
@@ -146,28 +158,22 @@ pub struct Explanation {
     pub mtu: Option<u16>,
 }
 
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.steps {
-            writeln!(f, "{}", step.text)?;
-        }
-        Ok(())
-    }
-}
-
 /// Why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExplainError {
     /// No interface has that name.
-    #[error("there is no interface {name}; there are: {known}")]
+    #[error("there is no interface `{name}`; there are: {known}")]
     UnknownInterface {
         /// The name.
         name: Name,
         /// Those that exist.
         known: String,
     },
-    /// The source is in no connected network.
-    #[error("no connected network holds {0}: say by which interface the packet comes in (--in)")]
+    /// The source is in no connected network, or in one of each of several instances.
+    #[error(
+        "no single connected network holds {0}: say by which interface the packet comes in (--in)"
+    )]
     UnknownOrigin(IpAddr),
     /// Source and destination of different IP versions.
     #[error("{src} and {dst} are of different IP versions")]
@@ -181,10 +187,78 @@ pub enum ExplainError {
 
 /// Says what the policy does with a packet, and why.
 pub fn explain(policy: &Policy, q: &Query) -> Result<Explanation, ExplainError> {
-    let _ = (
-        policy,
-        InterfaceId(0),
-        RouteKey { instance: "x".into(), prefix: IpNet::default(), owner: Owner::Cli },
-    );
-    Err(ExplainError::UnknownOrigin(q.src))
+    if q.src.is_ipv4() != q.dst.is_ipv4() {
+        return Err(ExplainError::MixedFamilies { src: q.src, dst: q.dst });
+    }
+    let ingress = ingress(policy, q)?;
+    let Some(instance) = policy.instance(ingress.instance) else {
+        return Err(ExplainError::UnknownOrigin(q.src));
+    };
+    let explanation = Explanation {
+        generation: policy.generation(),
+        query: q.clone(),
+        instance: instance.name.clone(),
+        ingress: ingress.name.clone(),
+        steps: Vec::new(),
+        verdict: Verdict::Accept,
+        rule: None,
+        route: None,
+        egress: None,
+        next_hop: None,
+        mtu: None,
+    };
+    let descriptor = q.descriptor(ingress.id);
+    Ok(walk::walk(policy, instance, ingress, descriptor, explanation))
+}
+
+/// The interface that the packet comes in by: the one that is named, or the one whose connected
+/// network holds the source, if there is exactly one.
+fn ingress<'a>(policy: &'a Policy, q: &Query) -> Result<&'a Interface, ExplainError> {
+    if let Some(name) = &q.input {
+        return policy.interface_named(name).ok_or_else(|| {
+            let names: Vec<&str> = policy.interfaces().map(|i| &*i.name).collect();
+            ExplainError::UnknownInterface { name: name.clone(), known: names.join(", ") }
+        });
+    }
+    let (family, source) = (q.family(), number_of(q.src));
+    let mut found = policy.instances().filter_map(|i| i.interface_towards(family, source));
+    match (found.next().and_then(|id| policy.interface(id)), found.next()) {
+        (Some(interface), None) => Ok(interface),
+        _ => Err(ExplainError::UnknownOrigin(q.src)),
+    }
+}
+
+impl Query {
+    fn family(&self) -> Family {
+        if self.src.is_ipv4() { Family::Inet } else { Family::Inet6 }
+    }
+
+    /// What decoding such a packet would yield.
+    fn descriptor(&self, ingress: InterfaceId) -> Descriptor {
+        let family = self.family();
+        let mut flags = DescriptorFlags::empty();
+        flags.set(DescriptorFlags::DONT_FRAGMENT, self.dont_fragment || family == Family::Inet6);
+        let icmp = matches!(self.protocol, 1 | 58);
+        Descriptor {
+            key: FlowKey {
+                src: number_of(self.src),
+                dst: number_of(self.dst),
+                src_port: self.src_port,
+                dst_port: self.dst_port,
+                protocol: self.protocol,
+                family,
+            },
+            ingress: ingress.0,
+            l3_length: self.length,
+            l4_offset: if family == Family::Inet { 20 } else { 40 },
+            l3_offset: 14,
+            hop_limit: self.hop_limit,
+            traffic_class: 0,
+            tcp_flags: if self.protocol == 6 { self.tcp_flags } else { 0 },
+            icmp_type: if icmp { self.icmp_type } else { 0 },
+            icmp_code: if icmp { self.icmp_code } else { 0 },
+            fragment: Fragment::Whole,
+            flags,
+        }
+    }
 }

@@ -1,0 +1,374 @@
+//! From the document to the desired state: ports, interfaces, instances, routes, neighbours.
+
+use std::sync::Arc;
+
+use super::document::{
+    DataplaneDocument, Document, HopDocument, InstanceDocument, NeighbourDocument,
+    PipelineDocument, PortDocument, RouteDocument, VlanDocument,
+};
+use super::kinds::Vlan;
+use super::node::{At, Entries, Kind, Place};
+use super::reader::{Reader, Site, key_of};
+use super::{Configuration, Dataplane, Limits, filters};
+use crate::device::{self, Device};
+use crate::event::Event;
+use crate::model::{
+    DEFAULT_INSTANCE, Instance, Interface, Name, NeighbourKey, NextHop, Owner, Port, Route,
+    RouteKey, State, Target, default_pipeline,
+};
+use crate::policy::{Policy, Thing};
+
+const DEFAULT_MTU: u16 = 1500;
+const DEFAULT_MEMORY: u32 = 256;
+
+/// Converts a document; every mistake goes to `reader`.
+pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configuration {
+    let dataplane = dataplane(document.dataplane.as_ref(), reader);
+    let mut state = State::default();
+    for (name, port) in document.ports.iter().flat_map(|ports| &ports.0) {
+        convert_port(name, port, &dataplane, &mut state, reader);
+    }
+    let none = Entries::default();
+    let default: Name = DEFAULT_INSTANCE.into();
+    let top = Place { line: 1, column: 1 };
+    let parts = (&document.pipeline, &document.routes, &document.filters);
+    convert_instance("", &default, top, parts, &mut state, reader);
+    for (name, instance) in &document.instances.as_ref().unwrap_or(&none).0 {
+        let path = format!("instances.{}", name.value);
+        if name.value == DEFAULT_INSTANCE {
+            let message = "the keys of the instance `default` stand at the top of the file";
+            reader.add(name.place, path, message);
+            continue;
+        }
+        let InstanceDocument { pipeline, routes, filters } = instance;
+        let parts = (pipeline, routes, filters);
+        convert_instance(&path, &name.value.as_str().into(), name.place, parts, &mut state, reader);
+    }
+    for (i, neighbour) in document.neighbours.iter().flatten().enumerate() {
+        convert_neighbour(i, neighbour, &mut state, reader);
+    }
+
+    let delta = State::default().difference(&state);
+    match Policy::empty().apply(&delta) {
+        Ok(policy) => check_limits(document, &dataplane, &policy, reader),
+        Err(errors) => reader.add_policy_errors(errors),
+    }
+    Configuration { dataplane, state }
+}
+
+fn dataplane(document: Option<&DataplaneDocument>, reader: &mut Reader) -> Dataplane {
+    let default = Dataplane { cores: vec![0], memory: DEFAULT_MEMORY, limits: Limits::default() };
+    let Some(document) = document else { return default };
+    let path = "dataplane";
+    let cores = reader.many(path, "cores", &document.cores);
+    if let Some(list) = &document.cores {
+        if list.items.is_empty() {
+            reader.add(list.place, "dataplane.cores", "no core: the dataplane needs at least one");
+        }
+        for (i, core) in cores.iter().enumerate().filter(|(i, core)| cores[..*i].contains(core)) {
+            let place = list.items.get(i).map_or(list.place, |item| item.place);
+            let message = format!("core {core} stands twice: each worker needs its own");
+            reader.add(place, format!("dataplane.cores[{i}]"), message);
+        }
+    }
+    let mut limits = Limits::default();
+    if let Some(given) = &document.limits {
+        let path = "dataplane.limits";
+        let ports = reader.one(path, "ports", &given.ports).and_then(|n| u16::try_from(n).ok());
+        limits.ports = ports.unwrap_or(limits.ports);
+        limits.rules = reader.one(path, "rules", &given.rules).unwrap_or(limits.rules);
+        let neighbours = reader.one(path, "neighbours", &given.neighbours);
+        limits.neighbours = neighbours.unwrap_or(limits.neighbours);
+    }
+    Dataplane {
+        cores: if cores.is_empty() { default.cores } else { cores },
+        memory: reader.one(path, "memory", &document.memory).unwrap_or(default.memory),
+        limits,
+    }
+}
+
+fn check_limits(document: &Document, dataplane: &Dataplane, policy: &Policy, reader: &mut Reader) {
+    let given = document.dataplane.as_ref().and_then(|dataplane| dataplane.limits.as_ref());
+    let ports = policy.ports().count();
+    if ports > usize::from(dataplane.limits.ports) {
+        let first = document.ports.as_ref().and_then(|ports| ports.0.first());
+        let place = first.map(|(name, _)| name.place).unwrap_or_default();
+        let place = given.and_then(|limits| limits.ports.as_ref()).map_or(place, |at| at.place);
+        let message =
+            format!("{ports} ports are more than the limit, {}: raise it", dataplane.limits.ports);
+        reader.add(place, "dataplane.limits.ports", message);
+    }
+    let slots = policy.rule_slots();
+    if slots > dataplane.limits.rules {
+        let at = given.and_then(|limits| limits.rules.as_ref()).map(|at| at.place);
+        let message = format!(
+            "{} rules and default actions are more than the limit, {}: raise it",
+            slots - 1,
+            dataplane.limits.rules - 1
+        );
+        let place = at.unwrap_or(Place { line: 1, column: 1 });
+        reader.add(place, "dataplane.limits.rules", message);
+    }
+}
+
+fn convert_port(
+    name: &At<String>,
+    document: &PortDocument,
+    dataplane: &Dataplane,
+    state: &mut State,
+    reader: &mut Reader,
+) {
+    let path = format!("ports.{}", name.value);
+    let shared: Name = name.value.as_str().into();
+    let site = Site::new(path.clone(), name.place)
+        .one("device", &document.device)
+        .one("mac", &document.mac)
+        .one("mtu", &document.mtu)
+        .one("queues", &document.queues);
+    reader.site(Thing::Port(shared.clone()), site);
+
+    let device = reader.required(&path, "device", &document.device, name.place);
+    let mtu = reader.one(&path, "mtu", &document.mtu).unwrap_or(DEFAULT_MTU);
+    let checksum = reader.one(&path, "checksum", &document.checksum);
+    let workers = reader.many(&path, "workers", &document.workers);
+    if let Some(list) = &document.workers {
+        let count = dataplane.cores.len();
+        for (worker, item) in workers.iter().zip(&list.items) {
+            if usize::from(*worker) >= count {
+                let message = format!(
+                    "there is no worker {worker}: `dataplane.cores` has {count}, counted from 0"
+                );
+                reader.add(item.place, key_of(&path, "workers"), message);
+            }
+        }
+    }
+    let queues = reader.one(&path, "queues", &document.queues).unwrap_or(1);
+    let mac = reader.one(&path, "mac", &document.mac);
+    let steal = reader.one(&path, "steal", &document.steal).unwrap_or(false);
+
+    // VLANs alone make a trunk: its untagged frames belong to nobody.
+    let vlans = document.vlans.as_ref().map_or(&[][..], |vlans| &vlans.0);
+    let untagged = document.addresses.is_some() || document.instance.is_some() || vlans.is_empty();
+    if untagged {
+        let site = Site::new(path.clone(), name.place)
+            .one("mtu", &document.mtu)
+            .one("instance", &document.instance)
+            .many("addresses", &document.addresses);
+        reader.site(Thing::Interface(shared.clone()), site);
+        let given = document.addresses.as_ref().map_or(0, |list| list.items.len());
+        let addresses = reader.many(&path, "addresses", &document.addresses);
+        reader.lost |= addresses.len() < given;
+        let instance = reader.one(&path, "instance", &document.instance);
+        let interface = Interface {
+            port: shared.clone(),
+            vlan: None,
+            instance: instance.unwrap_or_else(|| DEFAULT_INSTANCE.into()),
+            mtu,
+            addresses,
+            position: reader.position(name.place),
+        };
+        state.interfaces.insert(shared.clone(), interface);
+    }
+    for (vlan, document) in vlans {
+        convert_vlan(&path, &shared, mtu, vlan, document, state, reader);
+    }
+
+    let Some(device) = device else {
+        reader.lost = true;
+        return;
+    };
+    let checksum = checksum.unwrap_or_else(|| Device::parse(&device).default_checksum());
+    let device = device::with_room_for(&device, mtu);
+    let position = reader.position(name.place);
+    let port = Port { device, mac, mtu, queues, workers, checksum, steal, position };
+    state.ports.insert(shared, port);
+}
+
+fn convert_vlan(
+    port_path: &str,
+    port: &Name,
+    port_mtu: u16,
+    vlan: &At<String>,
+    document: &VlanDocument,
+    state: &mut State,
+    reader: &mut Reader,
+) {
+    let path = format!("{port_path}.vlans.{}", vlan.value);
+    let number = match Vlan::parse(&vlan.value) {
+        Ok(number) => number,
+        Err(message) => {
+            reader.lost = true;
+            return reader.add(vlan.place, path, message);
+        }
+    };
+    let name: Name = format!("{port}.{number}").into();
+    let site = Site::new(path.clone(), vlan.place)
+        .one("mtu", &document.mtu)
+        .one("instance", &document.instance)
+        .many("addresses", &document.addresses);
+    reader.site(Thing::Interface(name.clone()), site);
+    let given = document.addresses.as_ref().map_or(0, |list| list.items.len());
+    let addresses = reader.many(&path, "addresses", &document.addresses);
+    reader.lost |= addresses.len() < given;
+    let instance = reader.one(&path, "instance", &document.instance);
+    let interface = Interface {
+        port: port.clone(),
+        vlan: Some(number),
+        instance: instance.unwrap_or_else(|| DEFAULT_INSTANCE.into()),
+        mtu: reader.one(&path, "mtu", &document.mtu).unwrap_or(port_mtu),
+        addresses,
+        position: reader.position(vlan.place),
+    };
+    if state.interfaces.insert(name, interface).is_some() {
+        reader.add(vlan.place, path, format!("VLAN {number} stands twice on port `{port}`"));
+    }
+}
+
+type InstanceParts<'a> = (
+    &'a Option<At<PipelineDocument>>,
+    &'a Option<Vec<At<RouteDocument>>>,
+    &'a Option<super::document::FiltersDocument>,
+);
+
+fn convert_instance(
+    path: &str,
+    name: &Name,
+    place: Place,
+    (pipeline, routes, filters): InstanceParts<'_>,
+    state: &mut State,
+    reader: &mut Reader,
+) {
+    let mut instance = Instance { pipeline: default_pipeline() };
+    let mut site = Site::new(path.to_owned(), place);
+    if let Some(document) = pipeline {
+        let path = key_of(path, "pipeline");
+        site = Site::new(path.clone(), document.place);
+        let PipelineDocument { physical_in, route_decision, forwarding, physical_out } =
+            &document.value;
+        let events = [
+            (Event::PhysicalIn, physical_in),
+            (Event::RouteDecision, route_decision),
+            (Event::Forwarding, forwarding),
+            (Event::PhysicalOut, physical_out),
+        ];
+        for (event, given) in events {
+            let field = crate::policy::pipeline_field(event);
+            if let Some(list) = given {
+                let stages = reader.many(&path, field, given);
+                reader.lost |= stages.len() < list.items.len();
+                instance.pipeline.insert(event, stages);
+            }
+            site = site.many(field, given);
+        }
+    }
+    reader.site(Thing::Instance(name.clone()), site);
+    state.instances.insert(name.clone(), instance);
+    for (i, route) in routes.iter().flatten().enumerate() {
+        convert_route(key_of(path, &format!("routes[{i}]")), name, route, state, reader);
+    }
+    if let Some(document) = filters {
+        filters::convert(&key_of(path, "filters"), name, document, state, reader);
+    }
+}
+
+fn convert_route(
+    path: String,
+    instance: &Name,
+    document: &At<RouteDocument>,
+    state: &mut State,
+    reader: &mut Reader,
+) {
+    let At { value: route, place } = document;
+    let prefix = reader.required(&path, "to", &route.to, *place);
+    let blackhole = reader.one(&path, "blackhole", &route.blackhole).unwrap_or(false);
+    let reject = reader.one(&path, "reject", &route.reject).unwrap_or(false);
+    let interface = reader.one(&path, "interface", &route.interface);
+    let hops = route.via.as_ref().map_or(&[][..], |list| &list.items);
+    let mut next_hops: Vec<NextHop> = Vec::with_capacity(hops.len());
+    for (i, hop) in hops.iter().enumerate() {
+        let key = if hops.len() > 1 { format!("{path}.via[{i}]") } else { format!("{path}.via") };
+        next_hops.extend(convert_hop(&key, hop, interface.as_ref(), reader));
+    }
+    let mut unreadable = next_hops.len() < hops.len();
+    if hops.is_empty() && route.via.is_none() {
+        unreadable |= route.interface.is_some() && interface.is_none();
+        next_hops.extend(interface.map(|name| NextHop {
+            via: None,
+            interface: Some(name),
+            weight: 1,
+        }));
+    }
+    let ways = [route.via.is_some() || route.interface.is_some(), blackhole, reject];
+    if ways.iter().filter(|way| **way).count() > 1 {
+        let message =
+            "leads two ways: give one of `via` or `interface`, `blackhole: true`, `reject: true`";
+        reader.add(*place, path.clone(), message);
+    }
+    let target = match (blackhole, reject) {
+        (true, _) => Target::Blackhole,
+        (_, true) => Target::Reject,
+        _ => Target::NextHops(next_hops),
+    };
+    let Some(prefix) = prefix else { return };
+    if unreadable {
+        return;
+    }
+    let key = RouteKey { instance: instance.clone(), prefix, owner: Owner::Static };
+    if let Some(other) = state.routes.get(&key) {
+        let message =
+            format!("there is a route for {prefix} already, in line {}", other.position.line);
+        return reader.add(*place, path, message);
+    }
+    let site = Site::new(path, *place)
+        .one("to", &route.to)
+        .one("interface", &route.interface)
+        .many("via", &route.via);
+    reader.site(Thing::Route(key.clone()), site);
+    state.routes.insert(key, Route { target, position: reader.position(*place) });
+}
+
+fn convert_hop(
+    key: &str,
+    hop: &At<HopDocument>,
+    common: Option<&Name>,
+    reader: &mut Reader,
+) -> Option<NextHop> {
+    match &hop.value {
+        HopDocument::Address(text) => {
+            let via = super::kinds::IpAddress::parse(&text.text)
+                .map_err(|message| reader.add(hop.place, key, message));
+            Some(NextHop { via: Some(via.ok()?), interface: common.map(Arc::clone), weight: 1 })
+        }
+        HopDocument::Full(fields) => {
+            let via = reader.required(key, "address", &fields.address, hop.place);
+            let interface = reader.one(key, "interface", &fields.interface);
+            let weight = reader.one(key, "weight", &fields.weight);
+            let weight = if fields.weight.is_none() { Some(1) } else { weight };
+            let interface = interface.or_else(|| common.map(Arc::clone));
+            Some(NextHop { via: Some(via?), interface, weight: weight? })
+        }
+    }
+}
+
+fn convert_neighbour(
+    i: usize,
+    document: &At<NeighbourDocument>,
+    state: &mut State,
+    reader: &mut Reader,
+) {
+    let path = format!("neighbours[{i}]");
+    let At { value: neighbour, place } = document;
+    let interface = reader.required(&path, "interface", &neighbour.interface, *place);
+    let address = reader.required(&path, "address", &neighbour.address, *place);
+    let mac = reader.required(&path, "mac", &neighbour.mac, *place);
+    let (Some(interface), Some(address), Some(mac)) = (interface, address, mac) else { return };
+    let key = NeighbourKey { interface, address };
+    let site = Site::new(path.clone(), *place)
+        .one("interface", &neighbour.interface)
+        .one("address", &neighbour.address)
+        .one("mac", &neighbour.mac);
+    reader.site(Thing::Neighbour(key.clone()), site);
+    if state.neighbours.insert(key, mac).is_some() {
+        reader.add(*place, path, format!("{address} stands twice on this interface"));
+    }
+}

@@ -1,0 +1,297 @@
+//! The shape of the configuration file. The JSON Schema is made from these types, and their
+//! documentation is what an editor shows.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
+
+use super::kinds::{
+    Action, Address, Checksum, Core, Count, DefaultAction, Device, Icmp, InstanceName, Interface,
+    IpAddress, Mac, Memory, Mtu, PortRange, Prefix, Protocol, Queues, RuleName, StageName,
+    TcpFlagList, Weight, Worker, YesNo,
+};
+use super::node::{At, Entries, Many, One, Text};
+
+/// A Sluice appliance: its ports, and what happens to packets between them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Sluice configuration")]
+pub(super) struct Document {
+    /// What the dataplane is started with. Changes take a restart.
+    pub(super) dataplane: Option<DataplaneDocument>,
+    /// Ports by name. A port is one DPDK device, and also the layer-3 interface of its untagged
+    /// frames.
+    pub(super) ports: Option<Entries<PortDocument>>,
+    /// Further instances by name: network stacks with routes and filters of their own.
+    pub(super) instances: Option<Entries<InstanceDocument>>,
+    /// Which stages run at which event in the instance `default`, in order.
+    pub(super) pipeline: Option<At<PipelineDocument>>,
+    /// Routes of the instance `default`.
+    pub(super) routes: Option<Vec<At<RouteDocument>>>,
+    /// Filters of the instance `default`.
+    pub(super) filters: Option<FiltersDocument>,
+    /// Neighbours whose link address is not asked for.
+    pub(super) neighbours: Option<Vec<At<NeighbourDocument>>>,
+}
+
+/// What the dataplane is started with.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Dataplane")]
+pub(super) struct DataplaneDocument {
+    /// CPU cores, one worker on each; 0 alone if left out.
+    pub(super) cores: Option<Many<Text<Core>>>,
+    /// Memory for packets and tables in MiB; 256 if left out.
+    pub(super) memory: Option<One<Memory>>,
+    /// Sizes that are fixed at start.
+    pub(super) limits: Option<LimitsDocument>,
+}
+
+/// Sizes that are fixed when the dataplane starts.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Limits")]
+pub(super) struct LimitsDocument {
+    /// Ports; 32 if left out.
+    pub(super) ports: Option<One<Count<1, 1024>>>,
+    /// Filter rules, default actions included; 16384 if left out.
+    pub(super) rules: Option<One<Count<16, 65_535>>>,
+    /// Neighbours of all interfaces; 4096 if left out.
+    pub(super) neighbours: Option<One<Count<16, 1_048_576>>>,
+}
+
+/// A port: one DPDK device.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Port")]
+pub(super) struct PortDocument {
+    /// DPDK device: a PCI address, or a virtual device with its arguments.
+    #[schemars(required)]
+    pub(super) device: Option<One<Device>>,
+    /// Link address; the device's own if left out.
+    pub(super) mac: Option<One<Mac>>,
+    /// Largest IP packet in bytes; 1500 if left out.
+    pub(super) mtu: Option<One<Mtu>>,
+    /// Receive queues; 1 if left out.
+    pub(super) queues: Option<One<Queues>>,
+    /// Which workers poll the queues, as places in `dataplane.cores`, one a queue in turn; all if
+    /// left out.
+    pub(super) workers: Option<Many<Text<Worker>>>,
+    /// What to do about layer-4 checksums of received packets. If left out: `complete` for
+    /// af_packet, af_xdp, tap and virtio devices, else `trust`.
+    pub(super) checksum: Option<One<Checksum>>,
+    /// Take the kernel's interface even if it has addresses; `false` if left out.
+    pub(super) steal: Option<One<YesNo>>,
+    /// The instance that untagged packets belong to; `default` if left out.
+    pub(super) instance: Option<One<InstanceName>>,
+    /// Own addresses, each with the length of its network. A port that has VLANs and no addresses
+    /// drops untagged packets.
+    pub(super) addresses: Option<Many<Text<Address>>>,
+    /// VLANs by 802.1Q identifier, 1 to 4094; each is an interface of its own, named `port.vlan`.
+    pub(super) vlans: Option<Entries<VlanDocument>>,
+}
+
+/// A VLAN on a port.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Vlan")]
+pub(super) struct VlanDocument {
+    /// Largest IP packet in bytes; the port's if left out, and at most that.
+    pub(super) mtu: Option<One<Mtu>>,
+    /// The instance that the VLAN's packets belong to; `default` if left out.
+    pub(super) instance: Option<One<InstanceName>>,
+    /// Own addresses, each with the length of its network.
+    pub(super) addresses: Option<Many<Text<Address>>>,
+}
+
+/// A network stack of its own.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Instance")]
+pub(super) struct InstanceDocument {
+    /// Which stages run at which event, in order.
+    pub(super) pipeline: Option<At<PipelineDocument>>,
+    /// Routes.
+    pub(super) routes: Option<Vec<At<RouteDocument>>>,
+    /// Filters.
+    pub(super) filters: Option<FiltersDocument>,
+}
+
+/// Stages by event. An event that is left out has its default; filters may be left out of a list,
+/// the other stages may not.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Pipeline")]
+pub(super) struct PipelineDocument {
+    /// Every valid packet received: `ingress-filter`.
+    pub(super) physical_in: Option<Many<Text<StageName>>>,
+    /// Where the next hop is chosen: `route`.
+    pub(super) route_decision: Option<Many<Text<StageName>>>,
+    /// Packets between two interfaces: `forward-filter`, `hop-limit`, `mtu`.
+    pub(super) forwarding: Option<Many<Text<StageName>>>,
+    /// Every packet just before the port: `egress-filter`.
+    pub(super) physical_out: Option<Many<Text<StageName>>>,
+}
+
+/// A route. It has exactly one of: next hops (`via`, `interface`), `blackhole`, `reject`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Route")]
+pub(super) struct RouteDocument {
+    /// The destinations it covers, such as 10.1.0.0/16 or ::/0.
+    #[schemars(required)]
+    pub(super) to: Option<One<Prefix>>,
+    /// The neighbours to hand packets to; several share the flows.
+    pub(super) via: Option<Many<HopDocument>>,
+    /// The interface to leave by. Alone: every destination is on that link.
+    pub(super) interface: Option<One<Interface>>,
+    /// Drop in silence.
+    pub(super) blackhole: Option<One<YesNo>>,
+    /// Drop and tell the sender.
+    pub(super) reject: Option<One<YesNo>>,
+}
+
+/// One next hop.
+pub(super) enum HopDocument {
+    Address(Text<IpAddress>),
+    Full(Box<HopFields>),
+}
+
+/// One next hop of several.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NextHop")]
+pub(super) struct HopFields {
+    /// The neighbour's address.
+    #[schemars(required)]
+    pub(super) address: Option<One<IpAddress>>,
+    /// The interface it is on; needed for a link-local address.
+    pub(super) interface: Option<One<Interface>>,
+    /// Share of the flows, 1 to 256; 1 if left out.
+    pub(super) weight: Option<One<Weight>>,
+}
+
+impl<'de> Deserialize<'de> for HopDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HopVisitor;
+
+        impl<'de> Visitor<'de> for HopVisitor {
+            type Value = HopDocument;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address, or a mapping with `address`, `interface` and `weight`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HopDocument, A::Error> {
+                let fields = HopFields::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(HopDocument::Full(Box::new(fields)))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<HopDocument, E> {
+                Text::deserialize(value.into_deserializer()).map(HopDocument::Address)
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<HopDocument, E> {
+                Text::deserialize(value.into_deserializer()).map(HopDocument::Address)
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<HopDocument, E> {
+                Text::deserialize(value.into_deserializer()).map(HopDocument::Address)
+            }
+        }
+
+        deserializer.deserialize_any(HopVisitor)
+    }
+}
+
+impl JsonSchema for HopDocument {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hop".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let address = generator.subschema_for::<Text<IpAddress>>();
+        let full = generator.subschema_for::<HopFields>();
+        json_schema!({ "anyOf": [address, full] })
+    }
+}
+
+/// The built-in filters. One that is left out accepts everything.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Filters")]
+pub(super) struct FiltersDocument {
+    /// Every packet received, also to the router itself.
+    pub(super) ingress: Option<FilterDocument>,
+    /// Packets between two interfaces.
+    pub(super) forward: Option<FilterDocument>,
+    /// Every packet sent, also the router's own.
+    pub(super) egress: Option<FilterDocument>,
+}
+
+/// A filter: the first rule that matches decides.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Filter")]
+pub(super) struct FilterDocument {
+    /// What happens to a packet that no rule decides; `accept` if left out.
+    pub(super) default: Option<One<DefaultAction>>,
+    /// Rules in order.
+    pub(super) rules: Option<Vec<At<RuleDocument>>>,
+}
+
+/// A rule. It matches a packet that every given key matches; a list matches if one of its items
+/// does.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Rule")]
+pub(super) struct RuleDocument {
+    /// Its name in counters, logs and reports; made from the rule if left out.
+    pub(super) name: Option<One<RuleName>>,
+    /// Interfaces that the packet came in by. The router's own packets came in by none.
+    #[serde(rename = "in")]
+    pub(super) input: Option<Many<Text<Interface>>>,
+    /// Interfaces that the packet is to leave by (forward and egress).
+    #[serde(rename = "out")]
+    pub(super) output: Option<Many<Text<Interface>>>,
+    /// Source networks.
+    pub(super) source: Option<Many<Text<Prefix>>>,
+    /// Destination networks.
+    pub(super) destination: Option<Many<Text<Prefix>>>,
+    /// Protocols by name or number.
+    pub(super) protocol: Option<Many<Text<Protocol>>>,
+    /// Source ports of TCP, UDP, SCTP and DCCP. Later fragments have none, and do not match.
+    pub(super) source_port: Option<Many<Text<PortRange>>>,
+    /// Destination ports of TCP, UDP, SCTP and DCCP. Later fragments have none, and do not match.
+    pub(super) destination_port: Option<Many<Text<PortRange>>>,
+    /// TCP flags that must be set, and after `!` clear: "syn,!ack".
+    pub(super) tcp_flags: Option<Many<Text<TcpFlagList>>>,
+    /// ICMP types by name or number, with "/" and the code if that matters: "3/4".
+    pub(super) icmp_type: Option<Many<Text<Icmp>>>,
+    /// What to do with the packet.
+    #[schemars(required)]
+    pub(super) action: Option<One<Action>>,
+    /// Log the match (rate limited); `false` if left out.
+    pub(super) log: Option<One<YesNo>>,
+}
+
+/// A neighbour whose link address is not asked for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Neighbour")]
+pub(super) struct NeighbourDocument {
+    /// The interface it is on.
+    #[schemars(required)]
+    pub(super) interface: Option<One<Interface>>,
+    /// Its address.
+    #[schemars(required)]
+    pub(super) address: Option<One<IpAddress>>,
+    /// Its link address.
+    #[schemars(required)]
+    pub(super) mac: Option<One<Mac>>,
+}

@@ -1,0 +1,66 @@
+//! An explanation as people read it.
+
+use std::fmt;
+
+use super::{Explanation, MatchedRule, Outcome, Verdict};
+use crate::policy::MatchedRoute;
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            let event = step.event.map_or("", |event| event.name());
+            let end = match step.outcome {
+                Outcome::Pass => "",
+                Outcome::Drop => "  <- dropped",
+                Outcome::Reject => "  <- dropped, sender told",
+                Outcome::Local => "  <- arrived",
+            };
+            let stage = step.stage.name();
+            writeln!(f, "{stage:<15} {event:<15} {}{end}", step.text)?;
+        }
+        match &self.verdict {
+            Verdict::Accept => f.write_str("verdict: forwarded")?,
+            Verdict::Drop { reason } => write!(f, "verdict: dropped, {reason}")?,
+            Verdict::Reject { reason } => {
+                write!(f, "verdict: dropped, {reason}; the sender is told")?
+            }
+            Verdict::Local => f.write_str("verdict: for the router itself")?,
+        }
+        if let (Verdict::Accept, Some(egress), Some(hop)) =
+            (&self.verdict, &self.egress, self.next_hop)
+        {
+            write!(f, " out by {egress} to {hop}")?;
+        }
+        if let (Verdict::Drop { .. } | Verdict::Reject { .. }, Some(rule)) =
+            (&self.verdict, &self.rule)
+            && self.steps.last().is_some_and(|step| !step.rules.is_empty())
+        {
+            write!(f, " by {rule}")?;
+        }
+        write!(f, " (generation {})", self.generation)
+    }
+}
+
+impl fmt::Display for MatchedRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = self.action.name();
+        match &self.position {
+            Some(position) => {
+                write!(f, "rule {} ({}:{}): {action}", self.name, position.file, position.line)
+            }
+            None => write!(f, "no rule decided, default: {action}"),
+        }
+    }
+}
+
+impl fmt::Display for MatchedRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prefix, owner, position } = self;
+        match position {
+            Some(position) if position.line > 0 => {
+                write!(f, "{prefix} ({}, {}:{})", owner.name(), position.file, position.line)
+            }
+            _ => write!(f, "{prefix} ({})", owner.name()),
+        }
+    }
+}
