@@ -1,0 +1,90 @@
+//! How the two processes are.
+
+use serde::{Deserialize, Serialize};
+
+/// The control process, and the dataplane as it last answered.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the control process.
+    pub version: String,
+    /// Process id of the control process.
+    pub pid: u32,
+    /// Seconds since the control process started.
+    pub uptime_seconds: u64,
+    /// The configuration file whose content is desired; none when it was adopted from a running
+    /// dataplane.
+    pub file: Option<String>,
+    /// Routes of owner `cli`.
+    pub live_routes: usize,
+    /// Whether the dataplane is as desired.
+    pub progress: Progress,
+    /// The dataplane; none while it cannot be asked.
+    pub dataplane: Option<Dataplane>,
+}
+
+/// How far the desired state has come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Progress {
+    /// No dataplane is attached; attaching is tried again and again.
+    Waiting {
+        /// Why the last try failed.
+        reason: String,
+    },
+    /// The dataplane refused what is desired; it is offered again from time to time.
+    Refused {
+        /// What the dataplane runs instead.
+        generation: u64,
+        /// Its reasons.
+        details: Vec<String>,
+    },
+    /// The dataplane runs what is desired.
+    Committed {
+        /// The generation that is live.
+        generation: u64,
+    },
+}
+
+/// The dataplane process.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Dataplane {
+    /// Version.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// The committed generation.
+    pub generation: u64,
+    /// Whether packet memory is on hugepages.
+    pub hugepages: bool,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Buffer pools.
+    pub mempools: Vec<Mempool>,
+}
+
+/// A pool of packet buffers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mempool {
+    /// Name.
+    pub name: String,
+    /// Buffers in all.
+    pub size: u32,
+    /// Buffers that hold a packet, stand in a receive queue or in a core's cache.
+    pub in_use: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_names_its_state() {
+        let progress = Progress::Committed { generation: 3 };
+        assert_eq!(
+            serde_json::to_string(&progress).unwrap(),
+            r#"{"state":"committed","generation":3}"#
+        );
+    }
+}

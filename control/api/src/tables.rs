@@ -1,0 +1,179 @@
+//! The things of an appliance, one row each.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sluice_policy::model::{
+    self, Action, ChecksumMode, FilterPoint, MacAddress, Name, Owner, Position, Target,
+};
+
+/// A port.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Port {
+    /// Name.
+    pub name: Name,
+    /// DPDK device string.
+    pub device: String,
+    /// Poll mode driver.
+    pub driver: String,
+    /// Link address.
+    pub mac: MacAddress,
+    /// Whether the link is up.
+    pub link: bool,
+    /// Link speed, where the device knows one.
+    pub speed_mbps: Option<u32>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Workers that poll it.
+    pub workers: Vec<u16>,
+    /// What is wrong with it.
+    pub error: Option<String>,
+}
+
+/// A layer-3 interface.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Interface {
+    /// Name.
+    pub name: Name,
+    /// Its port.
+    pub port: Name,
+    /// VLAN identifier.
+    pub vlan: Option<u16>,
+    /// The instance it belongs to.
+    pub instance: Name,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// What is done about layer-4 checksums of received packets.
+    pub checksum: Option<ChecksumMode>,
+    /// Own addresses.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A route.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Route {
+    /// The instance whose table it is in.
+    pub instance: Name,
+    /// The destinations it covers.
+    pub prefix: IpNet,
+    /// Who put it there.
+    pub owner: Owner,
+    /// Where it leads.
+    pub target: Target,
+    /// Whether packets use it: no owner that goes before has the same prefix.
+    pub active: bool,
+    /// Where it was configured; none for a connected network.
+    pub position: Option<Position>,
+}
+
+/// A neighbour.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The interface it is on.
+    pub interface: Name,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its link address, once it is known.
+    pub mac: Option<MacAddress>,
+    /// `incomplete`, `reachable`, `stale`, `probe`, `failed` or `static`.
+    pub state: String,
+    /// Seconds since it was last confirmed.
+    pub age_seconds: u64,
+}
+
+/// A rule, or a filter's default action, with its counters.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rule {
+    /// The instance.
+    pub instance: Name,
+    /// The filter.
+    pub point: FilterPoint,
+    /// Place in the filter, from 1; the default action comes last.
+    pub place: u32,
+    /// Name; `default` for the default action.
+    pub name: Name,
+    /// What it matches, in words.
+    pub matches: String,
+    /// What it does.
+    pub action: Action,
+    /// Whether matches are logged.
+    pub log: bool,
+    /// Packets that matched.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Where it was configured; none for the default action.
+    pub position: Option<Position>,
+}
+
+/// A worker.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Worker {
+    /// Number.
+    pub worker: u16,
+    /// The core it is pinned to.
+    pub core: u16,
+    /// The generation it runs.
+    pub generation: u64,
+    /// Whether it sleeps for want of packets.
+    pub sleeping: bool,
+    /// The queues it polls.
+    pub queues: Vec<WorkerQueue>,
+}
+
+/// A receive queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WorkerQueue {
+    /// The port.
+    pub port: Name,
+    /// Number on the port.
+    pub queue: u16,
+}
+
+/// The state that the dataplane confirmed, as the configuration model has it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// The generation.
+    pub generation: u64,
+    /// Ports by name.
+    pub ports: BTreeMap<Name, model::Port>,
+    /// Interfaces by name.
+    pub interfaces: BTreeMap<Name, model::Interface>,
+    /// Instances by name.
+    pub instances: BTreeMap<Name, model::Instance>,
+    /// Routes, without connected networks.
+    pub routes: Vec<Route>,
+    /// Filters.
+    pub filters: Vec<ConfigFilter>,
+    /// Static neighbours.
+    pub neighbours: Vec<ConfigNeighbour>,
+}
+
+/// A filter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigFilter {
+    /// The instance.
+    pub instance: Name,
+    /// Where it stands.
+    pub point: FilterPoint,
+    /// Its default action and rules.
+    #[serde(flatten)]
+    pub filter: model::Filter,
+}
+
+/// A static neighbour.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigNeighbour {
+    /// The interface.
+    pub interface: Name,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its link address.
+    pub mac: MacAddress,
+}

@@ -1,0 +1,296 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A packet-forwarding appliance: a router and firewall on DPDK.
+#[derive(Parser, Debug)]
+#[command(name = "sluice", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) appliance: Appliance,
+    /// Print JSON, as the control process says it
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which appliance is meant.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Appliance {
+    /// Directory of the appliance's sockets [default: /run/sluice/NAME]
+    #[arg(long, global = true, env = "SLUICE_DIR", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Name of the appliance
+    #[arg(long, global = true, default_value = "sluice", value_parser = appliance_name)]
+    pub(crate) name: String,
+}
+
+impl Appliance {
+    /// The directory in which the two processes meet.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| PathBuf::from("/run/sluice").join(&self.name))
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Start the appliance in the foreground and keep it running
+    Up(Up),
+    /// Check a configuration file; nothing needs to run
+    Check {
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+    /// Make the running appliance as the file says, in one step
+    Apply(Apply),
+    /// Show what runs
+    #[command(subcommand)]
+    Show(Show),
+    /// Add and remove routes of owner `cli`, which an applied file leaves alone
+    #[command(subcommand)]
+    Route(Route),
+    /// Neighbours
+    #[command(subcommand)]
+    Neighbour(Neighbour),
+    /// Say what would happen to a packet, and why
+    Explain(Explain),
+    /// Print the JSON Schema of the configuration file
+    Schema,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// What to log: error, warn, info, debug, trace, or a filter of tracing-subscriber
+    #[arg(long, default_value = "info", env = "SLUICE_LOG", value_name = "LEVEL")]
+    pub(crate) log: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    /// The file; - reads standard input
+    pub(crate) file: PathBuf,
+    /// Say what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Change nothing unless this generation is live
+    #[arg(long, value_name = "N")]
+    pub(crate) generation: Option<u64>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum Show {
+    /// The two processes, and whether the dataplane runs what is desired
+    Status,
+    /// Devices, links and queues
+    Ports,
+    /// Interfaces and their addresses
+    Interfaces,
+    /// Routing tables
+    Routes {
+        /// Only this instance
+        #[arg(long)]
+        instance: Option<String>,
+    },
+    /// Link addresses of neighbours
+    Neighbours,
+    /// Filter rules and how often they matched
+    Rules {
+        /// Only this instance
+        #[arg(long)]
+        instance: Option<String>,
+    },
+    /// Why packets were dropped
+    Drops {
+        /// Also reasons that never happened
+        #[arg(long)]
+        all: bool,
+    },
+    /// Where every packet went
+    Stats,
+    /// What a packet passes, in order
+    Pipeline,
+    /// Worker cores and the queues they poll
+    Workers,
+    /// The desired state that is live (JSON)
+    Config,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Route {
+    /// Add a route
+    ///
+    /// `via ADDRESS [dev INTERFACE] [weight N]`, again for each way out, or `dev INTERFACE`, or
+    /// `blackhole`, or `reject`.
+    #[command(override_usage = "sluice route add PREFIX via ADDRESS [dev INTERFACE] [weight N] \
+        [via …]\n       sluice route add PREFIX dev INTERFACE\n       sluice route add PREFIX \
+        blackhole|reject")]
+    Add {
+        /// The destinations it covers
+        prefix: String,
+        /// Where it leads
+        #[arg(required = true, value_name = "TARGET")]
+        target: Vec<String>,
+        /// The instance
+        #[arg(long)]
+        instance: Option<String>,
+        /// Take the place of a `cli` route of the same prefix
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Remove a route
+    Del {
+        /// The destinations it covers
+        prefix: String,
+        /// The instance
+        #[arg(long)]
+        instance: Option<String>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Neighbour {
+    /// Forget what was learnt; static neighbours stay
+    Flush {
+        /// Only on this interface
+        #[arg(long)]
+        interface: Option<String>,
+        /// Only this address
+        #[arg(long)]
+        address: Option<IpAddr>,
+    },
+}
+
+/// The packet to explain.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Explain {
+    /// Interface or port it comes in by
+    #[arg(long = "in", value_name = "INTERFACE")]
+    pub(crate) input: Option<String>,
+    /// Source address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) src: IpAddr,
+    /// Destination address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dst: IpAddr,
+    /// Protocol: tcp, udp, icmp, icmpv6, sctp or a number
+    #[arg(long, default_value = "tcp", value_parser = protocol)]
+    pub(crate) proto: u8,
+    /// Source port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) sport: Option<u16>,
+    /// Destination port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) dport: Option<u16>,
+    /// TCP flags that are set, as in `syn,ack`
+    #[arg(long, value_name = "FLAGS", value_parser = tcp_flags)]
+    pub(crate) tcp_flags: Option<u8>,
+    /// ICMP type, and code after a slash
+    #[arg(long, value_name = "TYPE[/CODE]", value_parser = icmp)]
+    pub(crate) icmp: Option<(u8, u8)>,
+    /// TTL or hop limit
+    #[arg(long, value_name = "N")]
+    pub(crate) hop_limit: Option<u8>,
+    /// Bytes of the IP packet
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) length: Option<u16>,
+    /// IPv4 Don't Fragment is set
+    #[arg(long)]
+    pub(crate) dont_fragment: bool,
+}
+
+fn appliance_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if text.is_empty() || text.len() > 32 || !text.chars().all(plain) {
+        return Err("1 to 32 letters, digits, - and _ are allowed".into());
+    }
+    Ok(text.into())
+}
+
+fn protocol(text: &str) -> Result<u8, String> {
+    Ok(match text {
+        "icmp" => 1,
+        "tcp" => 6,
+        "udp" => 17,
+        "icmpv6" => 58,
+        "sctp" => 132,
+        number => number
+            .parse()
+            .map_err(|_| "tcp, udp, icmp, icmpv6, sctp or a number up to 255 is allowed")?,
+    })
+}
+
+fn tcp_flags(text: &str) -> Result<u8, String> {
+    const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+    text.split(',').map(str::trim).try_fold(0, |flags, name| {
+        let bit = NAMES.iter().position(|known| *known == name).ok_or_else(|| {
+            format!("`{name}` is not a TCP flag; allowed are {}", NAMES.join(", "))
+        })?;
+        Ok(flags | 1 << bit)
+    })
+}
+
+fn icmp(text: &str) -> Result<(u8, u8), String> {
+    let (kind, code) = text.split_once('/').unwrap_or((text, "0"));
+    let number = |text: &str| {
+        let parsed = text.parse::<u8>();
+        parsed.map_err(|_| "a type and, after a slash, a code, each up to 255".to_owned())
+    };
+    Ok((number(kind)?, number(code)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let cli = parse("sluice show ports --json --dir /tmp/x").unwrap();
+        assert!(cli.json);
+        assert_eq!(cli.appliance.directory(), PathBuf::from("/tmp/x"));
+        assert!(matches!(cli.command, Command::Show(Show::Ports)));
+    }
+
+    #[test]
+    fn the_directory_follows_the_name() {
+        let mut appliance = parse("sluice --name lab show status").unwrap().appliance;
+        appliance.dir = None; // whatever the environment says
+        assert_eq!(appliance.directory(), PathBuf::from("/run/sluice/lab"));
+        assert!(parse("sluice --name ../etc show status").is_err());
+    }
+
+    #[test]
+    fn route_words_are_kept_in_order() {
+        let cli = parse("sluice route add 10.9.0.0/16 via 10.0.2.2 via 10.0.2.3 weight 2").unwrap();
+        let Command::Route(Route::Add { prefix, target, .. }) = cli.command else { panic!() };
+        assert_eq!(prefix, "10.9.0.0/16");
+        assert_eq!(target, ["via", "10.0.2.2", "via", "10.0.2.3", "weight", "2"]);
+        assert_eq!(parse("sluice route add 10.9.0.0/16").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn explain_reads_packets() {
+        let line = "sluice explain --in lan --src 10.0.1.2 --dst fd00::1 --proto icmpv6 --icmp 3/4";
+        let Command::Explain(query) = parse(line).unwrap().command else { panic!() };
+        assert_eq!((query.proto, query.icmp), (58, Some((3, 4))));
+        assert_eq!(tcp_flags("syn, ack"), Ok(0x12));
+        assert!(tcp_flags("syn,foo").unwrap_err().contains("`foo`"));
+        assert!(protocol("300").is_err());
+    }
+}

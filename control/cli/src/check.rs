@@ -1,0 +1,48 @@
+//! Reading a configuration file, with everything that is wrong with it.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use sluice_policy::Policy;
+use sluice_policy::config::{self, Configuration};
+
+use crate::failed::Failed;
+
+/// The file's bytes and its name in reports; `-` is standard input.
+pub(crate) fn bytes(path: &Path) -> Result<(Vec<u8>, String), Failed> {
+    let failed = |source| Failed::Read { path: path.into(), source };
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
+        return Ok((bytes, "stdin".into()));
+    }
+    Ok((std::fs::read(path).map_err(failed)?, path.display().to_string()))
+}
+
+/// The configuration, if nothing is wrong with it that can be found without a dataplane.
+pub(crate) fn read(path: &Path) -> Result<Configuration, Failed> {
+    let (bytes, name) = bytes(path)?;
+    let configuration = config::read(&bytes, &name).map_err(Failed::Config)?;
+    let empty = Policy::empty();
+    empty
+        .apply(&empty.state().difference(&configuration.state))
+        .map_err(|errors| Failed::Policy(errors.iter().map(ToString::to_string).collect()))?;
+    Ok(configuration)
+}
+
+/// What a configuration that is in order asks for, in one line.
+pub(crate) fn summary(configuration: &Configuration) -> String {
+    let state = &configuration.state;
+    let rules: usize = state.filters.values().map(|filter| filter.rules.len()).sum();
+    let count = |n: usize, what: &str| match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    };
+    [
+        count(state.ports.len(), "port"),
+        count(state.interfaces.len(), "interface"),
+        count(state.routes.len(), "route"),
+        count(rules, "rule"),
+    ]
+    .join(", ")
+}

@@ -1,0 +1,101 @@
+//! Why a command failed, in words that say what to do next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sluice_control_api::Failure;
+use sluice_policy::config::Diagnostics;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// The configuration is wrong; each mistake is a line of its own.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// The configuration is well-formed and makes no sense; each reason is a line of its own.
+    #[error("{}", .0.join("\n"))]
+    Policy(Vec<String>),
+    /// There is no control process.
+    #[error(
+        "no control process answers at {}: {source}. Start the appliance with `sluice up -c FILE`, \
+         or name its directory with --dir, --name or SLUICE_DIR",
+        socket.display()
+    )]
+    NotRunning { socket: PathBuf, source: io::Error },
+    /// The socket belongs to somebody else.
+    #[error(
+        "not permitted to open {}: run the command as the user that started the appliance \
+         (usually root: sudo sluice …)",
+        .0.display()
+    )]
+    NotPermitted(PathBuf),
+    /// The conversation broke off.
+    #[error("the control process at {} broke off: {reason}", socket.display())]
+    Conversation { socket: PathBuf, reason: String },
+    /// The control process speaks another dialect.
+    #[error(
+        "the control process's answer is not understood ({0}): run both from the same release, or \
+         use --json"
+    )]
+    Answer(serde_json::Error),
+    /// The control process said no.
+    #[error("{0}")]
+    Refused(Failure),
+    /// A request that cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// `sluice up` could not do its work.
+    #[error("{0}")]
+    Up(String),
+    /// Standard output is gone or full.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+}
+
+impl Failed {
+    /// The exit code of the command: 2 for a usage error, else 1.
+    pub(crate) fn code(&self) -> u8 {
+        if matches!(self, Failed::Usage(_)) { 2 } else { 1 }
+    }
+
+    /// The error of a socket that cannot be connected to.
+    pub(crate) fn connecting(socket: &Path, source: io::Error) -> Failed {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Failed::NotPermitted(socket.into()),
+            _ => Failed::NotRunning { socket: socket.into(), source },
+        }
+    }
+
+    /// The error as the JSON that the control process would have answered with.
+    pub(crate) fn to_failure(&self) -> Failure {
+        match self {
+            Failed::Refused(failure) => failure.clone(),
+            Failed::Config(diagnostics) => Failure {
+                error: "the configuration is wrong".into(),
+                details: diagnostics.0.iter().map(ToString::to_string).collect(),
+            },
+            Failed::Policy(reasons) => {
+                Failure { error: "the configuration is wrong".into(), details: reasons.clone() }
+            }
+            other => Failure { error: other.to_string(), details: Vec::new() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_socket_says_what_to_do() {
+        let socket = Path::new("/run/sluice/sluice/control.sock");
+        let text = Failed::connecting(socket, io::ErrorKind::NotFound.into()).to_string();
+        assert!(text.contains("/run/sluice/sluice/control.sock"), "{text}");
+        assert!(text.contains("sluice up -c FILE"), "{text}");
+        let text = Failed::connecting(socket, io::ErrorKind::PermissionDenied.into()).to_string();
+        assert!(text.contains("sudo"), "{text}");
+    }
+}

@@ -1,0 +1,62 @@
+//! The `sluice` command: starts an appliance, and asks and tells a running one.
+//!
+//! It holds no state. Everything it shows comes from the control process, whose JSON `--json`
+//! prints as it is; `check`, `schema` and the first step of `up` need no process at all.
+//!
+//! Exit codes: 0 for success, 1 for anything that failed or was refused, 2 for a command line
+//! that makes no sense.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod client;
+mod command;
+mod explain;
+mod failed;
+mod render;
+mod route;
+mod up;
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::failed::Failed;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            if json {
+                let failure = serde_json::to_string(&failed.to_failure());
+                eprintln!("{}", failure.unwrap_or_else(|_| failed.to_string()));
+            } else if matches!(failed, Failed::Config(_) | Failed::Policy(_)) {
+                // One mistake a line, each beginning with FILE:LINE:COLUMN, as editors like it.
+                eprintln!("{failed}");
+            } else {
+                eprintln!("sluice: {failed}");
+            }
+            ExitCode::from(failed.code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failed> {
+    // One thread: children of `up` are told of the death of the thread that started them.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failed::Up(format!("cannot start the runtime: {error}")))?;
+    let output = runtime.block_on(command::run(cli))?;
+    // Whoever reads may have read enough: `sluice show routes | head`.
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failed::Output(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,249 @@
+//! Ports, interfaces, routes, neighbours and rules.
+
+use sluice_control_api::{Interface, Neighbour, Port, Route, Rule};
+use sluice_policy::model::{Action, ChecksumMode, NextHop, Owner, Position, Target};
+
+use super::{duration, list, maybe, table};
+
+pub(crate) fn ports(ports: &[Port]) -> String {
+    let mut text = table(
+        ["PORT", "LINK", "#MTU", "MAC", "DRIVER", "#RXQ", "#TXQ", "WORKERS", "DEVICE"],
+        ports.iter().map(|port| {
+            let link = match (port.link, port.speed_mbps) {
+                (false, _) => "down".into(),
+                (true, None) => "up".into(),
+                (true, Some(mbps)) if mbps % 1000 == 0 => format!("up, {} Gb/s", mbps / 1000),
+                (true, Some(mbps)) => format!("up, {mbps} Mb/s"),
+            };
+            [
+                port.name.to_string(),
+                link,
+                port.mtu.to_string(),
+                port.mac.to_string(),
+                port.driver.clone(),
+                port.rx_queues.to_string(),
+                port.tx_queues.to_string(),
+                list(&port.workers),
+                port.device.clone(),
+            ]
+        }),
+    );
+    for port in ports {
+        if let Some(error) = &port.error {
+            text.push_str(&format!("port {}: {error}\n", port.name));
+        }
+    }
+    text
+}
+
+pub(crate) fn interfaces(interfaces: &[Interface]) -> String {
+    table(
+        ["INTERFACE", "PORT", "VLAN", "INSTANCE", "#MTU", "CHECKSUM", "ADDRESSES"],
+        interfaces.iter().map(|interface| {
+            let checksum = interface.checksum.map(|mode| match mode {
+                ChecksumMode::Verify => "verify",
+                ChecksumMode::Complete => "complete",
+                ChecksumMode::Trust => "trust",
+            });
+            [
+                interface.name.to_string(),
+                interface.port.to_string(),
+                maybe(interface.vlan),
+                interface.instance.to_string(),
+                interface.mtu.to_string(),
+                maybe(checksum),
+                list(&interface.addresses),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn routes(routes: &[Route]) -> String {
+    table(
+        ["", "INSTANCE", "PREFIX", "OWNER", "TARGET", "WHERE"],
+        routes.iter().map(|route| {
+            [
+                if route.active { "*" } else { "" }.into(),
+                route.instance.to_string(),
+                route.prefix.to_string(),
+                owner(route.owner).into(),
+                target(&route.target),
+                maybe(route.position.as_ref().map(place)),
+            ]
+        }),
+    )
+}
+
+fn owner(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Connected => "connected",
+        Owner::Cli => "cli",
+        Owner::Static => "static",
+        _ => "other",
+    }
+}
+
+fn target(target: &Target) -> String {
+    match target {
+        Target::Blackhole => "blackhole".into(),
+        Target::Reject => "reject".into(),
+        Target::NextHops(hops) => {
+            let spread = hops.len() > 1;
+            hops.iter().map(|hop| next_hop(hop, spread)).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn next_hop(hop: &NextHop, spread: bool) -> String {
+    let mut words = Vec::new();
+    if let Some(via) = hop.via {
+        words.push(format!("via {via}"));
+    }
+    if let Some(interface) = &hop.interface {
+        words.push(format!("dev {interface}"));
+    }
+    if spread && hop.weight != 1 {
+        words.push(format!("weight {}", hop.weight));
+    }
+    words.join(" ")
+}
+
+/// `FILE:LINE`; the column is for editors, which read JSON.
+pub(super) fn place(position: &Position) -> String {
+    match position.line {
+        0 => position.file.to_string(),
+        line => format!("{}:{line}", position.file),
+    }
+}
+
+pub(crate) fn neighbours(neighbours: &[Neighbour]) -> String {
+    table(
+        ["INTERFACE", "ADDRESS", "MAC", "STATE", "AGE"],
+        neighbours.iter().map(|neighbour| {
+            [
+                neighbour.interface.to_string(),
+                neighbour.address.to_string(),
+                maybe(neighbour.mac),
+                neighbour.state.clone(),
+                duration(neighbour.age_seconds),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn rules(rules: &[Rule]) -> String {
+    table(
+        [
+            "INSTANCE", "FILTER", "#PLACE", "RULE", "ACTION", "#PACKETS", "#BYTES", "MATCHES",
+            "WHERE",
+        ],
+        rules.iter().map(|rule| {
+            let log = if rule.log { ", log" } else { "" };
+            [
+                rule.instance.to_string(),
+                rule.point.name().into(),
+                rule.place.to_string(),
+                rule.name.to_string(),
+                format!("{}{log}", action(rule.action)),
+                rule.packets.to_string(),
+                rule.bytes.to_string(),
+                rule.matches.clone(),
+                maybe(rule.position.as_ref().map(place)),
+            ]
+        }),
+    )
+}
+
+/// An action's name in the configuration.
+pub(super) fn action(action: Action) -> &'static str {
+    match action {
+        Action::Accept => "accept",
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+        Action::Count => "count",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_policy::model::{FilterPoint, MacAddress};
+
+    use super::*;
+
+    #[test]
+    fn routes_read_like_the_command_that_adds_them() {
+        let hop = |via: &str, interface: Option<&str>, weight| NextHop {
+            via: Some(via.parse().unwrap()),
+            interface: interface.map(Into::into),
+            weight,
+        };
+        let targets = [
+            Target::NextHops(vec![hop("10.0.2.2", Some("wan"), 1)]),
+            Target::NextHops(vec![hop("10.0.2.2", None, 1), hop("10.0.2.3", None, 2)]),
+            Target::Blackhole,
+        ];
+        let texts: Vec<_> = targets.iter().map(target).collect();
+        assert_eq!(
+            texts,
+            ["via 10.0.2.2 dev wan", "via 10.0.2.2, via 10.0.2.3 weight 2", "blackhole"]
+        );
+    }
+
+    #[test]
+    fn a_route_table_has_one_line_a_route() {
+        let position = Position { file: "lab.yaml".into(), line: 7, column: 5 };
+        let route = Route {
+            instance: "default".into(),
+            prefix: "10.9.0.0/16".parse().unwrap(),
+            owner: Owner::Static,
+            target: Target::Reject,
+            active: true,
+            position: Some(position),
+        };
+        let text = routes(&[route.clone(), Route { active: false, position: None, ..route }]);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let words: Vec<_> = lines[1].split_whitespace().collect();
+        assert_eq!(words, ["*", "default", "10.9.0.0/16", "static", "reject", "lab.yaml:7"]);
+        assert!(lines[2].trim_start().starts_with("default"));
+    }
+
+    #[test]
+    fn a_port_that_failed_says_why() {
+        let port = Port {
+            name: "lan".into(),
+            device: "net_af_packet0,iface=veth0".into(),
+            driver: "net_af_packet".into(),
+            mac: MacAddress([2, 0, 0, 0, 0, 1]),
+            link: true,
+            speed_mbps: Some(10_000),
+            mtu: 1500,
+            rx_queues: 1,
+            tx_queues: 1,
+            workers: vec![0, 1],
+            error: Some("veth0 is gone".into()),
+        };
+        let text = ports(&[port]);
+        assert!(text.contains("up, 10 Gb/s") && text.contains("0,1"), "{text}");
+        assert!(text.ends_with("port lan: veth0 is gone\n"), "{text}");
+    }
+
+    #[test]
+    fn the_default_action_is_a_rule_without_a_place_in_the_file() {
+        let rule = Rule {
+            instance: "default".into(),
+            point: FilterPoint::Forward,
+            place: 1,
+            name: "default".into(),
+            matches: "everything else".into(),
+            action: Action::Accept,
+            log: false,
+            packets: 12,
+            bytes: 1200,
+            position: None,
+        };
+        let text = rules(&[rule]);
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.contains("forward") && line.contains("12") && line.ends_with('-'), "{text}");
+    }
+}

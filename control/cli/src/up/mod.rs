@@ -1,0 +1,225 @@
+//! `sluice up`: both processes in the foreground.
+//!
+//! The configuration is checked before anything starts. A dataplane that dies is started again
+//! at once and gets its policy from the control process; a control process that dies is started
+//! again and takes over what the dataplane runs (`--adopt`), so that live changes survive either.
+//! Whatever happens, both end with this process.
+
+mod child;
+mod respawn;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use sluice_control_api::{Failure, Port, Progress, Status};
+use sluice_policy::config::{Configuration, Dataplane};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::child::{Child, describe};
+use crate::args::{Appliance, Up};
+use crate::check;
+use crate::client::Client;
+use crate::failed::Failed;
+
+/// How often the control process is asked whether the first commit stands.
+const POLL: Duration = Duration::from_millis(50);
+/// How long the first commit may take: hugepages are zeroed, devices start.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long `ready` waits for links to come up; a cable may be out.
+const LINK_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the children have to drain and give the interfaces back.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the appliance until it is told to stop.
+pub(crate) async fn run(appliance: &Appliance, options: &Up) -> Result<(), Failed> {
+    let configuration = check::read(&options.config)?;
+    let directory = appliance.directory();
+    std::fs::create_dir_all(&directory).map_err(|error| {
+        Failed::Up(format!(
+            "cannot make the directory {}: {error}; name another with --dir",
+            directory.display()
+        ))
+    })?;
+    let mut supervisor = Supervisor::start(appliance, &directory, options, &configuration)?;
+    let outcome = supervisor.supervise(Client::new(&directory)).await;
+    supervisor.stop().await;
+    outcome
+}
+
+struct Supervisor {
+    dataplane: Child,
+    control: Child,
+    /// Whether the first commit stood: from then on a dead child is always started again.
+    ready: bool,
+}
+
+impl Supervisor {
+    fn start(
+        appliance: &Appliance,
+        directory: &Path,
+        options: &Up,
+        configuration: &Configuration,
+    ) -> Result<Supervisor, Failed> {
+        let dataplane = Child::start(
+            "sluice-dataplane",
+            dataplane_args(appliance, directory, &options.log, &configuration.dataplane),
+        )?;
+        let control_args = control_args(directory, options);
+        let mut control = Child::start("sluice-control", control_args.clone())?;
+        control.set_args([control_args, vec!["--adopt".into()]].concat());
+        Ok(Supervisor { dataplane, control, ready: false })
+    }
+
+    async fn supervise(&mut self, client: Client) -> Result<(), Failed> {
+        let handler = |kind| {
+            signal(kind).map_err(|error| Failed::Up(format!("cannot handle signals: {error}")))
+        };
+        let mut interrupt = handler(SignalKind::interrupt())?;
+        let mut terminate = handler(SignalKind::terminate())?;
+        let ready = wait_until_ready(client);
+        tokio::pin!(ready);
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                ended = self.dataplane.wait() => {
+                    if let Some(status) = ended? {
+                        bury(&mut self.dataplane, status, self.ready)?;
+                    }
+                }
+                ended = self.control.wait() => {
+                    if let Some(status) = ended? {
+                        bury(&mut self.control, status, self.ready)?;
+                    }
+                }
+                line = &mut ready, if !self.ready => {
+                    self.ready = true;
+                    let mut output = std::io::stdout().lock();
+                    // Nobody may be reading; the appliance runs all the same.
+                    let _ = writeln!(output, "{}", line?).and_then(|()| output.flush());
+                }
+            }
+        }
+    }
+
+    /// Stops both. They get the whole patience together, not one after the other.
+    async fn stop(&mut self) {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        for child in [&mut self.control, &mut self.dataplane] {
+            child.terminate();
+        }
+        for child in [&mut self.control, &mut self.dataplane] {
+            match child.reap(deadline).await {
+                Ok(false) => {}
+                Ok(true) => eprintln!("sluice: {} did not stop and was killed", child.name()),
+                Err(error) => eprintln!("sluice: cannot wait for {}: {error}", child.name()),
+            }
+        }
+    }
+}
+
+/// Plans the restart of a child that ended, or gives up.
+///
+/// Before the appliance was ever ready an exit code means that the child said no and why: not
+/// root, no memory, another one is running. Starting it again would only say so again.
+fn bury(child: &mut Child, status: ExitStatus, ready: bool) -> Result<(), Failed> {
+    let name = child.name();
+    let how = describe(status);
+    if !ready && status.code().is_some() {
+        return Err(Failed::Up(format!("{name} {how} before the appliance was ready; see above")));
+    }
+    if !child.died(ready) {
+        return Err(Failed::Up(format!("{name} {how} again and again at the start: given up")));
+    }
+    eprintln!("sluice: {name} {how}; starting it again");
+    Ok(())
+}
+
+/// Waits for the first commit and says so; an error if the dataplane refused it.
+async fn wait_until_ready(client: Client) -> Result<String, Failed> {
+    let deadline = Instant::now() + START_PATIENCE;
+    let mut waits_for = "the control process does not answer".to_owned();
+    let generation = loop {
+        match client.get::<Status>("/v1/status").await {
+            Ok(Status { progress: Progress::Committed { generation }, .. }) => break generation,
+            Ok(Status { progress: Progress::Refused { details, .. }, .. }) => {
+                let error = "the dataplane refused the configuration".into();
+                return Err(Failed::Refused(Failure { error, details }));
+            }
+            Ok(Status { progress: Progress::Waiting { reason }, .. }) => waits_for = reason,
+            Err(Failed::NotRunning { .. } | Failed::Conversation { .. }) => {}
+            Err(failed) => return Err(failed),
+        }
+        if Instant::now() >= deadline {
+            let seconds = START_PATIENCE.as_secs();
+            return Err(Failed::Up(format!("not ready after {seconds} s: {waits_for}")));
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    let ports = wait_for_links(&client).await?;
+    Ok(ready_line(&ports, generation))
+}
+
+async fn wait_for_links(client: &Client) -> Result<Vec<Port>, Failed> {
+    let deadline = Instant::now() + LINK_PATIENCE;
+    loop {
+        let ports: Vec<Port> = client.get("/v1/ports").await?;
+        if ports.iter().all(|port| port.link) || Instant::now() >= deadline {
+            return Ok(ports);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn ready_line(ports: &[Port], generation: u64) -> String {
+    let plural = if ports.len() == 1 { "" } else { "s" };
+    let down: Vec<&str> = ports.iter().filter(|port| !port.link).map(|port| &*port.name).collect();
+    let down = match down.as_slice() {
+        [] => String::new(),
+        names => format!(" (no link: {})", names.join(", ")),
+    };
+    format!("sluice: ready, {} port{plural}{down}, generation {generation}", ports.len())
+}
+
+fn dataplane_args(
+    appliance: &Appliance,
+    directory: &Path,
+    log: &str,
+    dataplane: &Dataplane,
+) -> Vec<OsString> {
+    let cores: Vec<String> = dataplane.cores.iter().map(ToString::to_string).collect();
+    let limits = &dataplane.limits;
+    let mut args: Vec<OsString> = vec!["--dir".into(), directory.into()];
+    for (flag, value) in [
+        ("--name", appliance.name.clone()),
+        ("--cores", cores.join(",")),
+        ("--memory", dataplane.memory.to_string()),
+        ("--max-ports", limits.ports.to_string()),
+        ("--max-rules", limits.rules.to_string()),
+        ("--max-neighbours", limits.neighbours.to_string()),
+        ("--log", log.to_owned()),
+    ] {
+        args.extend([flag.into(), value.into()]);
+    }
+    args.push("--die-with-parent".into());
+    args
+}
+
+fn control_args(directory: &Path, options: &Up) -> Vec<OsString> {
+    let config: PathBuf = options.config.clone();
+    vec![
+        "--dir".into(),
+        directory.into(),
+        "--config".into(),
+        config.into(),
+        "--log".into(),
+        options.log.clone().into(),
+        "--die-with-parent".into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Why a request did not succeed, and the HTTP answer that says so.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
+use sluice_control_api::Failure;
+use sluice_policy::config::Diagnostics;
+use sluice_policy::model::Name;
+
+/// Why a request did not succeed. Nothing was changed, unless it is
+/// [`Undecided`](ControlError::Undecided).
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The configuration file is wrong.
+    #[error("the configuration is wrong")]
+    Config(Diagnostics),
+    /// What is asked for makes no sense together with the rest.
+    #[error("the change does not fit; nothing changed")]
+    Policy(Vec<String>),
+    /// The request itself is wrong.
+    #[error("{0}")]
+    Request(String),
+    /// The dataplane said no.
+    #[error("the dataplane refused the change; nothing changed")]
+    Refused(Vec<String>),
+    /// The caller, or this process, believed in a generation that is not the live one.
+    #[error("generation {live} is live, not {expected}; nothing changed")]
+    Conflict {
+        /// The generation that was expected.
+        expected: u64,
+        /// The generation that is there.
+        live: u64,
+    },
+    /// A `cli` route of the prefix exists and leads elsewhere.
+    #[error(
+        "a cli route to {prefix} in instance {instance} is there already; delete it first, or \
+         say replace"
+    )]
+    RouteExists {
+        /// The prefix.
+        prefix: IpNet,
+        /// The instance.
+        instance: Name,
+    },
+    /// There is no `cli` route of the prefix.
+    #[error(
+        "there is no cli route to {prefix} in instance {instance}; routes of the configuration \
+         file are removed by applying a file without them"
+    )]
+    NoSuchRoute {
+        /// The prefix.
+        prefix: IpNet,
+        /// The instance.
+        instance: Name,
+    },
+    /// The path is unknown.
+    #[error("there is no `{0}`; see the documentation of the interface")]
+    NoSuchPath(String),
+    /// The dataplane cannot be asked.
+    #[error("no dataplane: {0}; attaching is tried again and again")]
+    NoDataplane(String),
+    /// The dataplane does not run what is desired (yet), so that nothing can be said about it.
+    #[error("the dataplane does not run the desired state yet; see `sluice show status`")]
+    NotCommitted(Vec<String>),
+    /// The dataplane was lost while it committed.
+    #[error(
+        "the dataplane was lost during the commit: {0}; whether it took effect shows when it is \
+         back (`sluice show status`)"
+    )]
+    Undecided(String),
+    /// The dataplane answered something else than what was asked.
+    #[error("the dataplane answered `{command}` with something else; are both of one version?")]
+    Unexpected {
+        /// What was asked.
+        command: &'static str,
+    },
+    /// Too many requests wait.
+    #[error("too many requests are waiting for the dataplane; try again")]
+    Busy,
+    /// The process is stopping.
+    #[error("the control process is stopping")]
+    Stopping,
+}
+
+impl ControlError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Config(_) | Self::Policy(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::NoSuchRoute { .. } | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
+            Self::Refused(_) | Self::Conflict { .. } | Self::RouteExists { .. } => {
+                StatusCode::CONFLICT
+            }
+            Self::NoDataplane(_)
+            | Self::NotCommitted(_)
+            | Self::Undecided(_)
+            | Self::Busy
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unexpected { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The body of the answer.
+    pub fn failure(&self) -> Failure {
+        let details = match self {
+            Self::Config(diagnostics) => diagnostics.0.iter().map(ToString::to_string).collect(),
+            Self::Policy(details) | Self::Refused(details) | Self::NotCommitted(details) => {
+                details.clone()
+            }
+            _ => Vec::new(),
+        };
+        Failure { error: self.to_string(), details }
+    }
+}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        (self.status(), Json(self.failure())).into_response()
+    }
+}

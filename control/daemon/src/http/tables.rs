@@ -1,0 +1,221 @@
+//! The things of the appliance, as the live generation and the dataplane have them.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use sluice_channel::{NeighbourState, RuleStatus};
+use sluice_control_api::{
+    Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule,
+};
+use sluice_policy::Policy;
+use sluice_policy::model::{FilterPoint, Name};
+
+use super::Answer;
+use super::extract::Params;
+use crate::app::App;
+use crate::error::ControlError;
+use crate::text;
+
+/// Which part of a table is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfInstance {
+    instance: Option<Name>,
+}
+
+impl OfInstance {
+    /// Whether a thing of `instance` is wanted.
+    fn wants(&self, instance: &Name) -> bool {
+        self.instance.as_ref().is_none_or(|wanted| wanted == instance)
+    }
+
+    /// An error if the instance does not exist.
+    fn check(&self, policy: &Policy) -> Result<(), ControlError> {
+        match &self.instance {
+            Some(name) if policy.instance_named(name).is_none() => {
+                let known: Vec<&str> = policy.instances().map(|known| &*known.name).collect();
+                Err(ControlError::Request(format!(
+                    "there is no instance `{name}`; there are: {}",
+                    known.join(", ")
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) async fn ports(State(app): State<App>) -> Answer<Vec<Port>> {
+    let ports = app.ports().await?.into_iter().map(|port| Port {
+        name: port.name,
+        device: port.device,
+        driver: port.driver,
+        mac: port.mac,
+        link: port.link,
+        speed_mbps: port.speed_mbps,
+        mtu: port.mtu,
+        rx_queues: port.rx_queues,
+        tx_queues: port.tx_queues,
+        workers: port.workers,
+        error: port.error,
+    });
+    Ok(Json(ports.collect()))
+}
+
+pub(super) async fn interfaces(State(app): State<App>) -> Answer<Vec<Interface>> {
+    let view = app.view();
+    let (policy, _) = view.live()?;
+    let interfaces = policy.state().interfaces.iter().map(|(name, interface)| Interface {
+        name: name.clone(),
+        port: interface.port.clone(),
+        vlan: interface.vlan,
+        instance: interface.instance.clone(),
+        mtu: interface.mtu,
+        checksum: policy.interface_named(name).map(|compiled| compiled.checksum),
+        addresses: interface.addresses.clone(),
+    });
+    Ok(Json(interfaces.collect()))
+}
+
+pub(super) async fn routes(
+    State(app): State<App>,
+    Params(of): Params<OfInstance>,
+) -> Answer<Vec<Route>> {
+    let view = app.view();
+    let (policy, _) = view.live()?;
+    of.check(policy)?;
+    let mut routes: Vec<Route> =
+        all_routes(policy).filter(|route| of.wants(&route.instance)).collect();
+    routes.sort_by(|a, b| {
+        let key = |route: &Route| (route.instance.clone(), route.prefix, route.owner);
+        key(a).cmp(&key(b))
+    });
+    Ok(Json(routes))
+}
+
+fn all_routes(policy: &Policy) -> impl Iterator<Item = Route> {
+    policy.routes().map(|route| Route {
+        instance: route.instance.clone(),
+        prefix: route.prefix,
+        owner: route.owner,
+        target: route.target.into_owned(),
+        active: route.active,
+        position: route.position.cloned(),
+    })
+}
+
+pub(super) async fn neighbours(State(app): State<App>) -> Answer<Vec<Neighbour>> {
+    let neighbours = app.neighbours().await?.into_iter().map(|neighbour| Neighbour {
+        interface: neighbour.interface,
+        address: neighbour.address,
+        mac: neighbour.mac,
+        state: state_name(neighbour.state).into(),
+        age_seconds: neighbour.age_seconds,
+    });
+    Ok(Json(neighbours.collect()))
+}
+
+/// The name of a neighbour's state (RFC 4861 section 7.3.2, and ours).
+pub(super) fn state_name(state: NeighbourState) -> &'static str {
+    match state {
+        NeighbourState::Incomplete => "incomplete",
+        NeighbourState::Reachable => "reachable",
+        NeighbourState::Stale => "stale",
+        NeighbourState::Probe => "probe",
+        NeighbourState::Failed => "failed",
+        NeighbourState::Static => "static",
+    }
+}
+
+pub(super) async fn rules(
+    State(app): State<App>,
+    Params(of): Params<OfInstance>,
+) -> Answer<Vec<Rule>> {
+    let counters = app.rules().await?;
+    let view = app.view();
+    let (policy, _) = view.live()?;
+    of.check(policy)?;
+    let mut rules = counted_rules(policy, &counters);
+    rules.retain(|rule| of.wants(&rule.instance));
+    Ok(Json(rules))
+}
+
+/// Every rule of the policy in order, each filter's default action after its rules, with the
+/// counters that the dataplane has for it.
+///
+/// Rules are matched by name, not by slot: slots follow from the history of commits, which a
+/// control process that was restarted does not have.
+pub(super) fn counted_rules(policy: &Policy, counters: &[RuleStatus]) -> Vec<Rule> {
+    let by_name: HashMap<(&str, FilterPoint, &str), &RuleStatus> =
+        counters.iter().map(|rule| ((&*rule.instance, rule.point, &*rule.name), rule)).collect();
+    let mut rules = Vec::new();
+    for (key, filter) in &policy.state().filters {
+        let count = |name: &str| {
+            let counted = by_name.get(&(&*key.instance, key.point, name));
+            counted.map_or((0, 0), |rule| (rule.packets, rule.bytes))
+        };
+        for (place, rule) in (1..).zip(&filter.rules) {
+            let (packets, bytes) = count(&rule.name);
+            rules.push(Rule {
+                instance: key.instance.clone(),
+                point: key.point,
+                place,
+                name: rule.name.clone(),
+                matches: text::matches(rule),
+                action: rule.action,
+                log: rule.log,
+                packets,
+                bytes,
+                position: Some(rule.position.clone()),
+            });
+        }
+        let (packets, bytes) = count("default");
+        rules.push(Rule {
+            instance: key.instance.clone(),
+            point: key.point,
+            place: filter.rules.len() as u32 + 1,
+            name: "default".into(),
+            matches: "everything else".into(),
+            action: filter.default,
+            log: false,
+            packets,
+            bytes,
+            position: None,
+        });
+    }
+    rules
+}
+
+pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
+    let view = app.view();
+    let (policy, generation) = view.live()?;
+    let state = policy.state();
+    Ok(Json(Config {
+        generation,
+        ports: state.ports.clone(),
+        interfaces: state.interfaces.clone(),
+        instances: state.instances.clone(),
+        routes: all_routes(policy)
+            .filter(|route| route.owner != sluice_policy::model::Owner::Connected)
+            .collect(),
+        filters: state
+            .filters
+            .iter()
+            .map(|(key, filter)| ConfigFilter {
+                instance: key.instance.clone(),
+                point: key.point,
+                filter: filter.clone(),
+            })
+            .collect(),
+        neighbours: state
+            .neighbours
+            .iter()
+            .map(|(key, mac)| ConfigNeighbour {
+                interface: key.interface.clone(),
+                address: key.address,
+                mac: *mac,
+            })
+            .collect(),
+    }))
+}

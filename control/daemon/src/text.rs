@@ -1,0 +1,119 @@
+//! Words for values of the configuration model.
+
+use std::ops::RangeInclusive;
+
+use sluice_policy::model::{Action, IcmpMatch, Rule, TcpFlags};
+
+/// An action's name in the configuration.
+pub(crate) fn action(action: Action) -> &'static str {
+    match action {
+        Action::Accept => "accept",
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+        Action::Count => "count",
+    }
+}
+
+/// A protocol's name, or its number.
+pub(crate) fn protocol(number: u8) -> String {
+    match number {
+        1 => "icmp".into(),
+        6 => "tcp".into(),
+        17 => "udp".into(),
+        58 => "icmpv6".into(),
+        132 => "sctp".into(),
+        other => format!("protocol {other}"),
+    }
+}
+
+/// What a rule matches, in words: `tcp from 10.0.1.0/24 to any port 80, in lan`.
+pub(crate) fn matches(rule: &Rule) -> String {
+    let mut words = Vec::new();
+    let mut say = |prefix: &str, list: String| {
+        if !list.is_empty() {
+            words.push(format!("{prefix}{list}"));
+        }
+    };
+    say("", list(&rule.protocol, |number| protocol(*number)));
+    say("from ", list(&rule.source, ToString::to_string));
+    say("sport ", list(&rule.source_port, range));
+    say("to ", list(&rule.destination, ToString::to_string));
+    say("dport ", list(&rule.destination_port, range));
+    say("flags ", rule.tcp_flags.map_or_else(String::new, flags));
+    say("type ", list(&rule.icmp, icmp));
+    say("in ", list(&rule.input, ToString::to_string));
+    say("out ", list(&rule.output, ToString::to_string));
+    if words.is_empty() { "everything".into() } else { words.join(" ") }
+}
+
+fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+    items.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+fn range(range: &RangeInclusive<u16>) -> String {
+    match (range.start(), range.end()) {
+        (low, high) if low == high => low.to_string(),
+        (low, high) => format!("{low}-{high}"),
+    }
+}
+
+fn icmp(icmp: &IcmpMatch) -> String {
+    match icmp.code {
+        Some(code) => format!("{}/{code}", icmp.kind),
+        None => icmp.kind.to_string(),
+    }
+}
+
+fn flags(flags: TcpFlags) -> String {
+    const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+    let words: Vec<String> = (0..8)
+        .filter_map(|bit| match (flags.set >> bit & 1, flags.clear >> bit & 1) {
+            (1, _) => Some(NAMES[bit].to_owned()),
+            (_, 1) => Some(format!("!{}", NAMES[bit])),
+            _ => None,
+        })
+        .collect();
+    words.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_policy::model::Position;
+
+    use super::*;
+
+    #[test]
+    fn rules_read_like_sentences() {
+        let mut rule = Rule {
+            name: "r".into(),
+            input: vec!["lan".into()],
+            output: Vec::new(),
+            source: vec!["10.0.1.0/24".parse().unwrap()],
+            destination: Vec::new(),
+            protocol: vec![6, 17],
+            source_port: Vec::new(),
+            destination_port: vec![80..=80, 8000..=8080],
+            tcp_flags: Some(TcpFlags { set: 2, clear: 16 }),
+            icmp: Vec::new(),
+            action: Action::Drop,
+            log: false,
+            position: Position { file: "f".into(), line: 1, column: 1 },
+        };
+        assert_eq!(
+            matches(&rule),
+            "tcp,udp from 10.0.1.0/24 dport 80,8000-8080 flags syn,!ack in lan"
+        );
+        rule = Rule {
+            input: Vec::new(),
+            source: Vec::new(),
+            destination_port: Vec::new(),
+            tcp_flags: None,
+            protocol: vec![1],
+            icmp: vec![IcmpMatch { kind: 8, code: None }, IcmpMatch { kind: 3, code: Some(4) }],
+            ..rule
+        };
+        assert_eq!(matches(&rule), "icmp type 8,3/4");
+        rule = Rule { protocol: Vec::new(), icmp: Vec::new(), ..rule };
+        assert_eq!(matches(&rule), "everything");
+    }
+}
