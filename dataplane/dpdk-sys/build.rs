@@ -42,7 +42,6 @@ const FUNCTIONS: &[&str] = &[
     "rte_mempool_avail_count",
     "rte_mempool_free",
     "rte_pktmbuf_free_bulk",
-    "rte_pktmbuf_pool_create",
     "rte_strerror",
     "rte_thread_register",
     "rte_thread_unregister",

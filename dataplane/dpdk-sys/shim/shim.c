@@ -1,11 +1,45 @@
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "shim.h"
 
 #include <rte_build_config.h>
 #include <rte_cycles.h>
+
+struct rte_mempool *sluice_pool_create(const char *name, unsigned int count, unsigned int cache,
+				       uint16_t room, int packed)
+{
+	struct rte_pktmbuf_pool_private layout = { .mbuf_data_room_size = room };
+	struct rte_mempool *pool;
+	int failed;
+
+	pool = rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + room, cache,
+					sizeof(layout), SOCKET_ID_ANY,
+					packed ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0);
+	if (pool == NULL)
+		return NULL;
+	failed = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
+	if (failed == 0) {
+		rte_pktmbuf_pool_init(pool, &layout);
+		failed = rte_mempool_populate_default(pool);
+	}
+	if (failed < 0) {
+		rte_mempool_free(pool);
+		rte_errno = -failed;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
+
+unsigned int sluice_pool_chunks(const struct rte_mempool *pool)
+{
+	return pool->nb_mem_chunks;
+}
 
 uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
@@ -30,6 +64,20 @@ struct rte_mbuf *sluice_alloc(struct rte_mempool *pool)
 void sluice_free(struct rte_mbuf *mbuf)
 {
 	rte_pktmbuf_free(mbuf);
+}
+
+struct rte_mbuf *sluice_umem_mbuf(struct rte_mempool *pool, uint64_t address)
+{
+	const struct rte_mempool_memhdr *chunk = STAILQ_FIRST(&pool->mem_list);
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t start = (uintptr_t)chunk->addr;
+	uintptr_t element = (start & ~(page - 1)) + address;
+	size_t size = pool->header_size + pool->elt_size + pool->trailer_size;
+	struct rte_mbuf *mbuf = (struct rte_mbuf *)(element + pool->header_size);
+
+	if (element < start || element + size > start + chunk->len)
+		return NULL;
+	return mbuf->pool == pool ? mbuf : NULL;
 }
 
 int sluice_errno(void)
@@ -61,6 +109,39 @@ int sluice_log_to(void (*sink)(const char *text, size_t length))
 	if (stream == NULL)
 		return -errno;
 	return rte_openlog_stream(stream);
+}
+
+static int log_print(int level, const char *format, va_list arguments)
+{
+	char text[512];
+	int length;
+
+	(void)level;
+	length = vsnprintf(text, sizeof(text), format, arguments);
+	if (length > 0)
+		log_sink(text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
+	return length;
+}
+
+void sluice_log_xdp(void)
+{
+	static const char *const places[][2] = {
+		{ "libxdp.so.1", "libxdp_set_print" },
+		{ "libbpf.so.1", "libbpf_set_print" },
+		{ "libbpf.so.0", "libbpf_set_print" },
+	};
+	typedef void *(*set_print)(int (*print)(int, const char *, va_list));
+	size_t i;
+
+	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		void *library = dlopen(places[i][0], RTLD_LAZY | RTLD_NOLOAD);
+		set_print set = library ? (set_print)dlsym(library, places[i][1]) : NULL;
+
+		if (set != NULL)
+			set(log_print);
+		if (library != NULL)
+			dlclose(library);
+	}
 }
 
 const char *sluice_driver_directory(void)

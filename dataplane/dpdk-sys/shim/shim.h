@@ -18,6 +18,7 @@
 #include <rte_log.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
 
@@ -60,6 +61,14 @@ static const uint64_t SLUICE_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 static const uint64_t SLUICE_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t SLUICE_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 
+/* As rte_pktmbuf_pool_create(), whose pools cannot be told to lie `packed`: one buffer after the other,
+ * across the boundaries of pages. Devices that are given bus addresses cannot use such a pool. */
+struct rte_mempool *sluice_pool_create(const char *name, unsigned int count, unsigned int cache,
+				       uint16_t room, int packed);
+
+/* In how many pieces of memory the buffers of a pool are. */
+unsigned int sluice_pool_chunks(const struct rte_mempool *pool);
+
 /* One call per burst. */
 uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t sluice_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
@@ -69,6 +78,10 @@ int sluice_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigne
 struct rte_mbuf *sluice_alloc(struct rte_mempool *pool);
 void sluice_free(struct rte_mbuf *mbuf);
 
+/* The mbuf whose element of `pool` is at `address` of the area that the af_xdp driver registers with
+ * the kernel: from the page on in which the pool's memory starts. NULL if there is none. */
+struct rte_mbuf *sluice_umem_mbuf(struct rte_mempool *pool, uint64_t address);
+
 /* The rte_errno of the calling thread. */
 int sluice_errno(void);
 
@@ -77,6 +90,9 @@ uint64_t sluice_rdtsc(void);
 
 /* Gives DPDK's log to `sink`, one call per message, from whatever thread logs. 0 or -errno. */
 int sluice_log_to(void (*sink)(const char *text, size_t length));
+
+/* Gives the log of libxdp and libbpf to the same sink, if the af_xdp driver has loaded them. */
+void sluice_log_xdp(void);
 
 /* The directory that EAL's shared build loads drivers from, empty when it has none. */
 const char *sluice_driver_directory(void);

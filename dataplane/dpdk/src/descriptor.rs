@@ -71,26 +71,37 @@ impl QueueDescriptor {
         self.kind
     }
 
-    /// Keeps the kernel from handing what this machine sends on the interface back as received
-    /// (`PACKET_IGNORE_OUTGOING`, Linux 4.20). Nothing to do on others than packet sockets.
+    /// Keeps the kernel from handing what this machine sends on the interface back as received. Nothing
+    /// to do on others than packet sockets.
+    ///
+    /// By a filter on the socket: `PACKET_IGNORE_OUTGOING` has no effect on one that is in a fanout group,
+    /// and the driver puts each into one as it opens it.
     ///
     /// # Errors
     ///
-    /// The kernel is older.
+    /// The kernel refuses.
     pub fn ignore_outgoing(&self) -> io::Result<()> {
-        const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
         if self.kind != DescriptorKind::Packet {
             return Ok(());
         }
-        let on: libc::c_int = 1;
-        // SAFETY: the option takes an int.
+        let statement =
+            |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+        let packet_type = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+        let mut filter = [
+            statement(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, packet_type),
+            statement(libc::BPF_JMP | libc::BPF_JEQ, 0, 1, libc::PACKET_OUTGOING.into()),
+            statement(libc::BPF_RET, 0, 0, 0),
+            statement(libc::BPF_RET, 0, 0, u32::MAX),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: the option takes a program of as many statements as it says; the kernel copies it.
         let failed = unsafe {
             libc::setsockopt(
                 self.descriptor.as_raw_fd(),
-                libc::SOL_PACKET,
-                PACKET_IGNORE_OUTGOING,
-                (&raw const on).cast(),
-                mem::size_of::<libc::c_int>() as libc::socklen_t,
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                mem::size_of::<libc::sock_fprog>() as libc::socklen_t,
             )
         };
         if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -121,10 +132,24 @@ impl AsRawFd for QueueDescriptor {
     }
 }
 
-/// What the process has open: descriptors with the inode behind each, so that a number that is used
-/// again is told apart.
+/// A descriptor that a driver holds, with the inode behind it, so that a number that is used again is
+/// told apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct DriverDescriptor {
+    pub(crate) fd: RawFd,
+    pub(crate) inode: u64,
+}
+
+impl DriverDescriptor {
+    /// Whether it is still open, and still the same.
+    pub(crate) fn is_open(self) -> bool {
+        inode(self.fd) == Some(self.inode)
+    }
+}
+
+/// What the process has open.
 #[derive(Debug, Default)]
-pub(crate) struct Open(BTreeSet<(RawFd, u64)>);
+pub(crate) struct Open(BTreeSet<DriverDescriptor>);
 
 impl Open {
     /// What is open now.
@@ -135,22 +160,23 @@ impl Open {
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect();
-        Open(numbers.into_iter().filter_map(|fd| Some((fd, inode(fd)?))).collect())
+        let open = |fd| Some(DriverDescriptor { fd, inode: inode(fd)? });
+        Open(numbers.into_iter().filter_map(open).collect())
     }
 
     /// The descriptors of `driver` on the interface that were opened since, in the order in which they
     /// were: that of their queues.
-    pub(crate) fn since(&self, driver: Driver, interface: Option<u32>) -> Vec<RawFd> {
+    pub(crate) fn since(&self, driver: Driver, interface: Option<u32>) -> Vec<DriverDescriptor> {
         let now = Open::now();
         now.0
             .difference(&self.0)
-            .map(|&(fd, _)| fd)
-            .filter(|&fd| match driver {
-                Driver::AfPacket => interface.is_some() && packet_interface(fd) == interface,
-                Driver::AfXdp => domain(fd) == Some(libc::AF_XDP),
-                Driver::Tap => is_attached_tap(fd),
+            .filter(|open| match driver {
+                Driver::AfPacket => interface.is_some() && packet_interface(open.fd) == interface,
+                Driver::AfXdp => domain(open.fd) == Some(libc::AF_XDP),
+                Driver::Tap => is_attached_tap(open.fd),
                 _ => false,
             })
+            .copied()
             .collect()
     }
 }

@@ -124,6 +124,7 @@ impl Eal {
             memory_mib: options.memory_mib,
             reason: if said.is_empty() { errno_text(errno) } else { said },
         })?;
+        log::redirect_libraries();
         Ok(Eal { inner: Arc::new(Inner { hugepages, memory_mib: options.memory_mib }) })
     }
 

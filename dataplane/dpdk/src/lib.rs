@@ -45,6 +45,7 @@ mod mempool;
 mod port;
 mod queue;
 mod thread;
+mod xdp;
 
 pub use clock::{tsc, tsc_hz};
 pub use descriptor::{DescriptorKind, KernelStatistics, QueueDescriptor};

@@ -27,6 +27,13 @@ pub(crate) fn redirect() {
     }
 }
 
+/// Sends the log of what drivers brought along here, too. Once EAL has loaded them.
+pub(crate) fn redirect_libraries() {
+    // SAFETY: `redirect` has set the sink; the functions that are called are those that the libraries
+    // document for this.
+    unsafe { sluice_dpdk_sys::sluice_log_xdp() };
+}
+
 unsafe extern "C" fn sink(text: *const c_char, length: usize) {
     if text.is_null() {
         return;
@@ -74,6 +81,10 @@ fn summarise(lines: &[String]) -> String {
         "EAL: Couldn't map new region for DMA",
         "Initializing pmd_",
         "telemetry",
+        "libbpf: elf: skipping",
+        "libxdp: No bpffs found",
+        "libxdp: Can't use dispatcher",
+        "libxdp: Falling back to loading single prog",
         "TELEMETRY",
     ];
     let mut reasons: Vec<&str> = Vec::new();

@@ -64,9 +64,11 @@ impl Mempool {
         // DPDK wants a pool to be at least one and a half caches.
         let cache = (mbufs / 8).min(CACHE).min(sys::SLUICE_MEMPOOL_CACHE_MAX);
 
-        // SAFETY: the name is a C string that DPDK copies; -1 is any NUMA node.
-        let pool =
-            unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), mbufs, cache, 0, room, -1) };
+        // Without hugepages no device is given bus addresses. Buffers that may not cross a page would
+        // waste half of the memory, and the af_xdp driver takes them to be packed.
+        let packed = i32::from(!eal.hugepages());
+        // SAFETY: the name is a C string that DPDK copies.
+        let pool = unsafe { sys::sluice_pool_create(c_name.as_ptr(), mbufs, cache, room, packed) };
         let Some(pool) = NonNull::new(pool) else {
             return Err(match errno() {
                 libc::ENOMEM => DpdkError::Memory {
@@ -128,6 +130,12 @@ impl Mempool {
     #[must_use]
     pub fn in_use(&self) -> u32 {
         self.inner.in_use()
+    }
+
+    /// Whether the buffers are in one piece of memory.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        // SAFETY: the pool is valid as long as `self`; the function only reads.
+        unsafe { sys::sluice_pool_chunks(self.raw()) == 1 }
     }
 
     /// The bytes of packet that fit into a buffer, behind the headroom.

@@ -2,22 +2,22 @@
 
 use std::ffi::{CStr, CString};
 use std::mem::{self, ManuallyDrop};
-use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sluice_dpdk_sys as sys;
 
 use crate::attach::{Attached, attached, check, refusal};
-use crate::descriptor::{self, Open, QueueDescriptor};
+use crate::descriptor::{self, DriverDescriptor, Open, QueueDescriptor};
 use crate::device::{Device, Driver};
 use crate::eal::Eal;
 use crate::error::{CloseError, DpdkError, errno_text};
 use crate::interface::Promiscuous;
 use crate::log;
 use crate::mempool::Mempool;
-use crate::queue::{RxQueue, TxQueue};
+use crate::queue::{Limits, RxQueue, TxQueue};
+use crate::xdp::{self, Rings};
 
 /// A hash key that steers both directions of a connection to the same queue: the 16 bits `6d5a`
 /// repeated. Longer than what any device takes.
@@ -41,8 +41,10 @@ const DETACHED: u16 = u16::MAX;
 #[derive(Debug)]
 pub(crate) struct Shared {
     started: AtomicBool,
-    /// Held for as long as the device may take buffers from it.
-    _pool: Mempool,
+    /// Packets that were freed because the driver cannot send them.
+    unsendable: AtomicU64,
+    /// Where the device takes buffers from.
+    pool: Mempool,
 }
 
 impl Shared {
@@ -51,6 +53,10 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn is_started(&self) -> bool {
         self.started.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_unsendable(&self, packets: u64) {
+        self.unsendable.fetch_add(packets, Ordering::Relaxed);
     }
 }
 
@@ -158,7 +164,7 @@ pub struct Port {
     /// The address that the port goes by.
     mac: [u8; 6],
     shared: Option<Arc<Shared>>,
-    descriptors: Vec<RawFd>,
+    descriptors: Vec<DriverDescriptor>,
     promiscuous: Option<Promiscuous>,
     eal: Eal,
 }
@@ -273,10 +279,14 @@ impl Port {
         drop(lock);
         self.set_mac(setup.mac)?;
 
-        let shared =
-            Arc::new(Shared { started: AtomicBool::new(false), _pool: setup.pool.clone() });
+        let shared = Arc::new(Shared {
+            started: AtomicBool::new(false),
+            unsendable: AtomicU64::new(0),
+            pool: setup.pool.clone(),
+        });
+        let limits = self.limits(&info, setup.pool);
         let rx = (0..setup.rx_queues).map(|q| RxQueue::new(self.id, q, Arc::clone(&shared)));
-        let tx = (0..tx_queues).map(|q| TxQueue::new(self.id, q, Arc::clone(&shared)));
+        let tx = (0..tx_queues).map(|q| TxQueue::new(self.id, q, limits, Arc::clone(&shared)));
         let queues = (rx.collect(), tx.collect());
         self.shared = Some(shared);
         Ok(queues)
@@ -374,12 +384,14 @@ impl Port {
         if unsafe { sys::rte_eth_stats_get(self.id, &raw mut stats) } != 0 {
             return PortStats::default();
         }
+        let unsendable =
+            self.shared.as_ref().map_or(0, |shared| shared.unsendable.load(Ordering::Relaxed));
         PortStats {
             ipackets: stats.ipackets,
             opackets: stats.opackets,
             imissed: stats.imissed,
             ierrors: stats.ierrors,
-            oerrors: stats.oerrors,
+            oerrors: stats.oerrors + unsendable,
             rx_nombuf: stats.rx_nombuf,
         }
     }
@@ -428,7 +440,7 @@ impl Port {
         };
         let found: std::io::Result<Vec<QueueDescriptor>> = (0..)
             .zip(&self.descriptors)
-            .map(|(queue, &fd)| QueueDescriptor::new(queue, kind, fd, Arc::clone(shared)))
+            .map(|(queue, open)| QueueDescriptor::new(queue, kind, open.fd, Arc::clone(shared)))
             .collect();
         found.unwrap_or_else(|error| {
             tracing::warn!(
@@ -490,6 +502,14 @@ impl Port {
         // SAFETY: takes any port id.
         let node = unsafe { sys::rte_eth_dev_socket_id(self.id) };
         let node = node as u32;
+        if self.device.driver() == Driver::AfXdp && !setup.pool.is_contiguous() {
+            let reason = format!(
+                "the buffers of mempool {:?} are not in one piece of memory; make the pool earlier or \
+                 smaller, or give the dataplane more memory",
+                setup.pool.name()
+            );
+            return Err(self.failed("setting up a receive queue", reason));
+        }
         for queue in 0..setup.rx_queues {
             // SAFETY: the queue is below the configured number; a null configuration is the
             // driver's own; the pool is kept by the port from now on, see `Shared`.
@@ -504,6 +524,23 @@ impl Port {
             })?;
         }
         Ok(())
+    }
+
+    /// What packets must be like for the driver to send them; None if it looks itself.
+    fn limits(&self, info: &sys::rte_eth_dev_info, pool: &Mempool) -> Option<Limits> {
+        let segments = info.tx_offload_capa & sys::SLUICE_TX_OFFLOAD_MULTI_SEGS != 0;
+        match self.device.driver() {
+            // It copies packets of other pools into buffers of its own, however long they are.
+            Driver::AfXdp => {
+                let length = Some(usize::from(pool.data_room()));
+                Some(Limits { one_segment: true, length })
+            }
+            // The others follow the segments, though not all of them say so.
+            Driver::Pci | Driver::Other if !segments => {
+                Some(Limits { one_segment: true, length: None })
+            }
+            _ => None,
+        }
     }
 
     /// Gives the port an address. On a kernel interface, and where the driver cannot, it is the port's
@@ -536,12 +573,28 @@ impl Port {
         self.promiscuous = None;
         let device = self.device_info().device;
         let mut attached = attached();
+        let rings = self.xdp_rings();
         // SAFETY: the port is stopped and has no queues out; the lock keeps hotplug to one thread.
         self.step("closing the port", || unsafe { sys::rte_eth_dev_close(self.id) })?;
+        if self.device.driver() == Driver::AfXdp {
+            xdp::release(rings, &self.descriptors);
+        }
         self.shared = None;
         attached.retain(|other| other.name != self.device.name());
         // SAFETY: the device outlives its port and was not removed before.
         self.step("detaching the device", || unsafe { sys::rte_dev_remove(device) })
+    }
+
+    /// The rings of an af_xdp port's queues, to have back after closing what they hold.
+    fn xdp_rings(&self) -> Vec<Rings> {
+        match &self.shared {
+            Some(shared) if self.device.driver() == Driver::AfXdp => self
+                .descriptors
+                .iter()
+                .filter_map(|open| Rings::map(open.fd, &shared.pool))
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Runs a step that returns 0 or a negative errno, and quotes the log if it fails.

@@ -52,26 +52,40 @@ impl RxQueue {
     }
 }
 
+/// What a driver does not check in the packets that it is given to send, so that we have to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    /// It reads a packet as if it were in one segment.
+    pub(crate) one_segment: bool,
+    /// It copies longer packets past the end of a buffer.
+    pub(crate) length: Option<usize>,
+}
+
 /// A transmit queue. Not `Clone`, and used through `&mut`: by one thread at a time.
 #[derive(Debug)]
 pub struct TxQueue {
     port: u16,
     queue: u16,
+    limits: Option<Limits>,
     shared: Arc<Shared>,
 }
 
 impl TxQueue {
-    pub(crate) fn new(port: u16, queue: u16, shared: Arc<Shared>) -> TxQueue {
-        TxQueue { port, queue, shared }
+    pub(crate) fn new(port: u16, queue: u16, limits: Option<Limits>, shared: Arc<Shared>) -> Self {
+        TxQueue { port, queue, limits, shared }
     }
 
     /// Gives the packets in the slots 0 to `n`, all of which must be full, to the driver in that order.
     /// Returns how many it took; those it did not take are moved to the slots from 0 on, in order, and
     /// all behind them are empty.
     ///
+    /// A packet that the driver cannot send at all is taken and counted as one of the port's
+    /// [`oerrors`](crate::PortStats::oerrors): one longer than the buffers of an af_xdp port, or one in several
+    /// segments that do not fit into one, where the driver knows no segments.
+    ///
     /// # Panics
     ///
-    /// `n` is more than a burst.
+    /// `n` is more than a burst, or one of the slots is empty.
     #[inline]
     #[must_use]
     pub fn tx(&mut self, burst: &mut [Option<Mbuf>; BURST], n: usize) -> usize {
@@ -81,21 +95,50 @@ impl TxQueue {
         if n == 0 || !self.shared.is_started() {
             return 0;
         }
+        let unsendable = match self.limits {
+            None => 0,
+            Some(limits) => self.drop_unsendable(packets, limits),
+        };
+        let sendable = n - unsendable;
         // SAFETY: the queue is set up and started, and cannot be stopped while this handle is
-        // counted; `&mut self` keeps other threads out. All `n` pointers are valid and owned.
+        // counted; `&mut self` keeps other threads out. The first `sendable` pointers are valid and
+        // owned, and within the driver's limits.
         let sent = unsafe {
             sys::sluice_tx_burst(
                 self.port,
                 self.queue,
                 packets.as_mut_ptr().cast::<*mut rte_mbuf>(),
-                n as u16,
+                sendable as u16,
             )
         };
-        let sent = usize::from(sent).min(n);
+        let sent = usize::from(sent).min(sendable);
         // SAFETY: the driver owns these packets now.
         unsafe { forget_all(&mut packets[..sent]) };
         packets.rotate_left(sent);
-        sent
+        sent + unsendable
+    }
+
+    /// Frees what the driver must not see and moves the rest together. Returns how many were freed.
+    #[cold]
+    fn drop_unsendable(&self, packets: &mut [Option<Mbuf>], limits: Limits) -> usize {
+        let mut kept = 0;
+        for i in 0..packets.len() {
+            let sendable = packets[i].as_mut().is_some_and(|packet| {
+                limits.length.is_none_or(|most| packet.pkt_len() <= most)
+                    && (!limits.one_segment || packet.linearise())
+            });
+            if sendable {
+                packets.swap(kept, i);
+                kept += 1;
+            } else {
+                packets[i] = None;
+            }
+        }
+        let dropped = packets.len() - kept;
+        if dropped > 0 {
+            self.shared.count_unsendable(dropped as u64);
+        }
+        dropped
     }
 
     /// The number of the queue in its port.

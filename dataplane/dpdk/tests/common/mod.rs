@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
+pub(crate) mod wire;
+
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
