@@ -87,10 +87,8 @@ pub enum ChannelError {
         /// How it failed.
         source: io::Error,
     },
-    /// The ring had no room for the command; nothing of it was sent.
-    #[error(
-        "the dataplane has been busy for {patience:?} and took nothing of `{command}`; try again"
-    )]
+    /// The ring had no room for all of the command in time; it has no effect.
+    #[error("the dataplane has been busy for {patience:?} and did not take `{command}`: try again")]
     Busy {
         /// The command.
         command: &'static str,

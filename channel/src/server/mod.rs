@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -364,6 +365,8 @@ fn listen(path: &Path) -> io::Result<OwnedFd> {
         None,
     )?;
     rustix::net::bind(&listener, &address)?;
+    // Who may attach is decided by credentials; this spares us the others.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     rustix::net::listen(&listener, 16)?;
     Ok(listener)
 }

@@ -94,11 +94,12 @@ impl Session {
     }
 
     fn send(&mut self, message: Message) {
-        if !self.halfway() {
+        let idle = !self.halfway();
+        // A ring that makes no sense makes none for `service` either, which ends the session.
+        let sent = self.link.send(message).unwrap_or(0);
+        if idle || sent > 0 {
             self.progress = Instant::now();
         }
-        // A ring that makes no sense makes none for `service` either, which ends the session.
-        let _ = self.link.send(message);
     }
 
     /// Whether a reply is on its way.

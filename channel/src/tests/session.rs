@@ -9,6 +9,16 @@ use crate::statistics::AgentCounters;
 use crate::{Busy, ChannelError, Detachment, Notice, Refusal};
 
 #[test]
+fn ends_and_counters_go_to_other_threads() {
+    fn sent<T: Send>() {}
+    fn shared<T: Sync>() {}
+    sent::<Server>();
+    sent::<Client>();
+    sent::<crate::Statistics>();
+    shared::<crate::Statistics>();
+}
+
+#[test]
 fn a_command_is_answered() {
     let (dir, mut server) = bind();
     let mut client = attach(&dir, &mut server);
