@@ -25,7 +25,7 @@
 //! newer pointer can never again load an older one.
 //!
 //! An offline reader's cell shows the largest number, so it holds up nothing. When it comes
-//! online it stores [`JOINING`] and then loads the pointer, while a publisher stores the pointer
+//! online it stores `JOINING` and then loads the pointer, while a publisher stores the pointer
 //! and then loads the cells. Both put a sequentially consistent fence between the two, so that at
 //! least one sees the other: either the publisher sees that the reader is joining and frees
 //! nothing, or the reader loads the new pointer.
