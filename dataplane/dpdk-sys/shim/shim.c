@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -36,9 +37,37 @@ struct rte_mempool *sluice_pool_create(const char *name, unsigned int count, uns
 	return pool;
 }
 
-unsigned int sluice_pool_chunks(const struct rte_mempool *pool)
+static size_t stride(const struct rte_mempool *pool)
 {
-	return pool->nb_mem_chunks;
+	return pool->header_size + pool->elt_size + pool->trailer_size;
+}
+
+/* Where the pool's memory ends, or 0 if it is not one piece of address space. */
+static uintptr_t pool_end(const struct rte_mempool *pool)
+{
+	const struct rte_mempool_memhdr *chunk;
+	uintptr_t end = 0;
+
+	STAILQ_FOREACH(chunk, &pool->mem_list, next) {
+		uintptr_t start = (uintptr_t)chunk->addr;
+
+		if (end != 0 && (start < end || start - end >= stride(pool)))
+			return 0;
+		end = start + chunk->len;
+	}
+	return end;
+}
+
+unsigned int sluice_pool_outside(const struct rte_mempool *pool)
+{
+	uintptr_t end = pool_end(pool);
+	uintptr_t covered, size;
+
+	if (end == 0)
+		return UINT_MAX;
+	size = end - (uintptr_t)STAILQ_FIRST(&pool->mem_list)->addr;
+	covered = stride(pool) * pool->populated_size;
+	return size <= covered ? 0 : (size - covered + stride(pool) - 1) / stride(pool);
 }
 
 uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
@@ -68,14 +97,12 @@ void sluice_free(struct rte_mbuf *mbuf)
 
 struct rte_mbuf *sluice_umem_mbuf(struct rte_mempool *pool, uint64_t address)
 {
-	const struct rte_mempool_memhdr *chunk = STAILQ_FIRST(&pool->mem_list);
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t start = (uintptr_t)chunk->addr;
+	uintptr_t start = (uintptr_t)STAILQ_FIRST(&pool->mem_list)->addr;
 	uintptr_t element = (start & ~(page - 1)) + address;
-	size_t size = pool->header_size + pool->elt_size + pool->trailer_size;
 	struct rte_mbuf *mbuf = (struct rte_mbuf *)(element + pool->header_size);
 
-	if (element < start || element + size > start + chunk->len)
+	if (element < start || element + stride(pool) > pool_end(pool))
 		return NULL;
 	return mbuf->pool == pool ? mbuf : NULL;
 }
@@ -116,7 +143,9 @@ static int log_print(int level, const char *format, va_list arguments)
 	char text[512];
 	int length;
 
-	(void)level;
+	/* Both count from 0, their warnings. */
+	if (level > 0)
+		return 0;
 	length = vsnprintf(text, sizeof(text), format, arguments);
 	if (length > 0)
 		log_sink(text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);

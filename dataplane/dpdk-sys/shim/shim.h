@@ -66,8 +66,10 @@ static const uint64_t SLUICE_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SE
 struct rte_mempool *sluice_pool_create(const char *name, unsigned int count, unsigned int cache,
 				       uint16_t room, int packed);
 
-/* In how many pieces of memory the buffers of a pool are. */
-unsigned int sluice_pool_chunks(const struct rte_mempool *pool);
+/* How many buffers of a pool are outside of the area that the af_xdp driver registers with the kernel:
+ * it takes them to be packed from the start of the first piece of memory on. UINT_MAX if there are
+ * gaps between the pieces. */
+unsigned int sluice_pool_outside(const struct rte_mempool *pool);
 
 /* One call per burst. */
 uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);

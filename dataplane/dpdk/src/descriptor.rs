@@ -154,12 +154,7 @@ pub(crate) struct Open(BTreeSet<DriverDescriptor>);
 impl Open {
     /// What is open now.
     pub(crate) fn now() -> Open {
-        let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
+        let numbers = numbers();
         let open = |fd| Some(DriverDescriptor { fd, inode: inode(fd)? });
         Open(numbers.into_iter().filter_map(open).collect())
     }
@@ -179,6 +174,16 @@ impl Open {
             .copied()
             .collect()
     }
+}
+
+/// The numbers of the descriptors that the process has open.
+pub(crate) fn numbers() -> Vec<RawFd> {
+    fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// What kind of descriptor a driver polls, if any.

@@ -1,7 +1,9 @@
 //! DPDK's environment abstraction layer: memory, drivers, devices. One in a process.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::fmt::Write;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -125,6 +127,7 @@ impl Eal {
             reason: if said.is_empty() { errno_text(errno) } else { said },
         })?;
         log::redirect_libraries();
+        remove_runtime_directory();
         Ok(Eal { inner: Arc::new(Inner { hugepages, memory_mib: options.memory_mib }) })
     }
 
@@ -144,9 +147,7 @@ impl Eal {
     #[must_use]
     pub fn version() -> String {
         // SAFETY: returns a string that lives as long as the process.
-        unsafe { std::ffi::CStr::from_ptr(sluice_dpdk_sys::rte_version()) }
-            .to_string_lossy()
-            .into_owned()
+        unsafe { CStr::from_ptr(sluice_dpdk_sys::rte_version()) }.to_string_lossy().into_owned()
     }
 }
 
@@ -156,6 +157,14 @@ impl Drop for Inner {
         // none of them is left; buffers in use keep their pool.
         unsafe { sluice_dpdk_sys::rte_eal_cleanup() };
     }
+}
+
+/// Removes the directory that EAL makes for files which it then does not make.
+fn remove_runtime_directory() {
+    // SAFETY: EAL has started; the string is its own and stays as it is.
+    let directory = unsafe { CStr::from_ptr(sluice_dpdk_sys::rte_eal_get_runtime_dir()) };
+    // Fails if something is in it, which is as it should be.
+    let _ = fs::remove_dir(OsStr::from_bytes(directory.to_bytes()));
 }
 
 /// EAL's command line.

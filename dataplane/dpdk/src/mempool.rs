@@ -132,10 +132,12 @@ impl Mempool {
         self.inner.in_use()
     }
 
-    /// Whether the buffers are in one piece of memory.
-    pub(crate) fn is_contiguous(&self) -> bool {
+    /// Whether the af_xdp driver can use the pool. It cannot reach buffers behind the boundary of a page that
+    /// was left unfilled before them; each of the few that there may be is lost when it first gets there.
+    pub(crate) fn suits_xdp(&self) -> bool {
         // SAFETY: the pool is valid as long as `self`; the function only reads.
-        unsafe { sys::sluice_pool_chunks(self.raw()) == 1 }
+        let outside = unsafe { sys::sluice_pool_outside(self.raw()) };
+        outside <= self.size() / 256
     }
 
     /// The bytes of packet that fit into a buffer, behind the headroom.

@@ -1,5 +1,6 @@
 //! Ports: attached by device string, configured, started, detached, at any time.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::mem::{self, ManuallyDrop};
 use std::ptr;
@@ -17,7 +18,7 @@ use crate::interface::Promiscuous;
 use crate::log;
 use crate::mempool::Mempool;
 use crate::queue::{Limits, RxQueue, TxQueue};
-use crate::xdp::{self, Rings};
+use crate::xdp::{self, BpfObject, Rings};
 
 /// A hash key that steers both directions of a connection to the same queue: the 16 bits `6d5a`
 /// repeated. Longer than what any device takes.
@@ -165,6 +166,8 @@ pub struct Port {
     mac: [u8; 6],
     shared: Option<Arc<Shared>>,
     descriptors: Vec<DriverDescriptor>,
+    /// Programs and maps of an af_xdp port.
+    bpf: BTreeSet<BpfObject>,
     promiscuous: Option<Promiscuous>,
     eal: Eal,
 }
@@ -212,6 +215,7 @@ impl Port {
             mac,
             shared: None,
             descriptors,
+            bpf: BTreeSet::new(),
             promiscuous: None,
             eal: eal.clone(),
         })
@@ -269,6 +273,7 @@ impl Port {
 
         let lock = attached();
         let open = Open::now();
+        let objects = self.bpf_objects();
         self.apply(&setup, &info, tx_queues)?;
         let opened = open.since(self.device.driver(), self.interface);
         if !opened.is_empty() {
@@ -276,6 +281,7 @@ impl Port {
             // Behind the receive queues' come duplicates for sending.
             self.descriptors.truncate(usize::from(setup.rx_queues));
         }
+        self.bpf.extend(self.bpf_objects().difference(&objects).cloned());
         drop(lock);
         self.set_mac(setup.mac)?;
 
@@ -502,7 +508,7 @@ impl Port {
         // SAFETY: takes any port id.
         let node = unsafe { sys::rte_eth_dev_socket_id(self.id) };
         let node = node as u32;
-        if self.device.driver() == Driver::AfXdp && !setup.pool.is_contiguous() {
+        if self.device.driver() == Driver::AfXdp && !setup.pool.suits_xdp() {
             let reason = format!(
                 "the buffers of mempool {:?} are not in one piece of memory; make the pool earlier or \
                  smaller, or give the dataplane more memory",
@@ -574,10 +580,13 @@ impl Port {
         let device = self.device_info().device;
         let mut attached = attached();
         let rings = self.xdp_rings();
+        let open = self.bpf_objects();
         // SAFETY: the port is stopped and has no queues out; the lock keeps hotplug to one thread.
         self.step("closing the port", || unsafe { sys::rte_eth_dev_close(self.id) })?;
         if self.device.driver() == Driver::AfXdp {
-            xdp::release(rings, &self.descriptors);
+            // Those of the port, and those that libxdp opened to remove its program.
+            let others = open.difference(&self.bpf).cloned().collect();
+            xdp::release(rings, &self.descriptors, &others);
         }
         self.shared = None;
         attached.retain(|other| other.name != self.device.name());
@@ -594,6 +603,14 @@ impl Port {
                 .filter_map(|open| Rings::map(open.fd, &shared.pool))
                 .collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// What is open of the kind that an af_xdp port opens.
+    fn bpf_objects(&self) -> BTreeSet<BpfObject> {
+        match self.device.driver() {
+            Driver::AfXdp => BpfObject::all(),
+            _ => BTreeSet::new(),
         }
     }
 

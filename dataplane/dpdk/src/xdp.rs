@@ -5,6 +5,7 @@
 //! 22.11 also forget the socket, which keeps the interface busy for as long as the process lives. Both are put
 //! right here: [`Rings::map`] before the driver closes, and [`release`] after.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::mem;
 use std::os::fd::RawFd;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use sluice_dpdk_sys as sys;
 
-use crate::descriptor::DriverDescriptor;
+use crate::descriptor::{DriverDescriptor, numbers};
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
 
@@ -94,9 +95,41 @@ impl Rings {
     }
 }
 
-/// Takes back the buffers in the rings of a closed port and closes what the driver left open of its
-/// sockets. The interface can be attached again then.
-pub(crate) fn release(rings: Vec<Rings>, sockets: &[DriverDescriptor]) {
+/// An open BPF program or map.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct BpfObject {
+    fd: RawFd,
+    /// What the kernel calls it, so that a number that is used again is told apart.
+    id: String,
+}
+
+impl BpfObject {
+    /// Those that the process has open.
+    pub(crate) fn all() -> BTreeSet<BpfObject> {
+        numbers().into_iter().filter_map(BpfObject::of).collect()
+    }
+
+    /// The object behind a descriptor, if it is one.
+    fn of(fd: RawFd) -> Option<BpfObject> {
+        let kind = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+        if !kind.to_str()?.starts_with("anon_inode:bpf-") {
+            return None;
+        }
+        let about = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        let id = about.lines().find(|line| {
+            ["prog_id:", "map_id:", "link_id:"].iter().any(|key| line.starts_with(key))
+        })?;
+        Some(BpfObject { fd, id: id.to_owned() })
+    }
+}
+
+/// Takes back the buffers in the rings of a closed port and closes what the driver and its libraries left
+/// open: `before` are the BPF objects of others. The interface can be attached again then.
+pub(crate) fn release(
+    rings: Vec<Rings>,
+    sockets: &[DriverDescriptor],
+    before: &BTreeSet<BpfObject>,
+) {
     thread::sleep(MOMENT);
     rings.into_iter().for_each(Rings::reclaim);
     for &socket in sockets {
@@ -105,6 +138,10 @@ pub(crate) fn release(rings: Vec<Rings>, sockets: &[DriverDescriptor]) {
             // SAFETY: an open socket of the driver's, which has forgotten it.
             unsafe { libc::close(socket.fd) };
         }
+    }
+    for object in BpfObject::all().difference(before) {
+        // SAFETY: as above, of a program or map.
+        unsafe { libc::close(object.fd) };
     }
     thread::sleep(MOMENT);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::wire::{Host, cable, frame, link, open_descriptors, own_namespace, readable};
 use common::{burst, eal, is_root, packet, receive, run, started};
 use sluice_dpdk::{
-    BURST, DescriptorKind, DpdkError, Mempool, Port, PortSetup, device_with_frame_size,
+    DescriptorKind, DpdkError, Mempool, Port, PortSetup, device_with_frame_size,
     device_with_queues, free_bulk, required_data_room,
 };
 
@@ -229,7 +229,6 @@ fn attaching_again_leaves_nothing_behind(pool: &Mempool) {
     let (_port, mut rx, _tx) = started(eal(MEMORY), "net_af_packet1,iface=near1", pool);
     Host::on("far1").send(&frame([0xff; 6], 60, 1));
     assert_eq!(receive(&mut rx, 1).len(), 1);
-    assert!(BURST >= 1);
 }
 
 fn an_interface_is_taken_once(_: &Mempool) {

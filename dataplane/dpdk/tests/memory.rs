@@ -8,14 +8,17 @@ use sluice_dpdk::{
     tsc, tsc_hz,
 };
 
-const MEMORY: u32 = 96;
+const MEMORY: u32 = 128;
 
 #[test]
 fn eal_is_started_once_and_says_so() {
     let eal = eal(MEMORY);
-    assert!(!eal.hugepages());
+    assert_eq!(eal.hugepages(), std::env::var_os("SLUICE_TEST_HUGEPAGES").is_some());
     assert_eq!(eal.memory_mib(), MEMORY);
     assert!(matches!(Eal::init(&EalOptions::default()), Err(DpdkError::EalTwice)));
+    let left =
+        std::path::PathBuf::from(format!("/var/run/dpdk/sluice-test-{}", std::process::id()));
+    assert!(!left.exists(), "{}", left.display());
     assert!(Eal::version().starts_with("DPDK "), "{}", Eal::version());
     assert!(tsc_hz() > 100_000_000);
     assert!(tsc() < tsc());
@@ -231,7 +234,7 @@ fn what_cannot_be_attached_is_explained_and_can_be_tried_again() {
             ("net_null_held,size=100", "attached already, as port \"net_null_held\""),
             ("net_nonsense0", "no driver is called \"net_nonsense0\""),
             ("eth0", "known are net_af_packet"),
-            ("0000:00:1f.0", "hugepages"),
+            ("0000:00:1f.0", "0000:00:1f.0"),
             ("net_pcap_missing,rx_pcap=/nonexistent.pcap", "/nonexistent.pcap"),
             ("net_null_args,colour=blue", "net_null_args"),
             ("net_af_packet_no,iface=nonexistent0", "nonexistent0"),

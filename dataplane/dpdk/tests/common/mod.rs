@@ -12,17 +12,16 @@ use sluice_dpdk::{
     BURST, Eal, EalOptions, Hugepages, Mbuf, Mempool, Port, PortSetup, RxQueue, TxQueue,
 };
 
-/// EAL without hugepages and with `memory_mib` of memory, whatever the first caller asked for.
+/// EAL without hugepages, unless `SLUICE_TEST_HUGEPAGES` is set, and with `memory_mib` of memory, whatever the first caller asked for.
 pub(crate) fn eal(memory_mib: u32) -> &'static Eal {
     static EAL: OnceLock<Eal> = OnceLock::new();
     EAL.get_or_init(|| {
         let name = format!("sluice-test-{}", std::process::id());
-        let options = EalOptions {
-            name: &name,
-            memory_mib,
-            hugepages: Hugepages::Off,
-            ..EalOptions::default()
+        let hugepages = match std::env::var_os("SLUICE_TEST_HUGEPAGES") {
+            Some(_) => Hugepages::Auto,
+            None => Hugepages::Off,
         };
+        let options = EalOptions { name: &name, memory_mib, hugepages, ..EalOptions::default() };
         Eal::init(&options).expect("EAL starts")
     })
 }
