@@ -57,3 +57,6 @@ fn set<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, key: &K, value: &Opti
         None => drop(map.remove(key)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,7 +148,7 @@ fn longest(root: &Node, address: &[u8]) -> Option<(u8, Leaf)> {
 
 /// Sets or removes the prefix of `length` bits of `address` below `node`; yields what was there.
 fn set(node: &mut Node, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf> {
-    let Some((&byte, rest)) = address.split_first() else { return None };
+    let (&byte, rest) = address.split_first()?;
     if length <= 8 {
         return node.set_prefix(length, byte & mask(length), leaf);
     }

@@ -217,3 +217,6 @@ impl Matcher {
                 .any(|m| m.kind == d.icmp_type && m.code.is_none_or(|c| c == d.icmp_code))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,3 +253,6 @@ fn unroutable(d: &Descriptor) -> Option<DropReason> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

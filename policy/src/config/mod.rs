@@ -169,3 +169,6 @@ fn options() -> serde_saphyr::Options {
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Document).to_value()
 }
+
+#[cfg(test)]
+mod tests;

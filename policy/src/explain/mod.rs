@@ -262,3 +262,6 @@ impl Query {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

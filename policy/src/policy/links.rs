@@ -201,7 +201,7 @@ fn check_pipeline(name: &Name, pipeline: &model::Pipeline, report: &mut Report<'
     for stage in Stage::ALL {
         let Some(event) = stage.event().filter(|_| !stage.optional()) else { continue };
         if !pipeline.get(&event).is_some_and(|stages| stages.contains(&stage)) {
-            report.add(&thing, "pipeline", Mistake::StageMissing(stage, event));
+            report.add(&thing, pipeline_field(event), Mistake::StageMissing(stage, event));
         }
     }
 }

@@ -278,3 +278,6 @@ pub struct MatchedRoute {
     /// Where it was configured; `None` for what follows from an interface's address.
     pub position: Option<model::Position>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
