@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use sluice_policy::Policy;
 use sluice_policy::config::{self, Configuration};
 
 use crate::failed::Failed;
@@ -22,12 +21,7 @@ pub(crate) fn bytes(path: &Path) -> Result<(Vec<u8>, String), Failed> {
 /// The configuration, if nothing is wrong with it that can be found without a dataplane.
 pub(crate) fn read(path: &Path) -> Result<Configuration, Failed> {
     let (bytes, name) = bytes(path)?;
-    let configuration = config::read(&bytes, &name).map_err(Failed::Config)?;
-    let empty = Policy::empty();
-    empty
-        .apply(&empty.state().difference(&configuration.state))
-        .map_err(|errors| Failed::Policy(errors.iter().map(ToString::to_string).collect()))?;
-    Ok(configuration)
+    config::read(&bytes, &name).map_err(Failed::Config)
 }
 
 /// What a configuration that is in order asks for, in one line.

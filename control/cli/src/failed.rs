@@ -15,9 +15,6 @@ pub(crate) enum Failed {
     /// The configuration is wrong; each mistake is a line of its own.
     #[error("{0}")]
     Config(Diagnostics),
-    /// The configuration is well-formed and makes no sense; each reason is a line of its own.
-    #[error("{}", .0.join("\n"))]
-    Policy(Vec<String>),
     /// There is no control process.
     #[error(
         "no control process answers at {}: {source}. Start the appliance with `sluice up -c FILE`, \
@@ -77,9 +74,6 @@ impl Failed {
                 error: "the configuration is wrong".into(),
                 details: diagnostics.0.iter().map(ToString::to_string).collect(),
             },
-            Failed::Policy(reasons) => {
-                Failure { error: "the configuration is wrong".into(), details: reasons.clone() }
-            }
             other => Failure { error: other.to_string(), details: Vec::new() },
         }
     }

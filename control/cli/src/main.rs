@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             if json {
                 let failure = serde_json::to_string(&failed.to_failure());
                 eprintln!("{}", failure.unwrap_or_else(|_| failed.to_string()));
-            } else if matches!(failed, Failed::Config(_) | Failed::Policy(_)) {
+            } else if matches!(failed, Failed::Config(_)) {
                 // One mistake a line, each beginning with FILE:LINE:COLUMN, as editors like it.
                 eprintln!("{failed}");
             } else {

@@ -24,7 +24,7 @@ fn rule_line(line: &RuleLog) -> String {
         line.point.name(),
         line.instance,
         line.rule,
-        text::action(line.action),
+        line.action.name(),
         text::protocol(line.protocol),
         end(line.protocol, line.source, line.source_port),
         end(line.protocol, line.destination, line.destination_port),

@@ -303,7 +303,7 @@ impl Reconciler {
         };
         client.call(command, PATIENCE).map_err(|error| {
             let reason = error.to_string();
-            // A late answer could be taken for that to the next question: start over.
+            // A dataplane that does not answer in time is as good as gone.
             if !matches!(error, ChannelError::Busy { .. } | ChannelError::TooLarge { .. }) {
                 self.lost(&reason);
             }

@@ -2,17 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use sluice_policy::model::{Action, IcmpMatch, Rule, TcpFlags};
-
-/// An action's name in the configuration.
-pub(crate) fn action(action: Action) -> &'static str {
-    match action {
-        Action::Accept => "accept",
-        Action::Drop => "drop",
-        Action::Reject => "reject",
-        Action::Count => "count",
-    }
-}
+use sluice_policy::model::{IcmpMatch, Rule, TcpFlags};
 
 /// A protocol's name, or its number.
 pub(crate) fn protocol(number: u8) -> String {
@@ -78,7 +68,7 @@ fn flags(flags: TcpFlags) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::model::Position;
+    use sluice_policy::model::{Action, Position};
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sluice_control_api::{Account, DropCount, Stats};
 
-use super::tables::{action, place};
+use super::tables::place;
 use super::{table, wrap};
 
 /// More workers than this, and only the sum is shown; `--json` has them all.
@@ -116,7 +116,7 @@ pub(crate) fn drops(drops: &[DropCount]) -> String {
                 text,
                 "{:>12}    {what}{at}: {} by the {} filter of {}",
                 rule.packets,
-                action(rule.action),
+                rule.action.name(),
                 rule.point.name(),
                 rule.instance,
             );

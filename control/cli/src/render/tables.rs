@@ -1,7 +1,7 @@
 //! Ports, interfaces, routes, neighbours and rules.
 
 use sluice_control_api::{Interface, Neighbour, Port, Route, Rule};
-use sluice_policy::model::{Action, ChecksumMode, NextHop, Owner, Position, Target};
+use sluice_policy::model::{ChecksumMode, NextHop, Position, Target};
 
 use super::{duration, list, maybe, table};
 
@@ -66,21 +66,12 @@ pub(crate) fn routes(routes: &[Route]) -> String {
                 if route.active { "*" } else { "" }.into(),
                 route.instance.to_string(),
                 route.prefix.to_string(),
-                owner(route.owner).into(),
+                route.owner.name().into(),
                 target(&route.target),
                 maybe(route.position.as_ref().map(place)),
             ]
         }),
     )
-}
-
-fn owner(owner: Owner) -> &'static str {
-    match owner {
-        Owner::Connected => "connected",
-        Owner::Cli => "cli",
-        Owner::Static => "static",
-        _ => "other",
-    }
 }
 
 fn target(target: &Target) -> String {
@@ -144,7 +135,7 @@ pub(crate) fn rules(rules: &[Rule]) -> String {
                 rule.point.name().into(),
                 rule.place.to_string(),
                 rule.name.to_string(),
-                format!("{}{log}", action(rule.action)),
+                format!("{}{log}", rule.action.name()),
                 rule.packets.to_string(),
                 rule.bytes.to_string(),
                 rule.matches.clone(),
@@ -154,19 +145,9 @@ pub(crate) fn rules(rules: &[Rule]) -> String {
     )
 }
 
-/// An action's name in the configuration.
-pub(super) fn action(action: Action) -> &'static str {
-    match action {
-        Action::Accept => "accept",
-        Action::Drop => "drop",
-        Action::Reject => "reject",
-        Action::Count => "count",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use sluice_policy::model::{FilterPoint, MacAddress};
+    use sluice_policy::model::{Action, FilterPoint, MacAddress, Owner};
 
     use super::*;
 

@@ -1,0 +1,155 @@
+//! What is shown: every path answers with its type, and says what the dataplane has.
+
+mod common;
+
+use std::process::Command;
+
+use common::configuration;
+use common::control::Control;
+use common::fake::FakeDataplane;
+use serde_json::Value;
+use sluice_control_api::{
+    Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Stats, Worker,
+};
+use sluice_policy::explain::Verdict;
+use sluice_policy::model::FilterPoint;
+use sluice_policy::{DropReason, PortId, Stage};
+
+const RULES: &str = "filters:\n  forward:\n    default: accept\n    rules:\n      - { name: no-http, \
+                     protocol: tcp, destination-port: 80, action: drop }\n      - { name: seen, \
+                     action: count }\n";
+
+fn start(directory: &std::path::Path) -> (FakeDataplane, Control) {
+    let dataplane = FakeDataplane::start(directory);
+    let control = Control::with_config(directory, &configuration(RULES), &[]);
+    control.committed();
+    (dataplane, control)
+}
+
+#[test]
+fn things_are_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (dataplane, control) = start(directory.path());
+    let ports: Vec<Port> = control.get("/v1/ports");
+    assert_eq!((&*ports[0].name, ports[0].driver.as_str()), ("lan", "net_null"));
+    let interfaces: Vec<Interface> = control.get("/v1/interfaces");
+    assert_eq!((interfaces.len(), interfaces[0].addresses.len()), (2, 2));
+    assert!(interfaces[0].checksum.is_some());
+    let neighbours: Vec<Neighbour> = control.get("/v1/neighbours");
+    assert_eq!(neighbours[0].state, "reachable");
+    let workers: Vec<Worker> = control.get("/v1/workers");
+    assert_eq!(workers[0].queues.len(), 2);
+    let config: Config = control.get("/v1/config");
+    assert_eq!((config.generation, config.filters[0].filter.rules.len()), (1, 2));
+    let schema: Value = control.get("/v1/schema");
+    assert!(schema["properties"]["ports"].is_object());
+
+    let _: Value = control.done("POST", "/v1/neighbours/flush", "{}");
+    let _: Value = control.done("POST", "/v1/neighbours/flush", r#"{"interface":"wan"}"#);
+    assert_eq!(dataplane.behaviour().flushed, 2);
+    let failure = control.fails(409, "POST", "/v1/neighbours/flush", r#"{"interface":"x"}"#);
+    assert_eq!(failure.details, ["there is no such interface"]);
+}
+
+#[test]
+fn counters_are_sums_over_workers_and_drops_name_their_rule() {
+    let directory = tempfile::tempdir().unwrap();
+    let (dataplane, control) = start(directory.path());
+    for worker in dataplane.statistics.blocks() {
+        worker.core().rx.add(10);
+        worker.core().tx.add(7);
+        worker.core().dropped.add(3);
+        worker.drops()[DropReason::ForwardFilter.index()].add(3);
+        worker.port(PortId(0)).rx_packets.add(10);
+        worker.stage(Stage::Route).bursts.add(1);
+        worker.stage(Stage::Route).packets.add(10);
+        worker.stage(Stage::Route).cycles.add(400);
+    }
+    dataplane.statistics.port_gauges(PortId(0)).kernel_drops.set(5);
+
+    let stats: Stats = control.get("/v1/stats");
+    assert_eq!((stats.total.rx, stats.total.dropped, stats.total.balanced), (20, 6, true));
+    assert_eq!(stats.workers.len(), 2);
+    assert_eq!((stats.ports[0].rx_packets, stats.ports[0].kernel_drops), (20, 5));
+
+    let rules: Vec<Rule> = control.get("/v1/rules");
+    let names: Vec<_> = rules.iter().map(|rule| &*rule.name).collect();
+    assert_eq!(names, ["no-http", "seen", "default"]);
+    assert!(rules.iter().all(|rule| rule.packets >= 100), "from the dataplane's answer");
+
+    let drops: Vec<DropCount> = control.get("/v1/drops");
+    assert_eq!(drops.len(), 1, "those that happened");
+    assert_eq!((drops[0].reason.as_str(), drops[0].packets), ("forward-filter", 6));
+    let by: Vec<_> = drops[0].rules.iter().map(|rule| (&*rule.name, rule.point)).collect();
+    assert_eq!(by, [("no-http", FilterPoint::Forward)], "counting and accepting drop nothing");
+    assert!(drops[0].rules[0].position.as_ref().unwrap().file.ends_with("router.yaml"));
+    let all: Vec<DropCount> = control.get("/v1/drops?all=true");
+    assert_eq!(all.len(), DropReason::ALL.len());
+
+    let pipeline: Pipeline = control.get("/v1/pipeline");
+    assert_eq!(&*pipeline.instances[0].instance, "default");
+    assert_eq!(pipeline.instances[0].interfaces.len(), 2);
+    let route = pipeline.stages.iter().find(|stage| stage.stage == Stage::Route).unwrap();
+    assert_eq!((route.packets, route.cycles_per_packet), (20, Some(40)));
+
+    dataplane.statistics.worker(0).core().rx.add(1);
+    let stats: Stats = control.get("/v1/stats");
+    assert_eq!((stats.total.difference, stats.total.balanced), (1, false));
+}
+
+#[test]
+fn a_packet_is_explained_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_dataplane, control) = start(directory.path());
+    let http = r#"{"input":"lan","src":"10.0.1.2","dst":"10.0.2.2","protocol":6,"dst_port":80}"#;
+    let explained: Explained = control.done("POST", "/v1/explain", http);
+    let explanation = &explained.explanation;
+    assert_eq!(explanation.generation, 1);
+    assert_eq!(explanation.verdict, Verdict::Drop { reason: "forward-filter".into() });
+    assert_eq!(explanation.rule.as_ref().unwrap().name, "no-http");
+
+    let smtp = http.replace(":80}", ":25}");
+    let explained: Explained = control.done("POST", "/v1/explain", &smtp);
+    assert_eq!(explained.explanation.verdict, Verdict::Accept);
+    assert_eq!(explained.next_hop_state.unwrap().state, "reachable");
+    let egress = explained.egress_state.unwrap();
+    assert_eq!((&*egress.port, egress.link), ("wan", true));
+
+    let failure = control.fails(400, "POST", "/v1/explain", &http.replace("lan", "nowhere"));
+    assert!(failure.error.contains("nowhere") && failure.error.contains("wan"), "{failure}");
+}
+
+#[test]
+fn curl_is_enough() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_dataplane, control) = start(directory.path());
+    let file = directory.path().join("router.yaml");
+    let curl = |args: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--unix-socket"]).arg(control.socket()).args(args);
+        curl.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let Ok(status) = curl(&["http://sluice/v1/status"]) else {
+        eprintln!("there is no curl here");
+        return;
+    };
+    assert!(status.contains(r#""state":"committed","generation":1"#), "{status}");
+    let upload = format!("@{}", file.display());
+    let url = "http://sluice/v1/apply?file=router.yaml";
+    let applied = curl(&["--data-binary", &upload, url]).unwrap();
+    assert!(applied.contains(r#""generation":"#), "{applied}");
+    let route = r#"{"to":"10.9.0.0/16","reject":true}"#;
+    let added = curl(&["-d", route, "http://sluice/v1/routes"]).unwrap();
+    assert!(added.contains(r#""added":1"#), "{added}");
+    let gone = curl(&["-X", "DELETE", "http://sluice/v1/routes?to=10.9.0.0/16"]).unwrap();
+    assert!(gone.contains(r#""removed":1"#), "{gone}");
+}
+
+#[test]
+fn the_socket_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let control = Control::start(directory.path(), &[]);
+    let mode = std::fs::metadata(control.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
