@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "shim.h"
@@ -105,6 +106,18 @@ struct rte_mbuf *sluice_umem_mbuf(struct rte_mempool *pool, uint64_t address)
 	if (element < start || element + stride(pool) > pool_end(pool))
 		return NULL;
 	return mbuf->pool == pool ? mbuf : NULL;
+}
+
+int sluice_link(uint16_t port, int *up, uint32_t *speed)
+{
+	struct rte_eth_link link;
+	int failed;
+
+	memset(&link, 0, sizeof(link));
+	failed = rte_eth_link_get_nowait(port, &link);
+	*up = link.link_status;
+	*speed = link.link_speed;
+	return failed;
 }
 
 int sluice_errno(void)

@@ -84,6 +84,9 @@ void sluice_free(struct rte_mbuf *mbuf);
  * the kernel: from the page on in which the pool's memory starts. NULL if there is none. */
 struct rte_mbuf *sluice_umem_mbuf(struct rte_mempool *pool, uint64_t address);
 
+/* Whether a port has a link, and its speed in Mbit/s. The struct is a union since 24.07. 0 or -errno. */
+int sluice_link(uint16_t port, int *up, uint32_t *speed);
+
 /* The rte_errno of the calling thread. */
 int sluice_errno(void);
 

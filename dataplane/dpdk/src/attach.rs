@@ -1,5 +1,6 @@
 //! What is looked at before a driver is asked, and what is made of its refusal.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -86,12 +87,17 @@ pub(crate) fn refusal(device: &Device, errno: i32, said: String) -> DpdkError {
         return DpdkError::AlreadyAttached { device: text, by: device.name().to_owned() };
     }
     // What EAL says when none of its buses and drivers knows the name.
-    if device.driver() == Driver::Other && said.contains("failed to parse device") {
-        return DpdkError::UnknownDriver {
-            device: text,
-            name: device.name().to_owned(),
-            known: device::known(),
-        };
+    if said.contains("failed to parse device") {
+        if device.driver() == Driver::Other {
+            let name = device.name().to_owned();
+            return DpdkError::UnknownDriver { device: text, name, known: device::known() };
+        }
+        let reason = format!(
+            "DPDK has not loaded a driver for it; drivers are plugins in {} (Debian: the packages \
+             librte-net-* and librte-bus-*)",
+            driver_directory()
+        );
+        return DpdkError::Attach { device: text, reason };
     }
     let mut reason = match said {
         said if said.is_empty() && errno == -1 => {
@@ -112,4 +118,14 @@ pub(crate) fn refusal(device: &Device, errno: i32, said: String) -> DpdkError {
         _ => {}
     }
     DpdkError::Attach { device: text, reason }
+}
+
+/// Where EAL looks for drivers.
+fn driver_directory() -> String {
+    // SAFETY: the string is a constant.
+    let directory = unsafe { CStr::from_ptr(sluice_dpdk_sys::sluice_driver_directory()) };
+    match directory.to_string_lossy() {
+        directory if directory.is_empty() => "a directory that DPDK was not built with".to_owned(),
+        directory => directory.into_owned(),
+    }
 }
