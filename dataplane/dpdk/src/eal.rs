@@ -98,6 +98,12 @@ impl Eal {
                 reason: "1 to 32 letters, digits, '-', '_' and '.' are allowed",
             });
         }
+        if options.memory_mib == 0 {
+            return Err(DpdkError::Eal {
+                memory_mib: 0,
+                reason: "some memory is needed; 256 MiB suffice for a few ports".to_owned(),
+            });
+        }
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(DpdkError::EalTwice);
         }
@@ -188,6 +194,11 @@ fn arguments(options: &EalOptions<'_>, hugepages: bool, affinity: Option<&CpuSet
     if !cores.is_empty() {
         arguments.push(format!("--lcores=0@({cores})"));
     }
+    if hugepages {
+        // EAL would go on to take what it finds.
+        let limits = vec![options.memory_mib.to_string(); numa_nodes()].join(",");
+        arguments.push(format!("--socket-limit={limits}"));
+    }
     let memory: &[&str] = if hugepages {
         // Nothing of EAL is in the file system. Memory in few files, as vhost-user peers map at
         // most eight. An allow list that names no device: those that are there stay untouched until
@@ -199,6 +210,18 @@ fn arguments(options: &EalOptions<'_>, hugepages: bool, affinity: Option<&CpuSet
     };
     arguments.extend(memory.iter().map(|&argument| argument.to_owned()));
     arguments
+}
+
+/// How many NUMA nodes the machine has, at least 1.
+fn numa_nodes() -> usize {
+    let number = |name: &str| name.strip_prefix("node")?.parse::<usize>().ok();
+    fs::read_dir("/sys/devices/system/node")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| number(entry.file_name().to_str()?))
+        .max()
+        .map_or(1, |last| last + 1)
 }
 
 /// Calls `rte_eal_init`.
@@ -226,12 +249,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_checked_before_eal_is_started() {
+    fn what_is_asked_for_is_checked_before_eal_is_started() {
         for name in ["", "a b", "../x", "a/b", &"x".repeat(33)] {
             let error =
                 Eal::init(&EalOptions { name, ..EalOptions::default() }).expect_err("bad name");
             assert!(matches!(error, DpdkError::Text { .. }), "{error}");
         }
+        let none = EalOptions { memory_mib: 0, ..EalOptions::default() };
+        let error = Eal::init(&none).expect_err("no memory").to_string();
+        assert!(error.contains("0 MiB"), "{error}");
     }
 
     #[test]
