@@ -13,19 +13,28 @@ pub(crate) fn index(name: &str) -> Option<u32> {
     (index != 0).then_some(index)
 }
 
-/// Promiscuous mode for as long as the value lives.
+/// What an interface receives besides what is addressed to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mode {
+    /// Everything.
+    Promiscuous,
+    /// Every multicast.
+    AllMulticast,
+}
+
+/// A mode of an interface for as long as the value lives.
 ///
 /// A membership of a packet socket, not the interface's flag: the kernel takes it back when the
 /// socket is closed, also when the process is killed. The socket receives nothing.
 #[derive(Debug)]
-pub(crate) struct Promiscuous {
+pub(crate) struct Membership {
     /// Held for its membership.
     _socket: OwnedFd,
 }
 
-impl Promiscuous {
-    /// Switches the interface to promiscuous mode.
-    pub(crate) fn new(index: u32) -> io::Result<Promiscuous> {
+impl Membership {
+    /// Switches the interface to a mode.
+    pub(crate) fn new(index: u32, mode: Mode) -> io::Result<Membership> {
         // SAFETY: creates a descriptor; no precondition.
         let socket =
             unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -34,9 +43,13 @@ impl Promiscuous {
         }
         // SAFETY: the descriptor was just created and is owned by nobody else.
         let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let mode = match mode {
+            Mode::Promiscuous => libc::PACKET_MR_PROMISC,
+            Mode::AllMulticast => libc::PACKET_MR_ALLMULTI,
+        };
         let request = libc::packet_mreq {
             mr_ifindex: i32::try_from(index).map_err(io::Error::other)?,
-            mr_type: libc::PACKET_MR_PROMISC as u16,
+            mr_type: mode as u16,
             mr_alen: 0,
             mr_address: [0; 8],
         };
@@ -53,6 +66,6 @@ impl Promiscuous {
         if failed != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Promiscuous { _socket: socket })
+        Ok(Membership { _socket: socket })
     }
 }

@@ -117,11 +117,13 @@ fn another_address_ends_with_the_port(pool: &Mempool) {
     assert_eq!(port.mac(), mac);
     assert_eq!(link("near0", "address"), kernels, "the interface keeps its own");
     assert_eq!(link("near0", "promiscuity"), "1");
+    assert_eq!(link("near0", "allmulti"), "1");
     host.send(&frame(mac, 60, 1));
     assert_eq!(receive(&mut rx[0], 1)[0].data(), frame(mac, 60, 1));
     drop((rx, tx));
     port.close().unwrap();
     assert_eq!(link("near0", "promiscuity"), "0");
+    assert_eq!(link("near0", "allmulti"), "0");
     assert_eq!(link("near0", "address"), kernels);
 }
 

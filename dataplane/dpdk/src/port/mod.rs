@@ -16,7 +16,7 @@ use crate::descriptor::{self, DriverDescriptor, Open, QueueDescriptor};
 use crate::device::{Device, Driver};
 use crate::eal::Eal;
 use crate::error::{CloseError, DpdkError, errno_text};
-use crate::interface::Promiscuous;
+use crate::interface::Membership;
 use crate::log;
 use crate::mempool::Mempool;
 use crate::xdp::{self, BpfObject, Rings};
@@ -73,7 +73,8 @@ pub struct Port {
     descriptors: Vec<DriverDescriptor>,
     /// Programs and maps of an af_xdp port.
     bpf: BTreeSet<BpfObject>,
-    promiscuous: Option<Promiscuous>,
+    promiscuous: Option<Membership>,
+    multicast: Option<Membership>,
     eal: Eal,
 }
 
@@ -126,6 +127,7 @@ impl Port {
             descriptors,
             bpf: BTreeSet::new(),
             promiscuous: None,
+            multicast: None,
             eal: eal.clone(),
         })
     }
@@ -236,6 +238,7 @@ impl Port {
             self.set_mac(Some(self.device_mac))?;
         }
         self.promiscuous = None;
+        self.multicast = None;
         let device = self.device_info().device;
         let mut attached = attached();
         let rings = self.xdp_rings();

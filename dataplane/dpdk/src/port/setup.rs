@@ -1,5 +1,6 @@
 //! How a port is set up: queues, pool, address, and what the device is asked to do.
 
+use std::ffi::c_int;
 use std::mem;
 use std::ptr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::attach::attached;
 use crate::descriptor::Open;
 use crate::device::Driver;
 use crate::error::DpdkError;
-use crate::interface::Promiscuous;
+use crate::interface::{Membership, Mode};
 use crate::mempool::Mempool;
 use crate::queue::{Limits, RxQueue, TxQueue};
 
@@ -71,7 +72,7 @@ impl<'a> PortSetup<'a> {
 
 impl Port {
     /// Sets the port up, stopping it if it runs, and hands out its queues; they receive and send once it is
-    /// [started](Self::start).
+    /// [started](Self::start). Every multicast is received, as neighbour discovery needs.
     ///
     /// # Errors
     ///
@@ -107,6 +108,7 @@ impl Port {
         drop(lock);
         applied?;
         self.set_mac(setup.mac)?;
+        self.receive_multicast()?;
 
         let shared = Arc::new(Shared::new(setup.pool));
         let limits = self.limits(&info, setup.pool);
@@ -129,30 +131,59 @@ impl Port {
             // The host at the other end sends to nobody else, and the mode would be its interface's.
             return Ok(());
         }
-        if let (Driver::AfPacket | Driver::AfXdp, Some(index)) =
-            (self.device.driver(), self.interface)
-        {
+        if let Some(index) = self.kernel_interface() {
             if !on {
                 self.promiscuous = None;
             } else if self.promiscuous.is_none() {
-                let mode = Promiscuous::new(index)
+                let mode = Membership::new(index, Mode::Promiscuous)
                     .map_err(|error| self.failed(STEP, error.to_string()))?;
                 self.promiscuous = Some(mode);
             }
             return Ok(());
         }
-        let switch = || {
+        self.optional_step(STEP, || {
             // SAFETY: both take any port id.
-            let result = unsafe {
+            unsafe {
                 if on {
                     sys::rte_eth_promiscuous_enable(self.id)
                 } else {
                     sys::rte_eth_promiscuous_disable(self.id)
                 }
-            };
-            if result == -libc::ENOTSUP { 0 } else { result }
-        };
-        self.step(STEP, switch)
+            }
+        })
+    }
+
+    /// Receives every multicast: a router answers for groups that no device was told of.
+    fn receive_multicast(&mut self) -> Result<(), DpdkError> {
+        const STEP: &str = "receiving multicast";
+        if let Some(index) = self.kernel_interface() {
+            let mode = Membership::new(index, Mode::AllMulticast)
+                .map_err(|error| self.failed(STEP, error.to_string()))?;
+            self.multicast = Some(mode);
+            return Ok(());
+        }
+        // SAFETY: takes any port id.
+        self.optional_step(STEP, || unsafe { sys::rte_eth_allmulticast_enable(self.id) })
+    }
+
+    /// The interface of the kernel that stands under the port.
+    fn kernel_interface(&self) -> Option<u32> {
+        match self.device.driver() {
+            Driver::AfPacket | Driver::AfXdp => self.interface,
+            _ => None,
+        }
+    }
+
+    /// As [`step`](Self::step), of something that some drivers do not know.
+    fn optional_step(
+        &self,
+        step: &'static str,
+        run: impl FnOnce() -> c_int,
+    ) -> Result<(), DpdkError> {
+        self.step(step, || match run() {
+            result if result == -libc::ENOTSUP => 0,
+            result => result,
+        })
     }
 
     /// Tells ethdev and the driver what [`configure`](Self::configure) was asked for.
@@ -246,13 +277,10 @@ impl Port {
         let kernel = matches!(self.device.driver(), Driver::AfPacket | Driver::AfXdp | Driver::Tap);
         if mac != self.mac && !kernel {
             let mut address = sys::rte_ether_addr { addr_bytes: mac };
-            let set = || {
-                // SAFETY: reads one address.
-                let result =
-                    unsafe { sys::rte_eth_dev_default_mac_addr_set(self.id, &raw mut address) };
-                if result == -libc::ENOTSUP { 0 } else { result }
-            };
-            self.step("setting the MAC address", set)?;
+            // SAFETY: reads one address.
+            self.optional_step("setting the MAC address", || unsafe {
+                sys::rte_eth_dev_default_mac_addr_set(self.id, &raw mut address)
+            })?;
         }
         self.mac = mac;
         if mac != self.device_mac {
