@@ -1,9 +1,9 @@
 //! Longest-prefix match for IPv4 and IPv6.
 //!
-//! A multibit trie with a stride of eight bits. A node covers 256 values of one address byte but
-//! stores only the runs of equal ones, found by counting bits, as in Poptrie (Asai and Ohara,
-//! SIGCOMM 2015): sparse tables, IPv6 above all, stay in the cache. A lookup touches at most one
-//! node per byte of the address and does no work per bit.
+//! A multibit trie with a stride of eight bits. A node maps each value of one address byte to a
+//! slot, but keeps one slot only for each run of equal values, as Poptrie does (Asai and Ohara,
+//! SIGCOMM 2015): sparse tables, IPv6 above all, stay in the cache. A lookup visits at most one
+//! node per byte of the address, two loads each, and does no work per bit.
 //!
 //! Nodes are immutable once shared: changing one route copies the nodes on its path, so two
 //! generations of a table share all the rest.
@@ -31,10 +31,8 @@ pub struct Fib {
 /// One byte of the way down.
 #[derive(Clone, Debug)]
 struct Node {
-    /// Bit `b` is set where the run of slots that covers byte value `b` begins.
-    starts: [u64; 4],
-    /// How many runs begin in the words before each.
-    before: [u8; 4],
+    /// The run that covers each value of the byte.
+    runs: [u8; 256],
     /// One for each run, in order; never empty.
     slots: Box<[Slot]>,
     /// The prefixes that end in this node, ascending: what slots are made from.
@@ -181,13 +179,10 @@ impl Node {
         self.slots.get(self.index(byte))
     }
 
-    /// Which slot covers the byte value: one less than the runs that begin at or before it.
+    /// Which slot covers the byte value.
     #[inline]
     fn index(&self, byte: u8) -> usize {
-        let word = usize::from(byte >> 6);
-        let up_to = u64::MAX >> (63 - (byte & 63));
-        let here = (self.starts[word] & up_to).count_ones() as usize;
-        (usize::from(self.before[word]) + here).wrapping_sub(1)
+        usize::from(self.runs[usize::from(byte)])
     }
 
     fn is_empty(&self) -> bool {
@@ -230,20 +225,14 @@ impl Node {
             leaves[first..=last].fill(prefix.leaf);
         }
         let mut slots: Vec<Slot> = Vec::new();
-        self.starts = [0; 4];
         for (byte, (leaf, child)) in leaves.into_iter().zip(children).enumerate() {
             let goes_on = slots
                 .last()
                 .is_some_and(|run| run.leaf == leaf && run.child.is_none() && child.is_none());
             if !goes_on {
-                self.starts[byte >> 6] |= 1 << (byte & 63);
                 slots.push(Slot { leaf, child });
             }
-        }
-        let mut sum = 0;
-        for (before, word) in self.before.iter_mut().zip(self.starts) {
-            *before = sum as u8;
-            sum += word.count_ones();
+            self.runs[byte] = (slots.len() - 1) as u8;
         }
         self.slots = slots.into();
     }
@@ -252,8 +241,7 @@ impl Node {
 impl Default for Node {
     fn default() -> Self {
         Node {
-            starts: [1, 0, 0, 0],
-            before: [0, 1, 1, 1],
+            runs: [0; 256],
             slots: [Slot { leaf: NO_LEAF, child: None }].into(),
             prefixes: Vec::new(),
         }

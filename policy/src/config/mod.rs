@@ -1,7 +1,7 @@
 //! The configuration file: one YAML document, read strictly.
 //!
-//! serde checks the document's shape ([`document`]) and keeps every scalar as text with its
-//! place; [`convert`] understands the scalars and makes a [`State`]; [`crate::Policy`] judges the
+//! serde checks the document's shape (`document`) and keeps every scalar as text with its
+//! place; `convert` understands the scalars and makes a [`State`]; [`crate::Policy`] judges the
 //! whole, just as it will in the dataplane, and its complaints are led back to their lines.
 
 mod convert;
@@ -60,7 +60,7 @@ impl Default for Limits {
 }
 
 /// One mistake in a configuration file.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// Where it is.
     pub position: Position,
@@ -81,7 +81,7 @@ impl fmt::Display for Diagnostic {
 }
 
 /// Every mistake found in a configuration file, in the order of the file.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl fmt::Display for Diagnostics {
@@ -105,7 +105,7 @@ pub const MAX_BYTES: usize = 16 << 20;
 ///
 /// A mistake in the document's shape (syntax, an unknown key, a list where a value belongs) is
 /// reported alone; all mistakes of meaning are reported together. Time and memory are bounded by
-/// [`MAX_BYTES`] and by what [`options`] allows.
+/// [`MAX_BYTES`] and by a budget for the parser.
 pub fn read(text: &[u8], file: &str) -> Result<Configuration, Diagnostics> {
     let structural = |line, column, key: &str, message: String| {
         let position = Position { file: file.into(), line, column };

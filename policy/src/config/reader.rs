@@ -55,6 +55,9 @@ impl Site {
     }
 }
 
+/// The most mistakes that are listed; what is wrong in that many places is wrong in one way.
+const MOST_LISTED: usize = 1000;
+
 /// Collects mistakes and places while a document is converted.
 pub(super) struct Reader {
     file: Name,
@@ -174,6 +177,13 @@ impl Reader {
     pub(super) fn finish(mut self) -> Result<(), Diagnostics> {
         self.diagnostics.sort();
         self.diagnostics.dedup();
+        let more = self.diagnostics.len().saturating_sub(MOST_LISTED);
+        self.diagnostics.truncate(MOST_LISTED);
+        if let Some(Diagnostic { position, .. }) = self.diagnostics.last().filter(|_| more > 0) {
+            let (position, key) = (position.clone(), String::new());
+            let message = format!("{more} more mistakes follow");
+            self.diagnostics.push(Diagnostic { position, key, message });
+        }
         if self.diagnostics.is_empty() { Ok(()) } else { Err(Diagnostics(self.diagnostics)) }
     }
 }

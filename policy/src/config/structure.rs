@@ -37,10 +37,16 @@ pub(super) fn explain(error: &Error, text: &str, place: Place) -> (String, Strin
         | Error::SerdeInvalidValue { unexpected, expected, .. } => {
             (String::new(), format!("expected {expected}, found {unexpected}"))
         }
-        Error::Budget { breach, .. } => {
-            (String::new(), format!("the file asks for more than a configuration may: {breach:?}"))
+        Error::Budget { .. } => {
+            let more = without_place(&error.to_string());
+            (String::new(), format!("more than a configuration may have: {more}"))
         }
-        other => (String::new(), without_place(&other.to_string())),
+        other => match without_place(&other.to_string()) {
+            message if message == "recursion limit exceeded" => {
+                (String::new(), "lists and mappings are nested too deeply".to_owned())
+            }
+            message => (String::new(), message),
+        },
     }
 }
 
@@ -49,7 +55,8 @@ fn excerpt(text: &str, place: Place) -> String {
     let line = text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or_default();
     let rest: String =
         line.chars().skip(place.column.saturating_sub(1) as usize).take(41).collect();
-    let rest = rest.trim_end();
+    // After a key without a value, the parser stands on the colon.
+    let rest = rest.strip_prefix(':').unwrap_or(&rest).trim();
     match rest.char_indices().nth(40) {
         _ if rest.is_empty() => "nothing".to_owned(),
         Some((end, _)) => format!("`{}…`", &rest[..end]),

@@ -171,6 +171,7 @@ fn shape_is_reported_alone_and_by_place() {
         ("ports: {}\n---\nports: {}\n", "3:1: a second YAML document"),
         ("ports: {lan: {device: *nobody}}\n", "1:23: "),
         ("dataplane: { cores: [~] }\n", "1:22: a value is missing"),
+        ("ports:\n  lan:\n", "2:6: expected a mapping (`key: value`), found nothing"),
         ("routes: [{ to: !thing 1 }]\n", "1:23: unsupported tag `!thing`"),
     ];
     for (text, start) in cases {
@@ -424,7 +425,9 @@ fn soon(text: &[u8]) -> bool {
 
 #[test]
 fn bombs_are_defused() {
-    assert!(!soon("[".repeat(100_000).as_bytes()));
+    assert!(bad("[".repeat(100_000)).ends_with("lists and mappings are nested too deeply"));
+    let many = bad(format!("dataplane: {{ cores: [{}] }}", "1,".repeat(4_000_000)));
+    assert!(many.contains("more than a configuration may have"), "{many}");
     assert!(!soon("{a: ".repeat(100_000).as_bytes()));
     assert!(!soon("- ".repeat(100_000).as_bytes()));
     let nested: String = (0..2000).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
@@ -450,6 +453,9 @@ fn ten_megabytes_end_soon() {
         routes.push_str("  - { to: 10.0.0.0/8, blackhole: true }\n");
     }
     assert!(!soon(routes.as_bytes()));
+    let said = bad(&routes);
+    assert_eq!(said.lines().count(), 1001);
+    assert!(said.ends_with("more mistakes follow"), "{}", said.lines().last().unwrap());
 }
 
 #[test]

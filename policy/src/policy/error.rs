@@ -99,8 +99,10 @@ pub enum Mistake {
     BadName(Name),
     #[error("there is no port `{name}`; there are: {known}")]
     UnknownPort { name: Name, known: String },
+    #[error("there is no interface `{name}`; there are: {known}")]
+    UnknownInterface { name: Name, known: String },
     #[error("there is no interface `{name}` in instance {instance}; there are: {known}")]
-    UnknownInterface { name: Name, instance: Name, known: String },
+    InterfaceNotMember { name: Name, instance: Name, known: String },
     #[error("there is no instance `{name}`; there are: {known}")]
     UnknownInstance { name: Name, known: String },
 
@@ -238,6 +240,7 @@ impl Mistake {
             self,
             Mistake::UnknownPort { .. }
                 | Mistake::UnknownInterface { .. }
+                | Mistake::InterfaceNotMember { .. }
                 | Mistake::UnknownInstance { .. }
                 | Mistake::NobodysNetwork(_)
                 | Mistake::NextHopOffLink { .. }

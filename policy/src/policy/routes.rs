@@ -130,7 +130,7 @@ pub(super) fn member<'a>(
     found.filter(|interface| interface.instance == instance.id).ok_or_else(|| {
         let members = links.interfaces.iter().flatten().filter(|i| i.instance == instance.id);
         let known = known(members.map(|interface| &interface.name));
-        Mistake::UnknownInterface { name: name.clone(), instance: instance.name.clone(), known }
+        Mistake::InterfaceNotMember { name: name.clone(), instance: instance.name.clone(), known }
     })
 }
 

@@ -198,8 +198,8 @@ pub(super) fn check_neighbour(
     let Some(interface) = links.by_name.get(&key.interface).and_then(|id| links.interface(*id))
     else {
         let known = known(report.state.interfaces.keys());
-        let (name, instance) = (key.interface.clone(), Name::from("any"));
-        report.add(&thing, "interface", Mistake::UnknownInterface { name, instance, known });
+        let name = key.interface.clone();
+        report.add(&thing, "interface", Mistake::UnknownInterface { name, known });
         return;
     };
     let family = family_of(address);
