@@ -95,7 +95,7 @@ WRONG_FILES = {
         [":"],
     ),
     "duplicate key": (b"ports: {}\nports: {}\n", [":2:1", "ports"]),
-    "huge": (b"# " + b"x" * 80_000_000 + b"\n", ["large"]),
+    "huge": (b"# " + b"x" * 80_000_000 + b"\n", ["80000003 bytes"]),
 }
 
 

@@ -24,15 +24,17 @@ def ipv6(**fields):
         ("ipv4-version", ipv4(version=5)),
         ("ipv4-header-length", ipv4(ihl=4)),
         ("ipv4-total-length", ipv4(len=19)),
-        ("ipv4-total-length", ipv4(len=2000)),
+        ("ipv4-total-length", ipv4(len=200)),
         ("ipv6-version", ipv6(version=5)),
-        ("ipv6-payload-length", ipv6(plen=2000)),
+        ("ipv6-payload-length", ipv6(plen=200)),
+        ("super-packet", ipv4(len=2000)),
+        ("super-packet", ipv6(plen=2000)),
         ("hop-limit-zero", ipv4(ttl=0)),
     ],
 )
 def test_a_malformed_packet_is_dropped_by_name(stations, reason, packet):
     before = stations.sluice.drops()[reason]
-    ethertype = 0x86DD if reason.startswith("ipv6") else 0x0800
+    ethertype = 0x86DD if IPv6 in packet else 0x0800
     stations.lan.send(Ether(src=stations.lan.mac, dst=stations.lan.peer, type=ethertype) / packet)
     stations.wan.expect_none(lambda f: UDP in f)
     assert stations.sluice.drops()[reason] == before + 1

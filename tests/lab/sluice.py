@@ -110,6 +110,14 @@ class Sluice:
         }
         assert not changed, f"not given back as it was: {changed}"
 
+    def kill(self):
+        """SIGKILL for everything at once, and the end of it: there is nothing left to stop."""
+        victims = self.processes().values()
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        self.killed()
+        assert self.wait_until(lambda: all(map(_dead, victims))), "SIGKILL, and still alive"
+
     def killed(self):
         """The test killed `sluice up` itself: there is nothing left to stop."""
         self._forget()
@@ -173,14 +181,14 @@ class Sluice:
     @property
     def generation(self):
         """The generation that is live."""
-        return self.show("status")["link"]["generation"]
+        return self.show("status")["progress"]["generation"]
 
     def committed(self):
         """Whether the control process answers and the dataplane runs what is desired."""
         status = self.run("--json", "show", "status", check=False)
         if status.returncode != 0:
             return False
-        return json.loads(status.stdout)["link"]["state"] == "committed"
+        return json.loads(status.stdout)["progress"]["state"] == "committed"
 
     def drops(self):
         """Packets dropped, by reason; reasons without drops read 0."""
@@ -234,6 +242,15 @@ def _imbalances(accounts):
 
 def _flag(key):
     return "--" + key.strip("_").replace("_", "-")
+
+
+def _dead(pid):
+    """Whether a process is gone with all its threads, and with what they held."""
+    try:
+        tasks = list(pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
+        return all(task.read_text().rpartition(")")[2].split()[0] in "ZX" for task in tasks)
+    except OSError:
+        return True
 
 
 class _Counts(dict):
