@@ -15,13 +15,11 @@ pub const MIN_MTU_INET6: u16 = 1280;
 /// Largest MTU of any port.
 pub const MAX_MTU: u16 = 16_000;
 
-/// `framesz` of net_af_packet where the device string gives none.
-const AF_PACKET_FRAME: u16 = 2048;
+/// `framesz` of net_af_packet where the device string gives only other sizes of its ring.
+const AF_PACKET_FRAME: u32 = 2048;
 /// What of an af_packet frame is not packet: the kernel's header and socket address, aligned, with
 /// the link header inside (`netoff` in net/packet/af_packet.c), and room for a VLAN tag.
-const AF_PACKET_OVERHEAD: u16 = 84;
-/// `framesz` and `blocksz` for jumbo frames.
-const AF_PACKET_JUMBO_FRAME: u16 = 16_384;
+const AF_PACKET_OVERHEAD: u32 = 84;
 /// A page is one UMEM frame. It also holds the object header (64), the mbuf (128), its headroom
 /// (128) and the kernel's (256); what is left carries Ethernet (14), a VLAN tag and a checksum.
 const AF_XDP_MTU: u16 = 4096 - 64 - 128 - 128 - 256 - 14 - 4 - 4;
@@ -108,13 +106,16 @@ impl<'a> Device<'a> {
 
     /// The largest MTU that the device can carry, and why it is no larger.
     pub fn max_mtu(&self) -> (u16, Cow<'static, str>) {
-        if self.is("net_af_packet") {
-            let frame = self.argument("framesz").and_then(|size| size.parse().ok());
+        let ring = self.argument("framesz").or(self.argument("blocksz"));
+        // Where the string gives no sizes, the dataplane makes the ring's frames large enough.
+        if self.is("net_af_packet") && ring.is_some() {
+            let frame = self.argument("framesz").map(|size| size.parse().unwrap_or(0));
             let frame = frame.unwrap_or(AF_PACKET_FRAME);
+            let most = frame.saturating_sub(AF_PACKET_OVERHEAD).min(MAX_MTU.into()) as u16;
             let why = format!(
-                "its ring has frames of {frame} bytes; framesz=16384,blocksz=16384 carries 9000"
+                "its ring has frames of {frame} bytes; leave out `framesz` and `blocksz` to have them fit"
             );
-            return (frame.saturating_sub(AF_PACKET_OVERHEAD).min(MAX_MTU), why.into());
+            return (most, why.into());
         }
         if self.is("net_af_xdp") {
             return (
@@ -130,22 +131,6 @@ impl<'a> Device<'a> {
         }
         (MAX_MTU, "no port carries more".into())
     }
-}
-
-/// The device string with what its driver must be told to carry packets of `mtu` bytes, unless
-/// it says so itself: net_af_packet's ring frames.
-pub fn with_room_for(device: &str, mtu: u16) -> String {
-    let parsed = Device::parse(device);
-    let given = ["framesz", "blocksz"].iter().any(|key| parsed.argument(key).is_some());
-    if parsed.is("net_af_packet") && !given && mtu > parsed.max_mtu().0 {
-        let mut larger =
-            format!("{device},framesz={AF_PACKET_JUMBO_FRAME},blocksz={AF_PACKET_JUMBO_FRAME}");
-        if parsed.argument("framecnt").is_none() {
-            larger.push_str(",framecnt=512");
-        }
-        return larger;
-    }
-    device.to_owned()
 }
 
 #[cfg(test)]
@@ -186,21 +171,12 @@ mod tests {
     #[test]
     fn mtu_has_the_devices_bound() {
         let bound = |device| Device::parse(device).max_mtu().0;
-        assert_eq!(bound("net_af_packet0,iface=a"), 1964);
+        assert_eq!(bound("net_af_packet0,iface=a"), MAX_MTU);
+        assert_eq!(bound("net_af_packet0,iface=a,framesz=2048"), 1964);
+        assert_eq!(bound("net_af_packet0,iface=a,blocksz=65536"), 1964);
         assert_eq!(bound("net_af_packet0,iface=a,framesz=16384"), MAX_MTU);
         assert_eq!(bound("net_af_packet0,iface=a,framesz=10"), 0);
         assert_eq!(bound("net_af_xdp0,iface=a"), 3498);
         assert_eq!(bound("0000:03:00.0"), MAX_MTU);
-    }
-
-    #[test]
-    fn jumbo_rings_are_asked_for() {
-        let jumbo = with_room_for("net_af_packet0,iface=a", 9000);
-        assert_eq!(jumbo, "net_af_packet0,iface=a,framesz=16384,blocksz=16384,framecnt=512");
-        assert!(Device::parse(&jumbo).max_mtu().0 >= 9000);
-        assert_eq!(with_room_for("net_af_packet0,iface=a", 1500), "net_af_packet0,iface=a");
-        let given = "net_af_packet0,iface=a,framesz=2048";
-        assert_eq!(with_room_for(given, 9000), given);
-        assert_eq!(with_room_for("net_tap0", 9000), "net_tap0");
     }
 }

@@ -10,7 +10,7 @@ use super::kinds::Vlan;
 use super::node::{At, Entries, Kind, Place};
 use super::reader::{Reader, Site, key_of};
 use super::{Configuration, Dataplane, Limits, filters};
-use crate::device::{self, Device};
+use crate::device::Device;
 use crate::event::Event;
 use crate::model::{
     DEFAULT_INSTANCE, Instance, Interface, Name, NeighbourKey, NextHop, Owner, Port, Route,
@@ -178,7 +178,6 @@ fn convert_port(
         return;
     };
     let checksum = checksum.unwrap_or_else(|| Device::parse(&device).default_checksum());
-    let device = device::with_room_for(&device, mtu);
     let position = reader.position(name.place);
     let port = Port { device, mac, mtu, queues, workers, checksum, steal, position };
     state.ports.insert(shared, port);
