@@ -35,8 +35,8 @@ impl Stage {
         fs::create_dir(at("run")).unwrap();
         let progress = Arc::new(Mutex::new(COMMITTED.to_owned()));
         let listener = UnixListener::bind(at("run/control.sock")).unwrap();
-        let says = progress.clone();
-        std::thread::spawn(move || play_control(&listener, &says));
+        let (says, pids) = (progress.clone(), at("sluice-control.pids"));
+        std::thread::spawn(move || play_control(&listener, &says, &pids));
         Stage { directory, progress }
     }
 
@@ -72,8 +72,8 @@ impl Stage {
     }
 }
 
-/// Answers every request as a control process would.
-fn play_control(listener: &UnixListener, progress: &Mutex<String>) {
+/// Answers every request as the control process that was started last would.
+fn play_control(listener: &UnixListener, progress: &Mutex<String>, pids: &Path) {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         let mut request = [0; 4096];
@@ -84,8 +84,10 @@ fn play_control(listener: &UnixListener, progress: &Mutex<String>) {
                 .to_owned()
         } else {
             let progress = progress.lock().unwrap();
+            let pids = fs::read_to_string(pids).unwrap_or_default();
+            let pid = pids.lines().last().unwrap_or("1");
             format!(
-                r#"{{"version":"0","pid":1,"uptime_seconds":0,"live_routes":0,"progress":{progress}}}"#
+                r#"{{"version":"0","pid":{pid},"uptime_seconds":0,"live_routes":0,"progress":{progress}}}"#
             )
         };
         let length = body.len();

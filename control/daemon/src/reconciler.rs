@@ -340,16 +340,16 @@ impl Reconciler {
                 (Progress::Refused { generation, details }, OFFER_PAUSE)
             }
         };
-        // Said once, not at every try.
-        if progress != self.progress {
-            match &progress {
-                Progress::Refused { details, .. } => {
-                    tracing::error!("the dataplane refused what is desired:");
-                    details.iter().for_each(|detail| tracing::error!("  {detail}"));
-                }
-                Progress::Waiting { reason } => tracing::info!("waiting for a dataplane: {reason}"),
-                Progress::Committed { .. } => {}
+        // Said once, not at every try; and a dataplane that is just starting is not worth a word.
+        match &progress {
+            Progress::Refused { details, .. } if progress != self.progress => {
+                tracing::error!("the dataplane refused what is desired:");
+                details.iter().for_each(|detail| tracing::error!("  {detail}"));
             }
+            Progress::Waiting { reason } if self.pause == LONGEST_PAUSE && pause < self.pause => {
+                tracing::warn!("still waiting for a dataplane: {reason}");
+            }
+            _ => {}
         }
         self.due = Instant::now() + pause;
         self.progress = progress;

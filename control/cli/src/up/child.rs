@@ -28,15 +28,19 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts the program `name` that lies beside this executable.
-    pub(super) fn start(name: &'static str, args: Vec<OsString>) -> Result<Child, Failed> {
+    /// The program `name` that lies beside this executable, to be [started](Child::start).
+    pub(super) fn new(name: &'static str, args: Vec<OsString>) -> Result<Child, Failed> {
         let here = std::env::current_exe()
             .map_err(|error| Failed::Up(format!("cannot find this program's own file: {error}")))?;
         let program = here.parent().unwrap_or(Path::new("/")).join(name);
+        if !program.is_file() {
+            return Err(Failed::Up(format!(
+                "there is no {}; it must lie beside the `sluice` program",
+                program.display()
+            )));
+        }
         let respawn = Respawn::new(Instant::now());
-        let mut child = Child { name, program, args, process: None, respawn, due: None };
-        child.spawn()?;
-        Ok(child)
+        Ok(Child { name, program, args, process: None, respawn, due: None })
     }
 
     /// The program's name.
@@ -44,12 +48,18 @@ impl Child {
         self.name
     }
 
+    /// The id of the process that runs it at present, if one does.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.process.as_ref().and_then(tokio::process::Child::id)
+    }
+
     /// Arguments from the next start on.
     pub(super) fn set_args(&mut self, args: Vec<OsString>) {
         self.args = args;
     }
 
-    fn spawn(&mut self) -> Result<(), Failed> {
+    /// Starts it.
+    pub(super) fn start(&mut self) -> Result<(), Failed> {
         // A group of its own: Ctrl-C at the terminal reaches `sluice up` alone, which stops both.
         let process = Command::new(&self.program)
             .args(&self.args)
@@ -58,12 +68,10 @@ impl Child {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| {
-                Failed::Up(format!(
-                    "cannot start {}: {error}; it must lie beside the `sluice` program",
-                    self.program.display()
-                ))
+                Failed::Up(format!("cannot start {}: {error}", self.program.display()))
             })?;
         self.process = Some(process);
+        self.respawn.started(Instant::now());
         self.due = None;
         Ok(())
     }
@@ -82,8 +90,7 @@ impl Child {
             Some(due) => tokio::time::sleep_until(due.into()).await,
             None => std::future::pending().await,
         }
-        self.respawn.started(Instant::now());
-        self.spawn()?;
+        self.start()?;
         Ok(None)
     }
 
@@ -100,8 +107,7 @@ impl Child {
     /// Asks it to stop.
     pub(super) fn terminate(&mut self) {
         self.due = None;
-        let pid = self.process.as_ref().and_then(tokio::process::Child::id);
-        if let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+        if let Some(pid) = self.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
             // The process is not waited for yet, so that the id is still its own.
             let _ = kill_process(pid, Signal::TERM);
         }

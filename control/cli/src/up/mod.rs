@@ -63,12 +63,14 @@ impl Supervisor {
         options: &Up,
         configuration: &Configuration,
     ) -> Result<Supervisor, Failed> {
-        let dataplane = Child::start(
+        let mut dataplane = Child::new(
             "sluice-dataplane",
             dataplane_args(appliance, directory, &options.log, &configuration.dataplane),
         )?;
         let control_args = control_args(directory, options);
-        let mut control = Child::start("sluice-control", control_args.clone())?;
+        let mut control = Child::new("sluice-control", control_args.clone())?;
+        dataplane.start()?;
+        control.start()?;
         control.set_args([control_args, vec!["--adopt".into()]].concat());
         Ok(Supervisor { dataplane, control, ready: false })
     }
@@ -79,7 +81,7 @@ impl Supervisor {
         };
         let mut interrupt = handler(SignalKind::interrupt())?;
         let mut terminate = handler(SignalKind::terminate())?;
-        let ready = wait_until_ready(client);
+        let ready = wait_until_ready(client.clone());
         tokio::pin!(ready);
         loop {
             tokio::select! {
@@ -95,11 +97,17 @@ impl Supervisor {
                         bury(&mut self.control, status, self.ready)?;
                     }
                 }
-                line = &mut ready, if !self.ready => {
+                answer = &mut ready, if !self.ready => {
+                    let (control, line) = answer?;
+                    if self.control.id() != Some(control) {
+                        // Another appliance's: ours is about to be refused the directory.
+                        ready.set(wait_until_ready(client.clone()));
+                        continue;
+                    }
                     self.ready = true;
                     let mut output = std::io::stdout().lock();
                     // Nobody may be reading; the appliance runs all the same.
-                    let _ = writeln!(output, "{}", line?).and_then(|()| output.flush());
+                    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
                 }
             }
         }
@@ -138,13 +146,17 @@ fn bury(child: &mut Child, status: ExitStatus, ready: bool) -> Result<(), Failed
     Ok(())
 }
 
-/// Waits for the first commit and says so; an error if the dataplane refused it.
-async fn wait_until_ready(client: Client) -> Result<String, Failed> {
+/// Waits for the first commit; an error if the dataplane refused it. Returns the process id of the
+/// control process that answered, and the line that says so.
+async fn wait_until_ready(client: Client) -> Result<(u32, String), Failed> {
     let deadline = Instant::now() + START_PATIENCE;
     let mut waits_for = "the control process does not answer".to_owned();
-    let generation = loop {
+    let (control, generation) = loop {
+        tokio::time::sleep(POLL).await;
         match client.get::<Status>("/v1/status").await {
-            Ok(Status { progress: Progress::Committed { generation }, .. }) => break generation,
+            Ok(Status { pid, progress: Progress::Committed { generation }, .. }) => {
+                break (pid, generation);
+            }
             Ok(Status { progress: Progress::Refused { details, .. }, .. }) => {
                 let error = "the dataplane refused the configuration".into();
                 return Err(Failed::Refused(Failure { error, details }));
@@ -157,10 +169,9 @@ async fn wait_until_ready(client: Client) -> Result<String, Failed> {
             let seconds = START_PATIENCE.as_secs();
             return Err(Failed::Up(format!("not ready after {seconds} s: {waits_for}")));
         }
-        tokio::time::sleep(POLL).await;
     };
     let ports = wait_for_links(&client).await?;
-    Ok(ready_line(&ports, generation))
+    Ok((control, ready_line(&ports, generation)))
 }
 
 async fn wait_for_links(client: &Client) -> Result<Vec<Port>, Failed> {
