@@ -19,17 +19,41 @@ pub fn ipv4(
     wire_length: usize,
     mtu: u16,
 ) -> Result<Descriptor, Malformed> {
-    match plain(frame, l3_offset, wire_length, mtu) {
-        Some(descriptor) => Ok(descriptor),
-        None => careful(frame, l3_offset, wire_length, mtu),
+    let mut descriptor = Descriptor::default();
+    ipv4_into(frame, l3_offset, wire_length, mtu, &mut descriptor)?;
+    Ok(descriptor)
+}
+
+/// [`ipv4`] into a descriptor that is there already, as a burst has them: its fields are written
+/// once, where they stay. After an error they mean nothing.
+///
+/// # Errors
+/// What is malformed.
+#[inline(always)]
+pub fn ipv4_into(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+    descriptor: &mut Descriptor,
+) -> Result<(), Malformed> {
+    if plain(frame, l3_offset, wire_length, mtu, descriptor).is_none() {
+        *descriptor = careful(frame, l3_offset, wire_length, mtu)?;
     }
+    Ok(())
 }
 
 /// Bytes that the plain way looks at: the IPv4 header and, of TCP, up to the flags.
 const PLAIN: usize = HEADER + 16;
 
-#[inline]
-fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option<Descriptor> {
+#[inline(always)]
+fn plain(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+    descriptor: &mut Descriptor,
+) -> Option<()> {
     let packet = frame.get(l3_offset..)?;
     let (bytes, l4) = packet.first_chunk::<PLAIN>()?.split_first_chunk::<HEADER>()?;
     let header = Ipv4Header::ref_from_bytes(bytes).ok()?;
@@ -62,7 +86,7 @@ fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option
     if !plain {
         return None;
     }
-    Some(Descriptor {
+    *descriptor = Descriptor {
         key: FlowKey {
             src: u128::from(src),
             dst: u128::from(dst),
@@ -82,7 +106,8 @@ fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option
         icmp_code: 0,
         fragment: Fragment::Whole,
         flags: dont_fragment(fragment),
-    })
+    };
+    Some(())
 }
 
 #[inline]

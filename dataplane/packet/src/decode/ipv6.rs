@@ -22,17 +22,41 @@ pub fn ipv6(
     wire_length: usize,
     mtu: u16,
 ) -> Result<Descriptor, Malformed> {
-    match plain(frame, l3_offset, wire_length, mtu) {
-        Some(descriptor) => Ok(descriptor),
-        None => careful(frame, l3_offset, wire_length, mtu),
+    let mut descriptor = Descriptor::default();
+    ipv6_into(frame, l3_offset, wire_length, mtu, &mut descriptor)?;
+    Ok(descriptor)
+}
+
+/// [`ipv6`] into a descriptor that is there already, as a burst has them: its fields are written
+/// once, where they stay. After an error they mean nothing.
+///
+/// # Errors
+/// What is malformed.
+#[inline(always)]
+pub fn ipv6_into(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+    descriptor: &mut Descriptor,
+) -> Result<(), Malformed> {
+    if plain(frame, l3_offset, wire_length, mtu, descriptor).is_none() {
+        *descriptor = careful(frame, l3_offset, wire_length, mtu)?;
     }
+    Ok(())
 }
 
 /// Bytes that the plain way looks at: the IPv6 header and, of TCP, up to the flags.
 const PLAIN: usize = HEADER + 16;
 
-#[inline]
-fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option<Descriptor> {
+#[inline(always)]
+fn plain(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+    descriptor: &mut Descriptor,
+) -> Option<()> {
     let packet = frame.get(l3_offset..)?;
     let (bytes, l4) = packet.first_chunk::<PLAIN>()?.split_first_chunk::<HEADER>()?;
     let header = Ipv6Header::ref_from_bytes(bytes).ok()?;
@@ -62,7 +86,7 @@ fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option
     if !plain {
         return None;
     }
-    Some(Descriptor {
+    *descriptor = Descriptor {
         key: FlowKey {
             src,
             dst,
@@ -82,7 +106,8 @@ fn plain(frame: &[u8], l3_offset: usize, wire_length: usize, mtu: u16) -> Option
         icmp_code: 0,
         fragment: Fragment::Whole,
         flags: DescriptorFlags::DONT_FRAGMENT,
-    })
+    };
+    Some(())
 }
 
 /// Neither multicast nor of `::/64`, where all the special unicast addresses are.
@@ -227,6 +252,10 @@ impl Chain {
                             return Err(Malformed::Ipv6Extension);
                         }
                         chain.flags |= DescriptorFlags::SEGMENTS_LEFT;
+                    }
+                    // Its fixed part alone is twelve bytes (RFC 4302 section 2).
+                    if chain.protocol == protocol::AH && extension.length == 0 {
+                        return Err(Malformed::Ipv6Extension);
                     }
                     chain.l4_offset += match chain.protocol {
                         // In words of four bytes, without the first two (RFC 4302 section 2.2).

@@ -24,8 +24,8 @@ mod oracle;
 
 use zerocopy::FromBytes;
 
-pub use self::ipv4::ipv4;
-pub use self::ipv6::ipv6;
+pub use self::ipv4::{ipv4, ipv4_into};
+pub use self::ipv6::{ipv6, ipv6_into};
 use crate::descriptor::DescriptorFlags;
 use crate::ethernet::{self, EthernetHeader, Mac};
 use crate::malformed::Malformed;
