@@ -85,7 +85,7 @@ fuzz: deps ## every fuzz target for FUZZ_SECONDS=30 (needs nightly)
 	done
 
 bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
-	$(SUDO) env SLUICE_BIN=$(TARGET)/release bash bench/run-io.sh
+	$(SUDO) $(PYTHON) bench/io.py --binaries $(TARGET)/release
 
 clean: ## remove what was built
 	cargo clean

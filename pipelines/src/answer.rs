@@ -91,10 +91,14 @@ fn permitted(d: &Descriptor, answer: Answer) -> bool {
     }
 }
 
-/// RFC 1812 section 4.3.2.4: the address of the interface that the packet came in by; one of the
-/// instance's others if it has none.
+/// The own address that the packet was sent to (RFC 4443 section 2.2(a)); for what was not sent to
+/// one, that of the interface it came in by (RFC 1812 section 4.3.2.4), or one of the instance's
+/// others if that has none.
 fn source_address(cx: &Context<'_>, d: &Descriptor) -> Option<u128> {
     let ingress = cx.policy.interface(InterfaceId(d.ingress))?;
+    if cx.policy.instance(ingress.instance)?.owns(d.key.family, d.key.dst).is_some() {
+        return Some(d.key.dst);
+    }
     if d.key.family == Family::Inet6 && ipv6::is_link_local(d.key.src) {
         return Some(cx.ports.get(ingress.port)?.link_local);
     }

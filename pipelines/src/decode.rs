@@ -3,17 +3,12 @@
 
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::Mbuf;
-use sluice_hooks::{Burst, PortFacts, count_drop};
+use sluice_hooks::{Burst, Packet, PortFacts, count_drop};
 use sluice_packet::decode::{self, Link};
-use sluice_packet::{Descriptor, DescriptorFlags, checksum, ethernet};
+use sluice_packet::{Descriptor, DescriptorFlags, Mask, checksum, ethernet};
 use sluice_policy::model::ChecksumMode;
 use sluice_policy::{DropReason, PortId};
 use sluice_policy::{Interface, Policy};
-
-enum Decoded {
-    Ip(Descriptor),
-    Arp(Descriptor),
-}
 
 /// Decodes a burst that was received from `port`.
 pub fn process(
@@ -31,22 +26,21 @@ pub fn process(
             mbuf.prefetch_header();
         }
     }
+    let (mut inet6, mut arp) = (Mask::EMPTY, Mask::EMPTY);
     for slot in received {
-        let Some(mbuf) = burst.mbuf_mut(slot) else { continue };
-        bytes += u64::from(mbuf.pkt_len() as u32);
-        let outcome = match facts {
-            Some(facts) => decode_one(policy, port, untagged, facts, mbuf),
+        let Some(packet) = burst.packet_mut(slot) else { continue };
+        bytes += packet.mbuf.pkt_len() as u64;
+        let decoded = match facts {
+            Some(facts) => decode(policy, port, untagged, facts, packet),
             None => Err(DropReason::InterfaceDown),
         };
-        match outcome {
-            Ok((decoded, interface)) => {
+        match decoded {
+            Ok((kind, interface)) => {
                 burst.set_instance(slot, interface.instance);
-                match decoded {
-                    Decoded::Ip(descriptor) => burst.set_descriptor(slot, descriptor),
-                    Decoded::Arp(descriptor) => {
-                        burst.set_descriptor(slot, descriptor);
-                        burst.set_arp(slot);
-                    }
+                match kind {
+                    Kind::Inet => {}
+                    Kind::Inet6 => inet6.insert(slot),
+                    Kind::Arp => arp.insert(slot),
                 }
             }
             Err(reason) => {
@@ -55,20 +49,29 @@ pub fn process(
             }
         }
     }
+    burst.set_kinds(inet6, arp);
     statistics.core().rx.add(received.len() as u64);
     let counters = statistics.port(port);
     counters.rx_packets.add(received.len() as u64);
     counters.rx_bytes.add(bytes);
 }
 
-#[inline]
-fn decode_one<'a>(
+enum Kind {
+    Inet,
+    Inet6,
+    Arp,
+}
+
+/// Decodes one packet into its descriptor.
+#[inline(always)]
+fn decode<'a>(
     policy: &'a Policy,
     port: PortId,
     untagged: Option<&'a Interface>,
     facts: &PortFacts,
-    mbuf: &mut Mbuf,
-) -> Result<(Decoded, &'a Interface), DropReason> {
+    packet: Packet<'_>,
+) -> Result<(Kind, &'a Interface), DropReason> {
+    let Packet { mbuf, descriptor } = packet;
     let wire = mbuf.pkt_len();
     let frame = mbuf.data();
     let link = decode::link(frame)?;
@@ -80,10 +83,19 @@ fn decode_one<'a>(
         return Err(DropReason::ForeignMac);
     }
     let l3_offset = usize::from(link.l3_offset);
-    let mut descriptor = match link.ethertype {
-        ethernet::IPV4 => decode::ipv4(frame, l3_offset, wire, interface.mtu)?,
-        ethernet::IPV6 => decode::ipv6(frame, l3_offset, wire, interface.mtu)?,
-        ethernet::ARP => return Ok((Decoded::Arp(arp_descriptor(&link, interface)), interface)),
+    let kind = match link.ethertype {
+        ethernet::IPV4 => {
+            decode::ipv4_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
+            Kind::Inet
+        }
+        ethernet::IPV6 => {
+            decode::ipv6_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
+            Kind::Inet6
+        }
+        ethernet::ARP => {
+            *descriptor = arp_descriptor(&link, interface);
+            return Ok((Kind::Arp, interface));
+        }
         _ => return Err(DropReason::EthertypeUnknown),
     };
     descriptor.ingress = interface.id.0;
@@ -95,10 +107,10 @@ fn decode_one<'a>(
     }
     match interface.checksum {
         ChecksumMode::Trust => {}
-        ChecksumMode::Complete => complete_checksum(&descriptor, mbuf),
-        ChecksumMode::Verify => checksum::verify(&descriptor, mbuf.segments())?,
+        ChecksumMode::Complete => complete_checksum(descriptor, mbuf),
+        ChecksumMode::Verify => checksum::verify(descriptor, mbuf.segments())?,
     }
-    Ok((Decoded::Ip(descriptor), interface))
+    Ok((kind, interface))
 }
 
 fn arp_descriptor(link: &Link, interface: &Interface) -> Descriptor {

@@ -13,6 +13,9 @@ pub struct Arguments {
     /// The directory in which dataplane and control process meet.
     #[arg(long, value_name = "DIR", env = "SLUICE_DIR", default_value = "/run/sluice/sluice")]
     pub dir: PathBuf,
+    /// The appliance's name: it sets this dataplane's shared files apart from another's.
+    #[arg(long, value_name = "NAME", default_value = "sluice")]
+    pub name: String,
     /// The cores that workers are pinned to, one worker a core.
     #[arg(long, value_name = "CORE,..", value_delimiter = ',', default_value = "0")]
     pub cores: Vec<u16>,

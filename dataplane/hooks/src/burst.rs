@@ -110,6 +110,13 @@ impl Burst {
         self.live & self.arp
     }
 
+    /// Says which of the packets are IPv6 and which are ARP; the others are IPv4.
+    #[inline]
+    pub fn set_kinds(&mut self, inet6: Mask, arp: Mask) {
+        self.inet6 = inet6;
+        self.arp = arp;
+    }
+
     /// Marks a packet as ARP.
     #[inline]
     pub fn set_arp(&mut self, slot: usize) {

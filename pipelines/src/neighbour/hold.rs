@@ -14,8 +14,9 @@ use super::table::NeighbourKey;
 
 /// Packets that one worker holds at most.
 pub const CAPACITY: usize = 256;
-/// Packets held at most for one next hop.
-pub const PER_NEIGHBOUR: usize = 8;
+/// Packets held at most for one next hop: a TCP connection's first flight is ten, traceroute's
+/// probes are sixteen.
+pub const PER_NEIGHBOUR: usize = 32;
 
 /// A packet that waits.
 pub struct Held {

@@ -11,8 +11,8 @@ pub mod table;
 
 use std::sync::Arc;
 
-use sluice_hooks::{Burst, Context, Way};
-use sluice_packet::{Descriptor, Family, Mask};
+use sluice_hooks::{Burst, Context, Packet, Way};
+use sluice_packet::{Family, Mask};
 use sluice_policy::DropReason;
 use sluice_policy::Interface;
 
@@ -22,6 +22,16 @@ use crate::tx::Output;
 
 use hold::{Fate, Held, HoldQueue};
 use table::{NeighbourKey, NeighbourTable, State};
+
+/// How packets leave.
+#[derive(Clone, Copy)]
+struct Exit<'a> {
+    interface: &'a Interface,
+    /// The next hop's link address; `None` for a frame that is complete.
+    mac: Option<[u8; 6]>,
+    /// The port's.
+    source: [u8; 6],
+}
 
 /// The stage's state in one worker.
 pub struct Neighbours {
@@ -61,63 +71,82 @@ impl Neighbours {
         output: &mut Output,
         agent: &mut AgentLink,
     ) {
-        let mut memo: Option<(NeighbourKey, [u8; 6])> = None;
+        // Packets in a row mostly leave by the same next hop: what was found out for the last one
+        // need not be found out again.
+        let mut last: Option<(Way, Exit<'_>)> = None;
         for slot in packets {
-            let Some(egress) = cx.policy.interface(burst.egress(slot)) else {
-                cx.drop(burst, slot, DropReason::TxNoQueue);
-                continue;
-            };
-            let Some(facts) = cx.ports.get(egress.port) else {
-                cx.drop(burst, slot, DropReason::TxNoQueue);
-                continue;
-            };
-            if !cx.ports.link(egress.port) {
-                cx.drop(burst, slot, DropReason::EgressDown);
-                continue;
-            }
-            let descriptor = burst.descriptor(slot);
-            let address = match burst.way(slot) {
-                Way::NextHop(id) => cx.policy.next_hop(id).via.unwrap_or(descriptor.key.dst),
-                Way::OnLink(_) => descriptor.key.dst,
-                Way::Frame(_) => {
-                    transmit(cx, burst, slot, egress, output);
-                    continue;
-                }
-                Way::Undecided => {
-                    cx.drop(burst, slot, DropReason::NoRoute);
-                    continue;
+            let way = burst.way(slot);
+            let exit = match last {
+                Some((known, exit)) if known == way => exit,
+                _ => {
+                    let Some((exit, of_way)) = self.resolve(cx, burst, slot, way, agent) else {
+                        continue;
+                    };
+                    last = of_way.then_some((way, exit));
+                    exit
                 }
             };
-            let key = NeighbourKey { interface: egress.id, family: descriptor.key.family, address };
-            let mac = match memo {
-                Some((known, mac)) if known == key => mac,
-                _ => match self.table.lookup(key.interface, key.family, key.address) {
-                    Some(adjacency) if adjacency.state.usable() => {
-                        memo = Some((key, adjacency.mac));
-                        adjacency.mac
-                    }
-                    Some(adjacency) if adjacency.state == State::Failed => {
-                        unresolved(cx, burst, slot);
-                        continue;
-                    }
-                    known => {
-                        if known.is_none() {
-                            agent.report(Report::Wanted(key));
-                        }
-                        self.hold(cx, burst, slot, key);
-                        continue;
-                    }
-                },
+            let Some(packet) = burst.packet_mut(slot) else { continue };
+            let ready = match exit.mac {
+                Some(mac) => rewrite(packet, exit.interface, mac, exit.source).is_some(),
+                None => true,
             };
-            let source = facts.mac;
-            if let Some(packet) = burst.packet_mut(slot)
-                && rewrite(packet.mbuf, packet.descriptor, egress, mac, source).is_none()
-            {
+            if !ready {
                 cx.drop(burst, slot, DropReason::FrameSplit);
-                continue;
+            } else if let Some(mbuf) = burst.take(slot) {
+                output.push(exit.interface.port, mbuf, cx.statistics);
             }
-            transmit(cx, burst, slot, egress, output);
         }
+    }
+
+    /// How the packet in `slot` leaves, and whether every packet of the same way leaves so; `None`
+    /// when it was held or dropped.
+    fn resolve<'a>(
+        &mut self,
+        cx: &mut Context<'a>,
+        burst: &mut Burst,
+        slot: usize,
+        way: Way,
+        agent: &mut AgentLink,
+    ) -> Option<(Exit<'a>, bool)> {
+        let policy = cx.policy;
+        let interface = policy.interface(burst.egress(slot));
+        let exit = interface.and_then(|i| Some((i, cx.ports.get(i.port)?)));
+        let Some((interface, facts)) = exit else {
+            cx.drop(burst, slot, DropReason::TxNoQueue);
+            return None;
+        };
+        if !cx.ports.link(interface.port) {
+            cx.drop(burst, slot, DropReason::EgressDown);
+            return None;
+        }
+        let source = facts.mac;
+        let d = burst.descriptor(slot);
+        let (address, of_way) = match way {
+            Way::NextHop(id) => match policy.next_hop(id).via {
+                Some(via) => (via, true),
+                None => (d.key.dst, false),
+            },
+            Way::OnLink(_) => (d.key.dst, false),
+            Way::Frame(_) => return Some((Exit { interface, mac: None, source }, true)),
+            Way::Undecided => {
+                cx.drop(burst, slot, DropReason::NoRoute);
+                return None;
+            }
+        };
+        let key = NeighbourKey { interface: interface.id, family: d.key.family, address };
+        match self.table.lookup(key.interface, key.family, key.address) {
+            Some(known) if known.state.usable() => {
+                return Some((Exit { interface, mac: Some(known.mac), source }, of_way));
+            }
+            Some(known) if known.state == State::Failed => unresolved(cx, burst, slot),
+            Some(_) => self.hold(cx, burst, slot, key),
+            None => {
+                agent.report(Report::Wanted(key));
+                self.hold(cx, burst, slot, key);
+            }
+        }
+        None
     }
 
     fn hold(&mut self, cx: &mut Context<'_>, burst: &mut Burst, slot: usize, key: NeighbourKey) {
@@ -204,29 +233,16 @@ fn unresolved(cx: &mut Context<'_>, burst: &mut Burst, slot: usize) {
     cx.drop(burst, slot, DropReason::NeighbourUnresolved);
 }
 
-#[inline]
-fn transmit(
-    cx: &mut Context<'_>,
-    burst: &mut Burst,
-    slot: usize,
-    egress: &Interface,
-    output: &mut Output,
-) {
-    if let Some(mbuf) = burst.take(slot) {
-        output.push(egress.port, mbuf, cx.statistics);
-    }
-}
-
 /// Writes the link header for the egress interface: addresses, VLAN tag, EtherType. `None` when
 /// the buffer has no room for it.
 #[inline]
 fn rewrite(
-    mbuf: &mut sluice_dpdk::Mbuf,
-    descriptor: &mut Descriptor,
+    packet: Packet<'_>,
     egress: &Interface,
     destination: [u8; 6],
     source: [u8; 6],
 ) -> Option<()> {
+    let Packet { mbuf, descriptor } = packet;
     let have = descriptor.l3_offset;
     let want = if egress.vlan == 0 { 14 } else { 18 };
     if have > want {

@@ -11,7 +11,7 @@ use sluice_pipelines::neighbour::resolver::{Action, Heard, Resolver};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::neighbour::table::{NeighbourKey, State, TableWriter};
 use sluice_policy::model::MacAddress;
-use sluice_policy::{InterfaceId, Policy, PortId};
+use sluice_policy::{Interface, InterfaceId, Policy, PortId};
 
 use super::Agent;
 use crate::worker::Order;
@@ -61,8 +61,13 @@ impl Neighbours {
     /// Brings static neighbours and interfaces in line with a new policy. What the table has no
     /// room for is returned by name.
     pub fn follow(&mut self, old: &Policy, new: &Policy, now: u64) -> Vec<String> {
-        for interface in old.interfaces().filter(|i| new.interface(i.id).is_none()) {
-            self.resolver.remove_interface(interface.id, &mut self.actions);
+        for interface in old.interfaces() {
+            let same = |i: &&Interface| {
+                (&i.name, i.port, i.vlan) == (&interface.name, interface.port, interface.vlan)
+            };
+            if new.interface(interface.id).filter(same).is_none() {
+                self.resolver.remove_interface(interface.id, &mut self.actions);
+            }
         }
         for (interface, address, _) in old.static_neighbours() {
             let kept = new.static_neighbours().any(|(i, a, _)| (i, a) == (interface, address));

@@ -181,15 +181,16 @@ impl PortTable {
             rx_queues: queues,
             tx_queues: (self.workers as u16).min(info.max_tx_queues).max(1),
             mac: spec.mac.map(|mac| mac.0),
+            mtu: Some(spec.mtu),
             ..PortSetup::new(&pool)
         };
         let (rx, tx) = port.configure(setup)?;
         port.start()?;
         let descriptors = port.descriptors();
         for descriptor in &descriptors {
-            descriptor.ignore_outgoing().context(
-                "the kernel cannot keep our own frames from coming back: Linux 4.20 is needed",
-            )?;
+            descriptor
+                .ignore_outgoing()
+                .context("the kernel cannot keep our own frames from coming back")?;
         }
         let mac = port.mac();
         let link = match &kernel {

@@ -55,7 +55,7 @@ impl Agent {
         let statistics = server.statistics();
         let state_dir = arguments.dir.join("kernel");
 
-        let prefix = format!("sluice-{}", std::process::id());
+        let prefix = format!("{}-{}", arguments.name, std::process::id());
         let hugepages = if arguments.no_huge { Hugepages::Off } else { Hugepages::Auto };
         let eal = Eal::init(&EalOptions {
             name: &prefix,

@@ -1,0 +1,302 @@
+#!/usr/bin/python3
+"""Cost of a packet through the whole IPv4 pipeline, beside dpdk-testpmd on the same devices.
+
+One worker core; 64-byte UDP, 1,024 flows; in from net_pcap (infinite_rx: allocate, copy 64 bytes),
+out to net_null (free). Sluice and testpmd (`io` and `macswap`) are started together on the same
+core and stopped with SIGSTOP; each runs alone for a short window in turn, so that whatever else the
+machine does hits all of them alike. The rate is packets per CPU second of the worker thread.
+
+Hugepages are reserved for the run and given back. What counts is the ratio, not the nanoseconds.
+
+    make bench-io            # or: bench/io.py --rounds 9 --filters
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
+PAGES_NEEDED = 640
+PCAP_MAC = bytes([0x02, 0x70, 0x63, 0x61, 0x70, 0x00])
+FLOWS = 1024
+WARM_UP = 0.3
+WINDOW = 0.7
+
+
+def flows_pcap(path, flows):
+    """Writes `flows` UDP/IPv4 frames of 60 bytes (64 with the frame check sequence)."""
+
+    def checksum(header):
+        total = sum(struct.unpack("!10H", header))
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        return ~total & 0xFFFF
+
+    with open(path, "wb") as out:
+        out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        for n in range(flows):
+            src = bytes([10, 0, 0, 2 + n % 250])
+            dst = bytes([10, 1, n // 256, n % 256])
+            fields = (0x45, 0, 46, n, 0x4000, 64, 17)
+            head = struct.pack("!BBHHHBBH4s4s", *fields, 0, src, dst)
+            head = struct.pack("!BBHHHBBH4s4s", *fields, checksum(head), src, dst)
+            udp = struct.pack("!HHHH", 1024 + n, 9, 26, 0) + bytes(18)
+            frame = PCAP_MAC + bytes.fromhex("020000000099") + b"\x08\x00" + head + udp
+            out.write(struct.pack("<IIII", 0, n, len(frame), len(frame)) + frame)
+
+
+class Hugepages:
+    """Reserves hugepages for a block and gives back what was added."""
+
+    def __enter__(self):
+        self.before = int(HUGEPAGES.read_text())
+        self.mounted = None
+        HUGEPAGES.write_text(str(self.before + PAGES_NEEDED))
+        got = int(HUGEPAGES.read_text()) - self.before
+        if got < PAGES_NEEDED:
+            HUGEPAGES.write_text(str(self.before))
+            sys.exit(f"bench: {PAGES_NEEDED} hugepages of 2 MiB are needed, the kernel has {got} to give")
+        if not any(" hugetlbfs " in line for line in Path("/proc/mounts").read_text().splitlines()):
+            self.mounted = Path("/dev/hugepages")
+            self.mounted.mkdir(exist_ok=True)
+            subprocess.run(["mount", "-t", "hugetlbfs", "none", self.mounted], check=True)
+        return self
+
+    def __exit__(self, *_):
+        if self.mounted:
+            subprocess.run(["umount", self.mounted], check=False)
+        HUGEPAGES.write_text(str(self.before))
+
+
+class Contender:
+    """A forwarder that can be paused, with a packet counter and a worker thread."""
+
+    name = ""
+
+    def pids(self):
+        raise NotImplementedError
+
+    def worker(self):
+        """The worker thread as (pid, tid)."""
+        raise NotImplementedError
+
+    def packets(self):
+        raise NotImplementedError
+
+    def pause(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def cpu_seconds(self):
+        pid, tid = self.worker()
+        return int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[0]) / 1e9
+
+    def window(self):
+        """Nanoseconds of CPU time a packet, over one window."""
+        self.resume()
+        time.sleep(WARM_UP)
+        packets, cpu = self.packets(), self.cpu_seconds()
+        time.sleep(WINDOW)
+        packets, cpu = self.packets() - packets, self.cpu_seconds() - cpu
+        self.pause()
+        if packets <= 0:
+            sys.exit(f"bench: {self.name} forwarded nothing")
+        return cpu * 1e9 / packets
+
+
+def thread_named(pid, *names):
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().strip() in names:
+            return int(task.name)
+    sys.exit(f"bench: process {pid} has no thread {names[0]}")
+
+
+class Testpmd(Contender):
+    def __init__(self, mode, pcap, main_core, core):
+        self.name = f"testpmd {mode}"
+        self.process = subprocess.Popen(
+            ["stdbuf", "-oL", "dpdk-testpmd", "-l", f"{main_core},{core}", "--no-pci", "-m", "256", f"--file-prefix=bench-{mode}-{os.getpid()}",
+             "--no-telemetry", f"--vdev=net_pcap0,rx_pcap={pcap},infinite_rx=1", "--vdev=net_null0,no-rx=1",
+             "--", "-i", f"--forward-mode={mode}", "--burst=64", "--total-num-mbufs=16384"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+        self.ask("start")
+        time.sleep(0.5)
+        self.thread = thread_named(self.process.pid, f"rte-worker-{core}", f"lcore-worker-{core}")
+        self.pause()
+
+    def ask(self, command):
+        """Gives a command and returns what is said until the prompt that follows it."""
+        self.process.stdin.write(f"{command}\nshow port summary all\n".encode())
+        said = b""
+        while b"Number of available ports" not in said:
+            byte = self.process.stdout.read(4096)
+            if not byte:
+                sys.exit(f"bench: {self.name} ended: {said.decode(errors='replace')[-800:]}")
+            said += byte
+        return said.decode(errors="replace")
+
+    def pids(self):
+        return [self.process.pid]
+
+    def worker(self):
+        return self.process.pid, self.thread
+
+    def packets(self):
+        for line in self.ask("show port stats 0").splitlines():
+            if "RX-packets:" in line:
+                return int(line.split("RX-packets:")[1].split()[0])
+        sys.exit(f"bench: {self.name} printed no RX-packets")
+
+    def close(self):
+        self.resume()
+        self.process.kill()
+        self.process.wait()
+
+
+FILTERS = """
+filters:
+  ingress:
+    default: accept
+    rules:
+      - { name: spoofed, source: 192.0.2.0/24, action: drop }
+      - { name: no-telnet, protocol: tcp, destination-port: 23, action: drop }
+  forward:
+    default: accept
+    rules:
+      - { name: no-smtp, protocol: tcp, destination-port: 25, action: drop }
+      - { name: no-netbios, protocol: udp, destination-port: "137-139", action: drop }
+  egress:
+    default: accept
+    rules:
+      - { name: no-leaks, destination: 198.51.100.0/24, action: drop }
+"""
+
+
+class Sluice(Contender):
+    def __init__(self, directory, pcap, core, binaries, filters=False):
+        self.name = "sluice + filters" if filters else "sluice"
+        self.dir = Path(directory) / self.name.replace(" ", "").replace("+", "-")
+        self.sluice = Path(binaries) / "sluice"
+        config = Path(directory) / f"{self.dir.name}.yaml"
+        config.write_text(
+            f"dataplane: {{ cores: [{core}], memory: 256 }}\n"
+            "ports:\n"
+            f'  in: {{ device: "net_pcap0,rx_pcap={pcap},infinite_rx=1", addresses: [10.0.0.1/16] }}\n'
+            '  out: { device: "net_null0,no-rx=1", addresses: [10.2.0.1/24] }\n'
+            "routes: [ { to: 10.1.0.0/16, via: 10.2.0.2 } ]\n"
+            'neighbours: [ { interface: out, address: 10.2.0.2, mac: "02:00:00:00:00:42" } ]\n'
+            + (FILTERS if filters else ""))
+        self.log = open(Path(directory) / f"{self.dir.name}.log", "w+")
+        self.process = subprocess.Popen([self.sluice, "up", "-c", config, "--dir", self.dir],
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        for line in self.process.stdout:
+            if "ready" in line:
+                break
+        else:
+            self.log.seek(0)
+            sys.exit(f"bench: sluice did not start:\n{self.log.read()}")
+        self.dataplane = next(int(pid) for pid in os.listdir("/proc") if pid.isdigit() and self.is_dataplane(pid))
+        self.thread = thread_named(self.dataplane, "worker-0")
+        time.sleep(0.5)
+        self.pause()
+
+    def is_dataplane(self, pid):
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            name, rest = stat[stat.index("(") + 1:].rsplit(")", 1)
+            return name.startswith("sluice-dataplan") and int(rest.split()[1]) == self.process.pid
+        except (OSError, ValueError):
+            return False
+
+    def pids(self):
+        return [self.dataplane]
+
+    def worker(self):
+        return self.dataplane, self.thread
+
+    def ask(self, *command):
+        said = subprocess.run([self.sluice, "--dir", self.dir, "--json", *command], check=True, capture_output=True)
+        return json.loads(said.stdout)
+
+    def packets(self):
+        stats = self.ask("show", "stats")
+        return stats["total"]["tx"]
+
+    def stages(self):
+        return subprocess.run([self.sluice, "--dir", self.dir, "show", "pipeline"], capture_output=True, text=True).stdout
+
+    def close(self):
+        self.resume()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of one window each (at least 5)")
+    parser.add_argument("--core", type=int, default=1, help="core that all workers share")
+    parser.add_argument("--main-core", type=int, default=0, help="core for everything else")
+    parser.add_argument("--binaries", default=ROOT / "target/release", help="where the programs are")
+    parser.add_argument("--no-filters", action="store_true", help="leave out the run with filters")
+    parser.add_argument("--stages", action="store_true", help="print clocks per packet by stage too")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("bench: hugepages can only be reserved by root")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
+    contenders = []
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, Hugepages():
+        pcap = Path(directory) / "flows.pcap"
+        flows_pcap(pcap, FLOWS)
+        try:
+            for mode in ("io", "macswap"):
+                contenders.append(Testpmd(mode, pcap, options.main_core, options.core))
+            contenders.append(Sluice(directory, pcap, options.core, options.binaries))
+            if not options.no_filters:
+                contenders.append(Sluice(directory, pcap, options.core, options.binaries, filters=True))
+            costs = {contender.name: [] for contender in contenders}
+            for _ in range(max(options.rounds, 5)):
+                for contender in contenders:
+                    costs[contender.name].append(contender.window())
+            stages = ""
+            if options.stages:
+                contenders[2].resume()
+                stages = contenders[2].stages()
+        finally:
+            for contender in contenders:
+                contender.close()
+    floor = statistics.median(costs["testpmd macswap"])
+    best_floor = min(costs["testpmd macswap"])
+    rows = [
+        {"system": name, "ns": statistics.median(all_), "best": min(all_),
+         "ratio": statistics.median(all_) / floor, "ratio_best": min(all_) / best_floor}
+        for name, all_ in costs.items()
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
+    print(f"64-byte UDP/IPv4, {FLOWS} flows, net_pcap -> net_null, one core, hugepages, {max(options.rounds, 5)} rounds")
+    print(f"{'system':<18} {'ns/packet':>10} {'(best)':>8} {'x macswap':>10} {'(best)':>8}")
+    for row in rows:
+        print(f"{row['system']:<18} {row['ns']:>10.1f} {row['best']:>8.1f} {row['ratio']:>10.2f} {row['ratio_best']:>8.2f}")
+    print(stages, end="")
+
+
+if __name__ == "__main__":
+    main()
