@@ -65,6 +65,10 @@ const RING_RX_HEADER: u32 = 66;
 /// The driver's own size of a frame in the ring.
 const RING_FRAME: u32 = 2048;
 
+/// What a queue's ring may take in each direction; jumbo frames, which need this much for the
+/// driver's own count of them, keep that.
+const RING_MEMORY: u32 = 4 << 20;
+
 /// Ethernet header and two VLAN tags: what a frame has before and beside its MTU.
 const FRAME_OVERHEAD: u32 = 14 + 2 * 4;
 
@@ -294,8 +298,10 @@ fn xdp_data_room() -> u32 {
         - sys::SLUICE_HEADROOM
 }
 
-/// Adds to a device string the arguments that let frames of `mtu` pass, where the driver would cut
-/// them: `framesz` and `blocksize` of af_packet. What the operator wrote stays as it is.
+/// Adds to a device string the arguments of af_packet that its ring needs: `framesz` and `blocksz`
+/// that let frames of `mtu` pass where the driver would cut them, and a `framecnt` that holds what
+/// comes while the worker's core is somebody else's; the driver's own 512 are full within a few
+/// milliseconds of TCP. What the operator wrote stays as it is.
 #[must_use]
 pub fn device_with_frame_size(device: &str, mtu: u16) -> String {
     let Ok(parsed) = Device::parse(device) else {
@@ -303,8 +309,11 @@ pub fn device_with_frame_size(device: &str, mtu: u16) -> String {
     };
     let frame = u32::from(mtu) + FRAME_OVERHEAD + RING_RX_HEADER;
     let given = ["framesz", "blocksz"].iter().any(|key| parsed.argument(key).is_some());
-    if parsed.driver != Driver::AfPacket || given || frame <= RING_FRAME {
+    if parsed.driver != Driver::AfPacket || given {
         return device.to_owned();
+    }
+    if frame <= RING_FRAME {
+        return parsed.with(&[("framecnt", RING_MEMORY / RING_FRAME)]);
     }
     // The driver wants frames back to back over the blocks, the kernel wants blocks of whole pages.
     let frame = frame.next_multiple_of(1024);
@@ -438,8 +447,10 @@ mod tests {
     fn a_jumbo_mtu_asks_for_larger_frames_where_they_are_needed() {
         assert_eq!(
             device_with_frame_size("net_af_packet0,iface=a", 1500),
-            "net_af_packet0,iface=a"
+            "net_af_packet0,iface=a,framecnt=2048"
         );
+        let few = "net_af_packet0,iface=a,framecnt=64";
+        assert_eq!(device_with_frame_size(few, 1500), few);
         assert_eq!(
             device_with_frame_size("net_af_packet0,iface=a", 9000),
             "net_af_packet0,iface=a,framesz=9216,blocksz=36864"
