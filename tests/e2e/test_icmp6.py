@@ -113,10 +113,11 @@ def test_echo_is_answered_from_the_address_that_was_pinged(stations, address):
     assert valid(answer)
 
 
-def test_udp_to_the_router_finds_no_port(stations):
-    stations.lan.say(udp("fd00:1::1"))
+@pytest.mark.parametrize("address", ["fd00:1::1", "fd00:2::1"])
+def test_udp_to_the_router_finds_no_port(stations, address):
+    stations.lan.say(udp(address))
     answer = stations.lan.expect(lambda f: ICMPv6DestUnreach in f)
-    assert (answer[ICMPv6DestUnreach].code, answer[IPv6].src) == (4, "fd00:1::1")
+    assert (answer[ICMPv6DestUnreach].code, answer[IPv6].src) == (4, address)
 
 
 def test_tcp_to_the_router_is_reset(stations):

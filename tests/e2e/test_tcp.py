@@ -26,6 +26,8 @@ def test_iperf3_over_af_packet_with_checksum_offload_on(pair):
 
 def test_iperf3_over_af_xdp_with_every_offload_on(lab):
     pair = Pair(lab, segmentation=True)
+    for feature in ("tcp-segmentation-offload", "generic-segmentation-offload", "tx-checksumming"):
+        assert offload(pair.client, feature) and offload(pair.server, feature), feature
     pair.server.iperf_server()
     with pair.sluice(**XDP) as sluice:
         for address in ADDRESSES:
