@@ -74,15 +74,15 @@ fn plain(
         _ => return None,
     };
     let plain = (header.version_ihl == 0x45)
-        & (usize::from(length) >= least)
-        & (packet.len() >= least)
-        & (usize::from(length) + l3_offset <= wire_length)
-        & (length <= mtu)
-        & checksum::ipv4_plain_header_is_valid(bytes)
-        & (header.ttl != 0)
-        & ipv4::is_host(src)
-        & ipv4::is_host(dst)
-        & (fragment & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET) == 0);
+        && (usize::from(length) >= least)
+        && (packet.len() >= least)
+        && (usize::from(length) + l3_offset <= wire_length)
+        && (length <= mtu)
+        && checksum::ipv4_plain_header_is_valid(bytes)
+        && (header.ttl != 0)
+        && ipv4::is_host(src)
+        && ipv4::is_host(dst)
+        && (fragment & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET) == 0);
     if !plain {
         return None;
     }

@@ -76,13 +76,13 @@ fn plain(
         _ => return None,
     };
     let plain = (header.version_class_flow.get() >> 28 == 6)
-        & (length >= least)
-        & (packet.len() >= least)
-        & (length + l3_offset <= wire_length)
-        & (length <= usize::from(mtu))
-        & (header.hop_limit != 0)
-        & is_plain_address(src)
-        & is_plain_address(dst);
+        && (length >= least)
+        && (packet.len() >= least)
+        && (length + l3_offset <= wire_length)
+        && (length <= usize::from(mtu))
+        && (header.hop_limit != 0)
+        && is_plain_address(src)
+        && is_plain_address(dst);
     if !plain {
         return None;
     }
