@@ -24,7 +24,7 @@ pub fn ipv4(
     Ok(descriptor)
 }
 
-/// [`ipv4`] into a descriptor that is there already, as a burst has them: its fields are written
+/// [`ipv4()`] into a descriptor that is there already, as a burst has them: its fields are written
 /// once, where they stay. After an error they mean nothing.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub fn ipv6(
     Ok(descriptor)
 }
 
-/// [`ipv6`] into a descriptor that is there already, as a burst has them: its fields are written
+/// [`ipv6()`] into a descriptor that is there already, as a burst has them: its fields are written
 /// once, where they stay. After an error they mean nothing.
 ///
 /// # Errors

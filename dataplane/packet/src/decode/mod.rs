@@ -1,6 +1,6 @@
 //! From a frame to its [`Descriptor`].
 //!
-//! [`link`] reads the link header; the caller then picks [`ipv4`] or [`ipv6`] by EtherType and
+//! [`link`] reads the link header; the caller then picks [`ipv4()`] or [`ipv6()`] by EtherType and
 //! puts the link's flags and the ingress interface into the descriptor. `frame` is the first
 //! segment of a buffer chain and `wire_length` counts the bytes of all segments: headers must be
 //! in the first, the payload may be anywhere. Padding behind the IP packet is allowed and left
