@@ -1,10 +1,10 @@
-//! From a frame to its [`Descriptor`].
+//! From a frame to its [`Descriptor`](crate::Descriptor).
 //!
 //! [`link`] reads the link header; the caller then picks [`ipv4()`] or [`ipv6()`] by EtherType and
 //! puts the link's flags and the ingress interface into the descriptor. `frame` is the first
 //! segment of a buffer chain and `wire_length` counts the bytes of all segments: headers must be
 //! in the first, the payload may be anywhere. Padding behind the IP packet is allowed and left
-//! out of [`Descriptor::l3_length`].
+//! out of [`l3_length`](crate::Descriptor::l3_length).
 //!
 //! Checks run in the order of RFC 1812 section 5.2.2 with one addition: an IP length over the
 //! ingress MTU is a [`Malformed::SuperPacket`] before anything else is made of it, because
