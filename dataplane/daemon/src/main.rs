@@ -11,20 +11,20 @@ mod doorbell;
 mod kernel;
 mod worker;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use arguments::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(arguments.log)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
+    start_log(LevelFilter::from_level(arguments.log));
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -32,6 +32,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn start_log(level: LevelFilter) {
+    // A kernel newer than the netlink crate is nothing that an operator could mend.
+    let quiet = level.min(LevelFilter::ERROR);
+    let targets = Targets::new().with_default(level).with_target("netlink_packet_route", quiet);
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .finish()
+        .with(targets)
+        .init();
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

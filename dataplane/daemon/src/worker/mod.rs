@@ -55,6 +55,7 @@ pub struct Returned {
     /// The port.
     pub port: PortId,
     /// Its queues and how it was sent to.
+    #[expect(dead_code, reason = "it is sent to be dropped by who may take the time for it")]
     pub queues: (Vec<Polled>, Option<tx::Way>),
 }
 
