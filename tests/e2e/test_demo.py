@@ -29,10 +29,10 @@ def leftovers(demo):
     """Namespaces and processes of a demo that has ended."""
     namespaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
     processes = subprocess.run(
-        ["ps", "-o", "args=", "-s", str(demo.pid)], capture_output=True, text=True
+        ["ps", "-o", "stat=,args=", "-s", str(demo.pid)], capture_output=True, text=True
     ).stdout
     return [line for line in namespaces.splitlines() if f"-{demo.pid}-" in line] + [
-        line for line in processes.splitlines() if line.strip()
+        line for line in processes.splitlines() if not line.startswith("Z")  # those have ended
     ]
 
 
