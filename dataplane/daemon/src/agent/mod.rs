@@ -194,13 +194,19 @@ impl Agent {
     fn follow_links(&mut self) {
         for change in self.links.drain() {
             let up = change.up && !change.removed;
-            self.link_changed(&change.name, up);
-        }
-    }
-
-    fn link_changed(&mut self, interface: &str, up: bool) {
-        for (id, name) in self.ports.set_link(interface, up) {
-            self.announce_link(id, &name, up);
+            for (id, name) in self.ports.set_link(change.index, up) {
+                self.announce_link(id, &name, up);
+            }
+            if change.removed
+                && let Some(port) = self.ports.on_interface(change.index)
+            {
+                tracing::warn!(
+                    port = %port.name,
+                    "interface {} is gone; when it is back, apply a file without this port and \
+                     then one with it",
+                    change.name
+                );
+            }
         }
     }
 

@@ -56,6 +56,10 @@ pub struct Attached {
 }
 
 impl Attached {
+    fn is_on(&self, interface: u32) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.index() == interface)
+    }
+
     /// What the device says of its link.
     pub fn device_link(&self) -> Link {
         self.port.link()
@@ -267,14 +271,17 @@ impl PortTable {
         kernel::restore_abandoned(&self.state_dir);
     }
 
+    /// The port that has taken a kernel interface, told by its number: a new interface of an old
+    /// name is not the one that was taken.
+    pub fn on_interface(&self, index: u32) -> Option<&Attached> {
+        self.attached.values().find(|attached| attached.is_on(index))
+    }
+
     /// Notes the link of a kernel interface. Returns the ports for which that is news.
-    pub fn set_link(&mut self, interface: &str, up: bool) -> Vec<(PortId, Name)> {
-        let of_interface = |attached: &Attached| {
-            attached.kernel.as_ref().is_some_and(|kernel| kernel.name() == interface)
-        };
+    pub fn set_link(&mut self, index: u32, up: bool) -> Vec<(PortId, Name)> {
         self.attached
             .iter()
-            .filter(|(_, attached)| of_interface(attached))
+            .filter(|(_, attached)| attached.is_on(index))
             .filter(|(_, attached)| attached.facts.link.swap(up, Ordering::Relaxed) != up)
             .map(|(&id, attached)| (id, attached.name.clone()))
             .collect()

@@ -104,6 +104,12 @@ impl KernelInterface {
         &self.name
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Gives the interface back as it was. One that was deleted in the meantime is fine.
     ///
     /// # Errors
