@@ -39,6 +39,8 @@ const ROOM: usize = 1280 + LINK_HEADER;
 const LINK_HEADER: usize = 14;
 
 /// Originates the answer to the packet in `slot`, if there may be one and the rate allows it.
+#[cold]
+#[inline(never)]
 pub fn send(cx: &mut Context<'_>, burst: &Burst, slot: usize, answer: Answer) {
     let d = burst.descriptor(slot);
     let answer = match answer {

@@ -2,7 +2,7 @@
 
 use sluice_hooks::{Burst, Context, Hook};
 use sluice_packet::{Family, Mask, checksum};
-use sluice_policy::{DropReason, evaluate};
+use sluice_policy::{DropReason, InterfaceId, evaluate};
 
 use crate::answer::{self, Answer};
 
@@ -26,9 +26,18 @@ pub struct Mtu;
 
 impl Hook for Mtu {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        // Packets in a row mostly leave by the same interface.
+        let mut last: Option<(InterfaceId, u16)> = None;
         for slot in packets {
-            let Some(egress) = cx.policy.interface(burst.egress(slot)) else { continue };
-            let mtu = egress.mtu;
+            let egress = burst.egress(slot);
+            let mtu = match last {
+                Some((known, mtu)) if known == egress => mtu,
+                _ => match cx.policy.interface(egress) {
+                    Some(interface) => interface.mtu,
+                    None => continue,
+                },
+            };
+            last = Some((egress, mtu));
             if let Err(reason) = evaluate::mtu(burst.descriptor(slot), mtu) {
                 if reason == DropReason::FragmentationNeeded {
                     answer::send(cx, burst, slot, Answer::TooBig(mtu));

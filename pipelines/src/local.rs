@@ -27,24 +27,48 @@ pub fn process(
     for slot in packets {
         let d = burst.descriptor(slot);
         let (family, src, dst) = (d.key.family, d.key.src, d.key.dst);
-        if cx.instance.owns(family, src).is_some() {
-            // RFC 1812 section 5.3.7: our own address does not come in from outside.
-            cx.drop(burst, slot, DropReason::SourceMartian);
-        } else if cx.instance.owns(family, dst).is_some() || is_own_link_local(cx, d) {
-            deliver(cx, burst, slot, agent, &mut answers);
-        } else if family == Family::Inet6 && ipv6::is_multicast(dst) {
-            if d.key.protocol == protocol::ICMPV6 && nd::is_message(d.icmp_type) {
-                nd::process(cx, burst, slot, agent);
-            } else if is_link_scope(dst) {
-                cx.drop(burst, slot, DropReason::LocalMulticast);
-            }
-        } else if family == Family::Inet && (dst == LIMITED_BROADCAST || is_local_group(dst as u32))
-        {
-            cx.drop(burst, slot, DropReason::LocalMulticast);
+        let unicast = match family {
+            Family::Inet => dst < IPV4_GROUPS,
+            Family::Inet6 => dst >> 120 < 0xfe,
+        };
+        let instance = cx.instance;
+        if unicast & !instance.may_own(src) & !instance.may_own(dst) {
+            continue;
         }
+        examine(cx, burst, slot, agent, &mut answers);
     }
     answers
 }
+
+/// Looks closer at a packet whose addresses may be ours or a group's.
+#[inline(never)]
+fn examine(
+    cx: &mut Context<'_>,
+    burst: &mut Burst,
+    slot: usize,
+    agent: &mut AgentLink,
+    answers: &mut Mask,
+) {
+    let d = burst.descriptor(slot);
+    let (family, src, dst) = (d.key.family, d.key.src, d.key.dst);
+    if cx.instance.owns(family, src).is_some() {
+        // RFC 1812 section 5.3.7: our own address does not come in from outside.
+        cx.drop(burst, slot, DropReason::SourceMartian);
+    } else if cx.instance.owns(family, dst).is_some() || is_own_link_local(cx, d) {
+        deliver(cx, burst, slot, agent, answers);
+    } else if family == Family::Inet6 && ipv6::is_multicast(dst) {
+        if d.key.protocol == protocol::ICMPV6 && nd::is_message(d.icmp_type) {
+            nd::process(cx, burst, slot, agent);
+        } else if is_link_scope(dst) {
+            cx.drop(burst, slot, DropReason::LocalMulticast);
+        }
+    } else if family == Family::Inet && (dst == LIMITED_BROADCAST || is_local_group(dst as u32)) {
+        cx.drop(burst, slot, DropReason::LocalMulticast);
+    }
+}
+
+/// Where IPv4's groups begin: 224.0.0.0.
+const IPV4_GROUPS: u128 = 0xe000_0000;
 
 const LIMITED_BROADCAST: u128 = 0xffff_ffff;
 
@@ -79,6 +103,11 @@ fn deliver(
     let by_broadcast = DescriptorFlags::LINK_BROADCAST | DescriptorFlags::LINK_MULTICAST;
     if d.flags.intersects(by_broadcast) {
         cx.drop(burst, slot, DropReason::LinkBroadcast);
+        return;
+    }
+    if d.flags.contains(DescriptorFlags::SEGMENTS_LEFT) {
+        // A routing header that wants us to send the packet on (RFC 5095): we do not.
+        cx.drop(burst, slot, DropReason::Ipv6Extension);
         return;
     }
     if d.fragment != Fragment::Whole {

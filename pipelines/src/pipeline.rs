@@ -37,17 +37,47 @@ pub struct Pipeline {
     outbox: Outbox,
     neighbours: Neighbours,
     own: Burst,
+    bursts: u32,
     /// The ports as this worker sends to them.
     pub output: Output,
     /// Reports to the agent.
     pub agent: AgentLink,
 }
 
+/// One burst in so many is timed: reading the clock at every stage of every burst would cost more
+/// than some stages do.
+const TIMED: u32 = 16;
+
 /// What a burst is handled with.
 struct Round<'a> {
     generation: &'a Generation,
     statistics: WorkerBlock<'a>,
     now: u64,
+    stopwatch: Stopwatch,
+}
+
+/// Times the stages of some bursts, in cycles of the time-stamp counter.
+#[derive(Clone, Copy)]
+struct Stopwatch {
+    runs: bool,
+}
+
+impl Stopwatch {
+    #[inline]
+    fn start(self) -> u64 {
+        if self.runs { tsc() } else { 0 }
+    }
+
+    /// Adds a run of a stage to its counters; a timed one stands for all of those that are not.
+    #[inline]
+    fn stop(self, statistics: WorkerBlock<'_>, stage: Stage, packets: usize, start: u64) {
+        let counters = statistics.stage(stage);
+        counters.bursts.add(1);
+        counters.packets.add(packets as u64);
+        if self.runs {
+            counters.cycles.add(tsc().wrapping_sub(start) * u64::from(TIMED));
+        }
+    }
 }
 
 impl<'a> Round<'a> {
@@ -84,6 +114,7 @@ impl Pipeline {
             outbox,
             neighbours: Neighbours::new(neighbours, hertz),
             own: Burst::new(),
+            bursts: 0,
             output,
             agent,
         }
@@ -97,12 +128,14 @@ impl Pipeline {
         port: PortId,
         burst: &mut Burst,
     ) {
+        self.bursts = self.bursts.wrapping_add(1);
+        let stopwatch = Stopwatch { runs: self.bursts.is_multiple_of(TIMED) };
         let start = tsc();
-        let round = Round { generation, statistics, now: start };
+        let round = Round { generation, statistics, now: start, stopwatch };
         let received = burst.live().len();
         let facts = generation.ports.get(port);
         decode::process(&generation.policy, port, facts, statistics, burst);
-        measure(statistics, Stage::Decode, received, start);
+        stopwatch.stop(statistics, Stage::Decode, received, start);
 
         // The flow table's lookup will stand here: packets of known flows take the short way.
 
@@ -129,7 +162,8 @@ impl Pipeline {
         if self.outbox.originate(packet).is_ok() {
             statistics.core().generated.add(1);
         }
-        self.send_own(&Round { generation, statistics, now: tsc() });
+        let stopwatch = Stopwatch { runs: false };
+        self.send_own(&Round { generation, statistics, now: tsc(), stopwatch });
     }
 
     /// Looks at the held packets, if it is time: sends those whose next hop has answered, drops
@@ -138,7 +172,8 @@ impl Pipeline {
         if !self.neighbours.due(now) {
             return;
         }
-        let round = Round { generation, statistics, now };
+        let stopwatch = Stopwatch { runs: false };
+        let round = Round { generation, statistics, now, stopwatch };
         let mut burst = std::mem::take(&mut self.own);
         loop {
             let late = self.neighbours.release(now, &mut burst, &mut self.agent);
@@ -226,7 +261,8 @@ impl Pipeline {
             return;
         };
         let cx = &mut cx;
-        let mut hooks = Hooks { hooks, stages, order };
+        let stopwatch = round.stopwatch;
+        let mut hooks = Hooks { hooks, stages, order, stopwatch };
         let mut own = packets;
 
         if origin == Origin::Port {
@@ -234,15 +270,15 @@ impl Pipeline {
 
             let arps = packets & burst.arp();
             if !arps.is_empty() {
-                let start = tsc();
+                let start = stopwatch.start();
                 arp::process(cx, burst, arps, agent);
-                measure(statistics, Stage::Arp, arps.len(), start);
+                stopwatch.stop(statistics, Stage::Arp, arps.len(), start);
             }
 
             let ip = packets & burst.live() & !arps;
-            let start = tsc();
+            let start = stopwatch.start();
             own = local::process(cx, burst, ip, agent);
-            measure(statistics, Stage::Local, ip.len(), start);
+            stopwatch.stop(statistics, Stage::Local, ip.len(), start);
             hooks.run(cx, burst, ip & burst.live(), Event::RouteDecision);
 
             let forwarded = ip & burst.live() & !own;
@@ -257,9 +293,9 @@ impl Pipeline {
         hooks.run(cx, burst, packets & burst.live(), Event::PhysicalOut);
 
         let leaving = packets & burst.live();
-        let start = tsc();
+        let start = stopwatch.start();
         neighbours.process(cx, burst, leaving, output, agent);
-        measure(statistics, Stage::Neighbour, leaving.len(), start);
+        stopwatch.stop(statistics, Stage::Neighbour, leaving.len(), start);
     }
 }
 
@@ -275,6 +311,7 @@ struct Hooks<'a> {
     hooks: &'a mut [Box<dyn Hook>],
     stages: &'a [Option<Stage>],
     order: &'a HookOrder,
+    stopwatch: Stopwatch,
 }
 
 impl Hooks<'_> {
@@ -305,10 +342,10 @@ impl Hooks<'_> {
         for &HookIndex(index) in self.order.hooks(cx.instance.id, protocol, cx.event) {
             let index = usize::from(index);
             let Some(hook) = self.hooks.get_mut(index) else { continue };
-            let start = tsc();
+            let start = self.stopwatch.start();
             hook.process(cx, burst, selected);
             if let Some(&Some(stage)) = self.stages.get(index) {
-                measure(cx.statistics, stage, selected.len(), start);
+                self.stopwatch.stop(cx.statistics, stage, selected.len(), start);
             }
             selected = selected & burst.live();
             if selected.is_empty() {
@@ -316,15 +353,6 @@ impl Hooks<'_> {
             }
         }
     }
-}
-
-/// Adds a run of a stage to its counters.
-#[inline]
-fn measure(statistics: WorkerBlock<'_>, stage: Stage, packets: usize, start: u64) {
-    let counters = statistics.stage(stage);
-    counters.bursts.add(1);
-    counters.packets.add(packets as u64);
-    counters.cycles.add(tsc().wrapping_sub(start));
 }
 
 /// Those of `packets` that are to be routed.

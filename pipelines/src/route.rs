@@ -3,7 +3,7 @@
 use sluice_dpdk::BURST;
 use sluice_hooks::{Burst, Context, Hook, Way};
 use sluice_packet::{DescriptorFlags, Family, Mask};
-use sluice_policy::{DropReason, InterfaceId, RouteDecision};
+use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision};
 
 use crate::answer::{self, Answer};
 
@@ -21,10 +21,16 @@ impl Default for Route {
 impl Hook for Route {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         cx.instance.route_burst(burst.descriptors(), packets, &mut self.decisions);
+        // Packets in a row mostly leave by the same next hop.
+        let mut last: Option<(NextHopId, InterfaceId)> = None;
         for slot in packets {
-            match self.decisions[slot] {
+            match self.decisions[slot & (BURST - 1)] {
                 RouteDecision::Forward(next_hop) => {
-                    let egress = cx.policy.next_hop(next_hop).interface;
+                    let egress = match last {
+                        Some((known, egress)) if known == next_hop => egress,
+                        _ => cx.policy.next_hop(next_hop).interface,
+                    };
+                    last = Some((next_hop, egress));
                     burst.set_way(slot, Way::NextHop(next_hop), egress);
                 }
                 RouteDecision::Drop(reason) => undeliverable(cx, burst, slot, reason),
@@ -36,6 +42,8 @@ impl Hook for Route {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn undeliverable(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, reason: DropReason) {
     let descriptor = burst.descriptor(slot);
     let own = descriptor.flags.contains(DescriptorFlags::LOCAL_ORIGIN);

@@ -105,6 +105,7 @@ impl Output {
         std::mem::take(&mut self.handed_to)
     }
 
+    #[inline(never)]
     fn flush_port(&mut self, index: usize, statistics: WorkerBlock<'_>) {
         let output = &mut self.ports[index];
         let n = std::mem::take(&mut output.n);

@@ -47,6 +47,13 @@ impl Instance {
         self.own.find(family, address)
     }
 
+    /// Whether [`owns`](Self::owns) may find the address: `false` is certain, `true` is not. One
+    /// multiplication and one load.
+    #[inline]
+    pub fn may_own(&self, address: u128) -> bool {
+        self.own.may_have(address)
+    }
+
     /// Whether the filter could have any effect: without rules and with `accept` as its default
     /// it is not worth asking.
     #[inline]
@@ -124,9 +131,14 @@ impl OwnAddresses {
     }
 
     #[inline]
-    pub(crate) fn find(&self, family: Family, address: u128) -> Option<InterfaceId> {
+    pub(crate) fn may_have(&self, address: u128) -> bool {
         let (word, bit) = Self::mark(address);
-        if self.marks[word] & bit == 0 {
+        self.marks[word] & bit != 0
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, family: Family, address: u128) -> Option<InterfaceId> {
+        if !self.may_have(address) {
             return None;
         }
         let own = self.list.iter().find(|own| own.0 == address && own.1 == family);

@@ -138,8 +138,10 @@ pub(crate) mod leaf {
         recorder: &mut R,
     ) -> RouteDecision {
         let number = leaf & NUMBER;
+        if leaf & !NUMBER == FORWARD {
+            return RouteDecision::Forward(NextHopId(number));
+        }
         match leaf & !NUMBER {
-            FORWARD => RouteDecision::Forward(NextHopId(number)),
             GROUP => match hops.groups.get(number as usize) {
                 Some(group) => choose(group, d, recorder),
                 None => RouteDecision::Drop(DropReason::NoRoute),

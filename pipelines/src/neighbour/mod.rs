@@ -12,7 +12,7 @@ pub mod table;
 use std::sync::Arc;
 
 use sluice_hooks::{Burst, Context, Packet, Way};
-use sluice_packet::{Family, Mask};
+use sluice_packet::{Family, Mask, ethernet};
 use sluice_policy::DropReason;
 use sluice_policy::Interface;
 
@@ -27,10 +27,67 @@ use table::{NeighbourKey, NeighbourTable, State};
 #[derive(Clone, Copy)]
 struct Exit<'a> {
     interface: &'a Interface,
-    /// The next hop's link address; `None` for a frame that is complete.
-    mac: Option<[u8; 6]>,
-    /// The port's.
-    source: [u8; 6],
+    /// The link header; `None` for a frame that is complete.
+    header: Option<LinkHeader>,
+}
+
+/// A link header, ready to be written before a packet.
+#[derive(Clone, Copy)]
+struct LinkHeader {
+    bytes: [u8; TAGGED],
+    length: u8,
+}
+
+const UNTAGGED: usize = 14;
+const TAGGED: usize = 18;
+
+impl LinkHeader {
+    fn new(
+        egress: &Interface,
+        family: Family,
+        destination: [u8; 6],
+        source: [u8; 6],
+    ) -> LinkHeader {
+        let ethertype = match family {
+            Family::Inet => ethernet::IPV4.to_be_bytes(),
+            Family::Inet6 => ethernet::IPV6.to_be_bytes(),
+        };
+        let mut bytes = [0; TAGGED];
+        bytes[..6].copy_from_slice(&destination);
+        bytes[6..12].copy_from_slice(&source);
+        if egress.vlan == 0 {
+            bytes[12..14].copy_from_slice(&ethertype);
+            return LinkHeader { bytes, length: UNTAGGED as u8 };
+        }
+        bytes[12..14].copy_from_slice(&ethernet::VLAN.to_be_bytes());
+        bytes[14..16].copy_from_slice(&egress.vlan.to_be_bytes());
+        bytes[16..].copy_from_slice(&ethertype);
+        LinkHeader { bytes, length: TAGGED as u8 }
+    }
+
+    /// Puts the header in the place of the one that the packet has. `None` when the buffer has no
+    /// room for it.
+    #[inline]
+    fn write(&self, packet: Packet<'_>) -> Option<()> {
+        let Packet { mbuf, descriptor } = packet;
+        let (have, want) = (descriptor.l3_offset, self.length);
+        if have != want {
+            if have > want {
+                mbuf.trim_front(usize::from(have - want)).then_some(())?;
+            } else {
+                mbuf.prepend(usize::from(want - have))?;
+            }
+            descriptor.l3_offset = want;
+        }
+        let data = mbuf.data_mut();
+        if usize::from(want) == UNTAGGED {
+            let header = self.bytes.first_chunk::<UNTAGGED>()?;
+            *data.first_chunk_mut::<UNTAGGED>()? = *header;
+        } else {
+            *data.first_chunk_mut::<TAGGED>()? = self.bytes;
+        }
+        Some(())
+    }
 }
 
 /// The stage's state in one worker.
@@ -87,10 +144,7 @@ impl Neighbours {
                 }
             };
             let Some(packet) = burst.packet_mut(slot) else { continue };
-            let ready = match exit.mac {
-                Some(mac) => rewrite(packet, exit.interface, mac, exit.source).is_some(),
-                None => true,
-            };
+            let ready = exit.header.is_none_or(|header| header.write(packet).is_some());
             if !ready {
                 cx.drop(burst, slot, DropReason::FrameSplit);
             } else if let Some(mbuf) = burst.take(slot) {
@@ -101,6 +155,7 @@ impl Neighbours {
 
     /// How the packet in `slot` leaves, and whether every packet of the same way leaves so; `None`
     /// when it was held or dropped.
+    #[inline(never)]
     fn resolve<'a>(
         &mut self,
         cx: &mut Context<'a>,
@@ -120,7 +175,6 @@ impl Neighbours {
             cx.drop(burst, slot, DropReason::EgressDown);
             return None;
         }
-        let source = facts.mac;
         let d = burst.descriptor(slot);
         let (address, of_way) = match way {
             Way::NextHop(id) => match policy.next_hop(id).via {
@@ -128,7 +182,7 @@ impl Neighbours {
                 None => (d.key.dst, false),
             },
             Way::OnLink(_) => (d.key.dst, false),
-            Way::Frame(_) => return Some((Exit { interface, mac: None, source }, true)),
+            Way::Frame(_) => return Some((Exit { interface, header: None }, true)),
             Way::Undecided => {
                 cx.drop(burst, slot, DropReason::NoRoute);
                 return None;
@@ -137,7 +191,8 @@ impl Neighbours {
         let key = NeighbourKey { interface: interface.id, family: d.key.family, address };
         match self.table.lookup(key.interface, key.family, key.address) {
             Some(known) if known.state.usable() => {
-                return Some((Exit { interface, mac: Some(known.mac), source }, of_way));
+                let header = LinkHeader::new(interface, key.family, known.mac, facts.mac);
+                return Some((Exit { interface, header: Some(header) }, of_way));
             }
             Some(known) if known.state == State::Failed => unresolved(cx, burst, slot),
             Some(_) => self.hold(cx, burst, slot, key),
@@ -228,46 +283,9 @@ impl Neighbours {
 }
 
 /// RFC 1812 section 5.2.7.1, RFC 4443 section 3.1: the sender learns that nobody answered.
+#[cold]
+#[inline(never)]
 fn unresolved(cx: &mut Context<'_>, burst: &mut Burst, slot: usize) {
     answer::send(cx, burst, slot, Answer::HostUnreachable);
     cx.drop(burst, slot, DropReason::NeighbourUnresolved);
-}
-
-/// Writes the link header for the egress interface: addresses, VLAN tag, EtherType. `None` when
-/// the buffer has no room for it.
-#[inline]
-fn rewrite(
-    packet: Packet<'_>,
-    egress: &Interface,
-    destination: [u8; 6],
-    source: [u8; 6],
-) -> Option<()> {
-    let Packet { mbuf, descriptor } = packet;
-    let have = descriptor.l3_offset;
-    let want = if egress.vlan == 0 { 14 } else { 18 };
-    if have > want {
-        mbuf.trim_front(usize::from(have - want)).then_some(())?;
-    } else if have < want {
-        mbuf.prepend(usize::from(want - have))?;
-    }
-    descriptor.l3_offset = want;
-    let ethertype = match descriptor.key.family {
-        Family::Inet => [0x08, 0x00],
-        Family::Inet6 => [0x86, 0xdd],
-    };
-    let data = mbuf.data_mut();
-    if egress.vlan == 0 {
-        let header: &mut [u8; 14] = data.first_chunk_mut()?;
-        header[..6].copy_from_slice(&destination);
-        header[6..12].copy_from_slice(&source);
-        header[12..].copy_from_slice(&ethertype);
-    } else {
-        let header: &mut [u8; 18] = data.first_chunk_mut()?;
-        header[..6].copy_from_slice(&destination);
-        header[6..12].copy_from_slice(&source);
-        header[12..14].copy_from_slice(&[0x81, 0x00]);
-        header[14..16].copy_from_slice(&egress.vlan.to_be_bytes());
-        header[16..].copy_from_slice(&ethertype);
-    }
-    Some(())
 }

@@ -54,7 +54,7 @@ pub(super) struct DataplaneDocument {
 #[schemars(rename = "Limits")]
 pub(super) struct LimitsDocument {
     /// Ports; 32 if left out.
-    pub(super) ports: Option<One<Count<1, 1024>>>,
+    pub(super) ports: Option<One<Count<1, 64>>>,
     /// Filter rules, default actions included; 16384 if left out.
     pub(super) rules: Option<One<Count<16, 65_535>>>,
     /// Neighbours of all interfaces; 4096 if left out.

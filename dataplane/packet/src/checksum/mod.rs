@@ -169,9 +169,11 @@ pub fn decrement_ttl(packet: &mut [u8]) {
         return;
     }
     header[TTL] -= 1;
-    // The word of TTL and protocol went down by 0x0100, whatever it was.
+    // The word of TTL and protocol went down by 0x0100, whatever it was, so the complement of the
+    // sum goes up by as much; a result of 0xffff is written as 0 (RFC 1624 section 3).
     let checksum = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
-    let updated = update16(checksum, 0x0100, 0).to_be_bytes();
+    let raised = u32::from(checksum) + 0x0100;
+    let updated = ((raised + u32::from(raised >= 0xffff)) as u16).to_be_bytes();
     header[CHECKSUM] = updated[0];
     header[CHECKSUM + 1] = updated[1];
 }
