@@ -141,7 +141,7 @@ impl Pipeline {
 
         let mut rest = burst.live();
         while let Some((_, packets)) = burst.same_instance(rest) {
-            rest = rest & !packets;
+            rest &= !packets;
             self.walk(&round, burst, packets, Origin::Port);
         }
         burst.free_finished();
@@ -183,7 +183,7 @@ impl Pipeline {
             }
             let mut rest = released;
             while let Some((instance, packets)) = burst.same_instance(rest) {
-                rest = rest & !packets;
+                rest &= !packets;
                 let Some(mut cx) = round.context(&mut self.outbox, instance) else {
                     end_all(statistics, &mut burst, packets);
                     continue;
@@ -238,7 +238,7 @@ impl Pipeline {
             }
             let mut rest = burst.live();
             while let Some((_, packets)) = burst.same_instance(rest) {
-                rest = rest & !packets;
+                rest &= !packets;
                 self.walk(round, &mut burst, packets, Origin::Own);
             }
             burst.free_finished();
@@ -347,7 +347,7 @@ impl Hooks<'_> {
             if let Some(&Some(stage)) = self.stages.get(index) {
                 self.stopwatch.stop(cx.statistics, stage, selected.len(), start);
             }
-            selected = selected & burst.live();
+            selected &= burst.live();
             if selected.is_empty() {
                 return;
             }

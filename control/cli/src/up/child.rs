@@ -130,11 +130,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit code {code}"),
-        (None, Some(signal)) => {
-            let name = Signal::from_named_raw(signal)
-                .map_or_else(|| signal.to_string(), |signal| format!("{signal:?}"));
-            format!("was killed by signal {name}")
-        }
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".into(),
     }
 }
