@@ -31,12 +31,17 @@ impl AgentLink {
     /// Reports something. With a full ring the report is lost: what matters is reported again by
     /// the next packet.
     pub fn report(&mut self, report: Report) {
+        let half = self.ring.buffer().capacity() / 2;
+        if matches!(report, Report::Rule(_)) && self.ring.slots() < half {
+            // A logged rule under flood must not keep out what neighbours say.
+            return;
+        }
         self.unread = true;
         let _ = self.ring.push(report);
     }
 
-    /// Whether something was reported since the last call: before the worker sleeps it wakes the
-    /// agent, which otherwise looks every millisecond.
+    /// Whether something was reported since the last call. The worker then rings the agent, at
+    /// most once a millisecond and always before it sleeps.
     pub fn take_unread(&mut self) -> bool {
         std::mem::take(&mut self.unread)
     }

@@ -27,6 +27,7 @@ pub fn process(
         }
     }
     let (mut inet6, mut arp) = (Mask::EMPTY, Mask::EMPTY);
+    let mut uniform = true;
     let station = station_header(facts.map_or([0; 6], |facts| facts.mac));
     let plain = untagged.filter(|i| facts.is_some() && i.checksum == ChecksumMode::Trust);
     for slot in received {
@@ -47,6 +48,7 @@ pub fn process(
         match decoded {
             Ok((kind, interface)) => {
                 burst.set_instance(slot, interface.instance);
+                uniform &= untagged.is_some_and(|other| other.instance == interface.instance);
                 match kind {
                     Kind::Inet => {}
                     Kind::Inet6 => inet6.insert(slot),
@@ -60,6 +62,7 @@ pub fn process(
         }
     }
     burst.set_kinds(inet6, arp);
+    burst.set_uniform(uniform);
     statistics.core().rx.add(received.len() as u64);
     let counters = statistics.port(port);
     counters.rx_packets.add(received.len() as u64);

@@ -33,13 +33,14 @@ impl Hook for Filter {
         if !instance.filters(self.point) {
             return;
         }
+        let mut counters = cx.rule_counters();
         for slot in packets {
             let descriptor = burst.descriptor(slot);
             let egress = match self.point {
                 FilterPoint::Ingress => None,
                 FilterPoint::Forward | FilterPoint::Egress => Some(burst.egress(slot)),
             };
-            let decision = instance.filter(self.point, descriptor, egress, &mut cx.rule_counters());
+            let decision = instance.filter(self.point, descriptor, egress, &mut counters);
             if decision.log {
                 let descriptor = *descriptor;
                 cx.outbox.report(Report { rule: decision.rule, descriptor, egress });

@@ -176,7 +176,8 @@ impl Pipeline {
         let round = Round { generation, statistics, now, stopwatch };
         let mut burst = std::mem::take(&mut self.own);
         loop {
-            let late = self.neighbours.release(now, &mut burst, &mut self.agent);
+            let current = generation.policy.generation();
+            let out = self.neighbours.release(now, current, &mut burst, &mut self.agent);
             let released = burst.live();
             if released.is_empty() {
                 break;
@@ -184,19 +185,16 @@ impl Pipeline {
             let mut rest = released;
             while let Some((instance, packets)) = burst.same_instance(rest) {
                 rest &= !packets;
-                let Some(mut cx) = round.context(&mut self.outbox, instance) else {
+                if let Some(mut cx) = round.context(&mut self.outbox, instance) {
+                    self.neighbours.give_up(&mut cx, &mut burst, packets & out.late);
+                    let ready = packets & burst.live() & !out.stale;
+                    let (output, agent) = (&mut self.output, &mut self.agent);
+                    self.neighbours.process(&mut cx, &mut burst, ready, output, agent);
+                } else {
                     end_all(statistics, &mut burst, packets);
-                    continue;
-                };
-                self.neighbours.give_up(&mut cx, &mut burst, packets & late);
-                let packets = packets & burst.live();
-                self.neighbours.process(
-                    &mut cx,
-                    &mut burst,
-                    packets,
-                    &mut self.output,
-                    &mut self.agent,
-                );
+                }
+                let stale = packets & burst.live() & out.stale;
+                self.walk(&round, &mut burst, stale, Origin::Own);
             }
             burst.free_finished();
             if released.len() < sluice_dpdk::BURST {

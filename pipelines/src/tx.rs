@@ -86,23 +86,29 @@ impl Output {
     pub fn push(&mut self, port: PortId, mbuf: Mbuf, statistics: WorkerBlock<'_>) {
         let index = port.index() & (MAX_PORTS - 1);
         let output = &mut self.ports[index];
+        if output.n == 0 {
+            self.with_packets.insert(index);
+        }
         output.lengths[output.n] = mbuf.pkt_len() as u32;
         output.waiting[output.n] = Some(mbuf);
         output.n += 1;
-        self.with_packets.insert(index);
         if output.n == BURST {
             self.flush_port(index, statistics);
         }
     }
 
-    /// Hands everything that was collected to the devices. Returns the workers that were handed
-    /// something since the last call, whose doorbells are to be rung.
+    /// The workers that were handed something since the last call: their doorbells are to be rung.
     #[inline]
-    pub fn flush(&mut self, statistics: WorkerBlock<'_>) -> Mask {
+    pub fn take_handed_to(&mut self) -> Mask {
+        std::mem::take(&mut self.handed_to)
+    }
+
+    /// Hands everything that was collected to the devices.
+    #[inline]
+    pub fn flush(&mut self, statistics: WorkerBlock<'_>) {
         for index in self.with_packets {
             self.flush_port(index, statistics);
         }
-        std::mem::take(&mut self.handed_to)
     }
 
     #[inline(never)]

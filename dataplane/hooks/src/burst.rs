@@ -33,6 +33,8 @@ pub struct Burst {
     finished: Mask,
     inet6: Mask,
     arp: Mask,
+    /// All packets are of the instance of the first.
+    uniform: bool,
 }
 
 impl Default for Burst {
@@ -54,6 +56,7 @@ impl Burst {
             finished: Mask::EMPTY,
             inet6: Mask::EMPTY,
             arp: Mask::EMPTY,
+            uniform: false,
         }
     }
 
@@ -72,6 +75,7 @@ impl Burst {
         self.finished = Mask::EMPTY;
         self.inet6 = Mask::EMPTY;
         self.arp = Mask::EMPTY;
+        self.uniform = false;
     }
 
     /// Adds a packet; gives it back when all slots are taken.
@@ -84,6 +88,7 @@ impl Burst {
         self.mbufs[slot] = Some(mbuf);
         self.live.insert(slot);
         self.arp.remove(slot);
+        self.uniform = false;
         self.set_descriptor(slot, descriptor);
         self.ways[slot] = way;
         Ok(slot)
@@ -177,6 +182,13 @@ impl Burst {
         self.instances[slot & (BURST - 1)]
     }
 
+    /// Says that all packets are of one instance, which spares
+    /// [`same_instance`](Self::same_instance) from looking.
+    #[inline]
+    pub fn set_uniform(&mut self, uniform: bool) {
+        self.uniform = uniform;
+    }
+
     /// Says which instance a packet belongs to.
     #[inline]
     pub fn set_instance(&mut self, slot: usize, instance: InstanceId) {
@@ -188,6 +200,9 @@ impl Burst {
     pub fn same_instance(&self, packets: Mask) -> Option<(InstanceId, Mask)> {
         let first = packets.into_iter().next()?;
         let instance = self.instances[first];
+        if self.uniform {
+            return Some((instance, packets));
+        }
         let mut same = Mask::EMPTY;
         for slot in packets {
             if self.instances[slot] == instance {
@@ -221,6 +236,19 @@ impl Burst {
     pub fn take(&mut self, slot: usize) -> Option<Mbuf> {
         self.live.remove(slot);
         self.mbufs[slot & (BURST - 1)].take()
+    }
+
+    /// Takes a packet out of its slot but leaves it in [`live`](Self::live): the caller says later,
+    /// of all that it lifted, that they have [`left`](Self::leave).
+    #[inline]
+    pub fn lift(&mut self, slot: usize) -> Option<Mbuf> {
+        self.mbufs[slot & (BURST - 1)].take()
+    }
+
+    /// Says that these packets have been lifted.
+    #[inline]
+    pub fn leave(&mut self, lifted: Mask) {
+        self.live &= !lifted;
     }
 
     /// Ends a packet's way without counting it; its buffer is freed with the others of the burst. Hooks use

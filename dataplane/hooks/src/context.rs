@@ -26,7 +26,7 @@ pub struct Context<'a> {
     pub outbox: &'a mut Outbox,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// Drops a packet and counts it under `reason`.
     #[inline]
     pub fn drop(&mut self, burst: &mut Burst, slot: usize, reason: DropReason) {
@@ -47,22 +47,57 @@ impl Context<'_> {
         self.statistics.core().consumed.add(1);
     }
 
-    /// A recorder for the evaluator that counts the rules which matched.
+    /// A recorder for the evaluator that counts the rules which match. One serves a whole burst.
     #[inline]
-    pub fn rule_counters(&self) -> RuleCounters<'_> {
-        RuleCounters(self.statistics)
+    pub fn rule_counters(&self) -> RuleCounters<'a> {
+        RuleCounters {
+            statistics: self.statistics,
+            slot: RuleSlot::default(),
+            packets: 0,
+            bytes: 0,
+        }
     }
 }
 
-/// Counts each rule that matches a packet, in packets and bytes of the IP packet.
-pub struct RuleCounters<'a>(WorkerBlock<'a>);
+/// Counts each rule that matches, in packets and bytes of the IP packet. Matches of one rule in a
+/// row, as of the default action, are added up and counted together; all of them are counted when
+/// the recorder is dropped.
+pub struct RuleCounters<'a> {
+    statistics: WorkerBlock<'a>,
+    slot: RuleSlot,
+    packets: u64,
+    bytes: u64,
+}
+
+impl RuleCounters<'_> {
+    #[inline]
+    fn settle(&mut self) {
+        if self.packets > 0 {
+            let counters = self.statistics.rule(self.slot);
+            counters.packets.add(self.packets);
+            counters.bytes.add(self.bytes);
+        }
+        self.packets = 0;
+        self.bytes = 0;
+    }
+}
 
 impl Recorder for RuleCounters<'_> {
     #[inline]
     fn rule(&mut self, slot: RuleSlot, descriptor: &Descriptor) {
-        let counters = self.0.rule(slot);
-        counters.packets.add(1);
-        counters.bytes.add(u64::from(descriptor.l3_length));
+        if slot != self.slot {
+            self.settle();
+            self.slot = slot;
+        }
+        self.packets += 1;
+        self.bytes += u64::from(descriptor.l3_length);
+    }
+}
+
+impl Drop for RuleCounters<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Held {
     pub way: Way,
     /// The interface that it leaves by.
     pub egress: InterfaceId,
+    /// The generation that decided: its numbers mean nothing to another.
+    pub generation: u64,
     /// Whom it waits for.
     pub neighbour: NeighbourKey,
     /// When it has waited long enough, in TSC cycles.

@@ -90,6 +90,15 @@ impl LinkHeader {
     }
 }
 
+/// Packets that were held, by what is to be done with them; the others are ready.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Released {
+    /// Their next hop did not answer in time.
+    pub late: Mask,
+    /// Policy has changed since they were routed.
+    pub stale: Mask,
+}
+
 /// The stage's state in one worker.
 pub struct Neighbours {
     table: Arc<NeighbourTable>,
@@ -131,6 +140,7 @@ impl Neighbours {
         // Packets in a row mostly leave by the same next hop: what was found out for the last one
         // need not be found out again.
         let mut last: Option<(Way, Exit<'_>)> = None;
+        let mut lifted = Mask::EMPTY;
         for slot in packets {
             let way = burst.way(slot);
             let exit = match last {
@@ -147,10 +157,12 @@ impl Neighbours {
             let ready = exit.header.is_none_or(|header| header.write(packet).is_some());
             if !ready {
                 cx.drop(burst, slot, DropReason::FrameSplit);
-            } else if let Some(mbuf) = burst.take(slot) {
+            } else if let Some(mbuf) = burst.lift(slot) {
+                lifted.insert(slot);
                 output.push(exit.interface.port, mbuf, cx.statistics);
             }
         }
+        burst.leave(lifted);
     }
 
     /// How the packet in `slot` leaves, and whether every packet of the same way leaves so; `None`
@@ -208,6 +220,7 @@ impl Neighbours {
         let descriptor = *burst.descriptor(slot);
         let (way, egress, instance) = (burst.way(slot), burst.egress(slot), burst.instance(slot));
         let Some(mbuf) = burst.take(slot) else { return };
+        let generation = cx.policy.generation();
         let deadline = cx.now + self.patience;
         let evicted = self.queue.hold(Held {
             mbuf,
@@ -215,6 +228,7 @@ impl Neighbours {
             instance,
             way,
             egress,
+            generation,
             neighbour: key,
             deadline,
         });
@@ -235,14 +249,24 @@ impl Neighbours {
     }
 
     /// Moves held packets whose next hop is known, has failed, or has taken too long, into
-    /// `burst`, as long as it has room. The caller runs [`process`](Self::process) and, for those
-    /// whose time is up, [`give_up`](Self::give_up) over them.
-    pub fn release(&mut self, now: u64, burst: &mut Burst, agent: &mut AgentLink) -> Mask {
-        let mut late = Mask::EMPTY;
+    /// `burst`, as long as it has room. The caller runs [`process`](Self::process) over them or,
+    /// for those whose time is up, [`give_up`](Self::give_up). Those that another generation than
+    /// `generation` decided about have to be routed anew.
+    pub fn release(
+        &mut self,
+        now: u64,
+        generation: u64,
+        burst: &mut Burst,
+        agent: &mut AgentLink,
+    ) -> Released {
+        let mut released = Released::default();
         let mut from = 0;
         let table = &self.table;
         while burst.live() != Mask::ALL {
             let next = self.queue.take_next(&mut from, |held| {
+                if held.generation != generation {
+                    return Fate::Leave;
+                }
                 let key = &held.neighbour;
                 match table.lookup(key.interface, key.family, key.address) {
                     Some(adjacency) if adjacency.state != State::Incomplete => Fate::Leave,
@@ -255,15 +279,19 @@ impl Neighbours {
                 }
             });
             let Some(held) = next else { break };
-            let is_late = now >= held.deadline;
-            let Ok(slot) = burst.push(held.mbuf, held.descriptor, held.way) else { break };
+            let stale = held.generation != generation;
+            let late = now >= held.deadline;
+            let way = if stale { Way::Undecided } else { held.way };
+            let Ok(slot) = burst.push(held.mbuf, held.descriptor, way) else { break };
             burst.set_instance(slot, held.instance);
-            burst.set_way(slot, held.way, held.egress);
-            if is_late {
-                late.insert(slot);
+            burst.set_way(slot, way, held.egress);
+            if stale {
+                released.stale.insert(slot);
+            } else if late {
+                released.late.insert(slot);
             }
         }
-        late
+        released
     }
 
     /// Drops packets whose next hop did not answer in time, and tells their senders.

@@ -88,7 +88,7 @@ impl Agent {
         // device of one that goes. Those have to leave first, and come back if anything fails.
         let taken_over = |id: &PortId| {
             let device = self.ports.get(*id).map(|port| &port.spec.device);
-            new.iter().any(|entry| Some(&entry.spec.device) == device)
+            new.iter().chain(&changed).any(|entry| Some(&entry.spec.device) == device)
         };
         let (early, late): (Vec<PortId>, Vec<PortId>) = gone.into_iter().partition(taken_over);
         let mut replaced: Vec<PortEntry> = Vec::new();
@@ -117,14 +117,25 @@ impl Agent {
             drop(of_port);
             self.ports.close(id);
         }
+        let mut back = Vec::new();
         for entry in &replaced {
             match self.ports.attach(entry, &mut self.links) {
-                Ok(of_port) => self.hand_out(entry.id, of_port),
+                Ok(of_port) => back.push((entry.id, of_port)),
                 Err(error) => errors.push(format!(
                     "port `{}` could not be put back as it was: {error:#}",
                     entry.name
                 )),
             }
+        }
+        if !replaced.is_empty() {
+            // The same policy, but the ports that were put back may have another link address.
+            let current = self.publisher.current();
+            let (policy, order) = (current.policy.clone(), current.order.clone());
+            let ports = self.ports.facts();
+            self.publisher.publish(Box::new(Generation { policy, order, ports }));
+        }
+        for (id, of_port) in back {
+            self.hand_out(id, of_port);
         }
         Err(errors)
     }

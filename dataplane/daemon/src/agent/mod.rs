@@ -23,6 +23,7 @@ use sluice_channel::statistics::Statistics;
 use sluice_channel::{Command, Limits, Notice, Reply};
 use sluice_channel::{Incoming, Server};
 use sluice_hooks::Registry;
+use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Report};
 use sluice_policy::DropReason;
 use sluice_quiescent::Publisher;
@@ -41,6 +42,11 @@ const BUSY: Duration = Duration::from_millis(1);
 /// How often it looks around when nothing happens: counters of devices, links without events.
 const QUIET: Duration = Duration::from_millis(250);
 
+/// Orders to a worker that are kept free for what has to arrive.
+const ORDER_RESERVE: usize = 256;
+/// How long a worker may take no orders.
+const STUCK: Duration = Duration::from_secs(2);
+
 /// A worker as the agent sees it.
 struct WorkerHandle {
     core: u16,
@@ -52,11 +58,29 @@ struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// Gives the worker an order. `false` when its ring is full: the worker does not keep up.
-    fn order(&mut self, order: Order) -> bool {
-        let given = self.orders.push(order).is_ok();
+    /// Has the worker send something. With too many orders waiting it is left out: solicitations
+    /// are repeated, and must not keep out what is not.
+    fn send(&mut self, solicit: Solicit) {
+        if self.orders.slots() > ORDER_RESERVE {
+            let _ = self.orders.push(Order::Solicit(solicit));
+        }
         self.doorbell.ring();
-        given
+    }
+
+    /// Gives the worker an order that has to arrive. `false` when it takes none for too long: it
+    /// is stuck.
+    fn order(&mut self, mut order: Order) -> bool {
+        let deadline = Instant::now() + STUCK;
+        loop {
+            let refused = self.orders.push(order);
+            self.doorbell.ring();
+            match refused {
+                Ok(()) => return true,
+                Err(rtrb::PushError::Full(back)) if Instant::now() < deadline => order = back,
+                Err(_) => return false,
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
     }
 }
 
@@ -228,7 +252,9 @@ impl Agent {
     fn hear_workers(&mut self) {
         let now = self.now();
         for index in 0..self.workers.len() {
-            while let Ok(report) = self.workers[index].reports.pop() {
+            // What comes in meanwhile is for the next round: a flood must not keep the agent here.
+            for _ in 0..self.workers[index].reports.slots() {
+                let Ok(report) = self.workers[index].reports.pop() else { break };
                 match report {
                     Report::Wanted(key) => self.neighbours.wanted(&key, now),
                     Report::Heard(heard) => self.neighbours.heard(&heard, now),

@@ -14,7 +14,6 @@ use sluice_policy::model::MacAddress;
 use sluice_policy::{Interface, InterfaceId, Policy, PortId};
 
 use super::Agent;
-use crate::worker::Order;
 
 /// The resolver and what it wants done.
 pub struct Neighbours {
@@ -163,7 +162,7 @@ impl Agent {
         let attached = self.ports.get(interface.port);
         let worker = attached.and_then(|port| port.workers.first().copied()).unwrap_or(0);
         if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
-            worker.order(Order::Solicit(solicit));
+            worker.send(solicit);
         }
     }
 

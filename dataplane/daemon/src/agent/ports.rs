@@ -23,6 +23,8 @@ use crate::worker::Polled;
 
 /// Bytes of packet that a buffer of the standard pool takes.
 const STANDARD_ROOM: u16 = 2048;
+/// Bytes of packet that buffers are made for: few classes, so that there are few pools.
+const ROOMS: [u16; 4] = [STANDARD_ROOM, 4_096, 10_240, 16_384];
 /// Bytes that a buffer costs beside its packet: mbuf, headroom, alignment.
 const BUFFER_OVERHEAD: u32 = 320;
 /// Most and fewest buffers of a pool.
@@ -141,7 +143,7 @@ impl PortTable {
 
     /// A pool whose buffers take `room` bytes of packet: a quarter of the memory.
     fn pool(&mut self, room: u16) -> anyhow::Result<Mempool> {
-        let room = room.max(STANDARD_ROOM);
+        let room = ROOMS.into_iter().find(|&class| class >= room).unwrap_or(room);
         if let Some(pool) = self.pools.get(&room) {
             return Ok(pool.clone());
         }

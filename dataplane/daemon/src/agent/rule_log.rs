@@ -33,7 +33,6 @@ impl RuleLogger {
         report: &sluice_hooks::Report,
         now: u64,
     ) -> Option<RuleLog> {
-        let info = policy.rules().find(|info| info.slot == report.rule)?;
         let fresh = OfRule { tokens: BURST * 1000, last: now, suppressed: 0 };
         let of_rule = self.rules.entry(report.rule).or_insert(fresh);
         let refill = now.saturating_sub(of_rule.last) * RATE;
@@ -43,6 +42,7 @@ impl RuleLogger {
             of_rule.suppressed += 1;
             return None;
         }
+        let info = policy.rule_at(report.rule)?;
         of_rule.tokens -= 1000;
         let d = &report.descriptor;
         let name = |id: InterfaceId| policy.interface(id).map(|interface| interface.name.clone());

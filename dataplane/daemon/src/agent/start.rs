@@ -63,6 +63,7 @@ impl Agent {
             hugepages,
             log_level: LogLevel::default(),
         })?;
+        let links = LinkWatch::new()?;
         let ports = PortTable::new(eal, state_dir, arguments.cores.len())?;
 
         let mut registry = Registry::new();
@@ -129,7 +130,7 @@ impl Agent {
             workers,
             ports,
             neighbours: Neighbours::new(writer, arguments.max_neighbours),
-            links: LinkWatch::new()?,
+            links,
             transaction: None,
             rule_log: RuleLogger::default(),
             doorbell,

@@ -112,6 +112,8 @@ impl Worker {
         let statistics = Arc::clone(&self.statistics);
         let statistics = statistics.worker(self.index);
         let patience = cycles(sleep::PATIENCE, self.hertz);
+        let nap = cycles(sleep::NAP, self.hertz);
+        let mut rang = 0;
         let mut last_work = tsc();
         while !polling.stopping {
             self.generations.refresh();
@@ -121,6 +123,10 @@ impl Worker {
             if worked > 0 {
                 statistics.core().busy_loops.add(1);
                 last_work = now;
+                if now.wrapping_sub(rang) > nap && self.pipeline.agent.take_unread() {
+                    self.agent.ring();
+                    rang = now;
+                }
             } else if now.wrapping_sub(last_work) > patience {
                 self.sleep(&mut polling, statistics, now.wrapping_sub(last_work));
             }
@@ -158,7 +164,8 @@ impl Worker {
         }
         worked += pipeline.output.receive(statistics);
         pipeline.tend_held(generation, statistics, tsc());
-        for worker in pipeline.output.flush(statistics) {
+        pipeline.output.flush(statistics);
+        for worker in pipeline.output.take_handed_to() {
             if let Some(doorbell) = self.peers.get(worker) {
                 doorbell.ring();
             }
@@ -178,7 +185,14 @@ impl Worker {
         if self.orders.is_empty() && !self.pipeline.output.has_received() {
             statistics.core().sleeps.add(1);
             let sleeper = &mut polling.sleeper;
-            self.generations.offline(|| sleeper.sleep(limit));
+            let failed = self.generations.offline(|| sleeper.sleep(limit));
+            if failed {
+                // An interface that goes down leaves an error on its socket, which wakes us until
+                // it is read.
+                for descriptor in polling.queues.iter().filter_map(|p| p.descriptor.as_ref()) {
+                    let _ = rustix::net::sockopt::socket_error(descriptor);
+                }
+            }
         }
         self.doorbell.awake();
     }
@@ -194,13 +208,11 @@ fn follow(
     returns: &mut Producer<Returned>,
 ) {
     match order {
-        Order::Attach { port, queues, way } => {
-            for polled in &queues {
-                if let Some(descriptor) = &polled.descriptor {
-                    // One that cannot be watched is looked at instead.
-                    let watched = polling.sleeper.watch(descriptor.as_fd()).is_ok();
-                    polling.blind |= !watched;
-                }
+        Order::Attach { port, mut queues, way } => {
+            for polled in &mut queues {
+                let watch = |d: &QueueDescriptor| polling.sleeper.watch(d.as_fd()).is_ok();
+                // One that cannot be watched is looked at instead.
+                polled.descriptor = polled.descriptor.take().filter(watch);
             }
             polling.queues.extend(queues);
             polling.blind |= polling.queues.iter().any(|polled| polled.descriptor.is_none());

@@ -12,7 +12,7 @@ use rustix::io;
 /// How long a worker polls in vain before it sleeps.
 pub const PATIENCE: Duration = Duration::from_micros(50);
 /// The longest nap, and how often held packets are looked at.
-const NAP: Duration = Duration::from_millis(1);
+pub const NAP: Duration = Duration::from_millis(1);
 
 /// What the worker waits on.
 pub struct Sleeper {
@@ -46,8 +46,8 @@ impl Sleeper {
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 
-    /// Sleeps until something comes, or for `limit`.
-    pub fn sleep(&mut self, limit: Option<Duration>) {
+    /// Sleeps until something comes, or for `limit`. Whether a descriptor reported an error.
+    pub fn sleep(&mut self, limit: Option<Duration>) -> bool {
         let limit = limit.map(|limit| Timespec {
             tv_sec: limit.as_secs() as i64,
             tv_nsec: i64::from(limit.subsec_nanos()),
@@ -59,6 +59,8 @@ impl Sleeper {
             rustix::buffer::spare_capacity(&mut self.events),
             limit.as_ref(),
         );
+        let error = epoll::EventFlags::ERR | epoll::EventFlags::HUP;
+        self.events.iter().any(|event| { event.flags }.intersects(error))
     }
 }
 
