@@ -235,6 +235,31 @@ fn conformance_4_a_packet_to_an_unknown_neighbour_is_held_until_it_answers() {
 }
 
 #[test]
+fn a_held_packet_is_routed_anew_when_policy_changes_meanwhile() {
+    let via = |address: &str| {
+        let mut state = two_ports();
+        let key = RouteKey {
+            instance: DEFAULT_INSTANCE.into(),
+            prefix: "192.0.2.0/24".parse().unwrap(),
+            owner: Owner::Static,
+        };
+        let hop = NextHop { via: Some(address.parse().unwrap()), interface: None, weight: 1 };
+        let target = Target::NextHops(vec![hop]);
+        state.routes.insert(key, Route { target, position: position() });
+        state
+    };
+    let mut router = Router::new(&via("10.0.1.9"));
+    router.know(0, "10.0.0.7");
+    assert_eq!(router.forward(0, &udp4([10, 0, 0, 2], [192, 0, 2, 1], 64, b"late")), None);
+    router.commit(&via("10.0.0.7"));
+    let released = router.pass_time(1);
+    assert_eq!(released[&0][0][..6], station(0), "by the next hop of the new generation");
+    let (header, _) = ipv4_of(&released[&0][0]);
+    assert_eq!(header.time_to_live, 63, "one hop, however often it was routed");
+    router.assert_balanced();
+}
+
+#[test]
 fn conformance_6_a_mute_neighbour_draws_host_unreachable() {
     let mut router = Router::new(&two_ports());
     router.know(0, "10.0.0.2");

@@ -126,12 +126,16 @@ impl Router {
             reports,
             millis: 0,
         };
-        router.commit(state, &registry);
+        router.commit(state);
         router
     }
 
-    fn commit(&mut self, state: &State, registry: &Registry) {
-        let policy = Policy::empty().apply(&State::default().difference(state));
+    /// Makes the router as the state says, in a new generation.
+    pub fn commit(&mut self, state: &State) {
+        let mut registry = Registry::new();
+        sluice_pipelines::register(&mut registry);
+        let current = &self.generation.policy;
+        let policy = current.apply(&current.state().difference(state));
         let policy = policy.unwrap_or_else(|errors| panic!("{errors:?}"));
         let mut facts = Ports::default();
         for entry in policy.ports() {
