@@ -120,14 +120,17 @@ impl Output {
         let core = statistics.core();
         match &mut output.way {
             Some(Way::Queue(queue)) => {
-                let sent = queue.tx(&mut output.waiting, n);
+                let taken = queue.tx(&mut output.waiting, n);
+                let unsendable = queue.take_unsendable();
+                let sent = taken - unsendable.min(taken);
                 let bytes = output.lengths[..sent].iter().map(|&l| u64::from(l)).sum();
                 core.tx.add(sent as u64);
                 counters.tx_packets.add(sent as u64);
                 counters.tx_bytes.add(bytes);
                 if sent < n {
                     counters.tx_refused.add((n - sent) as u64);
-                    discard(&mut output.waiting, n - sent, DropReason::TxRefused, statistics);
+                    count_drops(n - sent, DropReason::TxRefused, statistics);
+                    free_bulk(&mut output.waiting[..n - taken]);
                 }
             }
             Some(Way::Worker(worker)) => {
@@ -195,6 +198,10 @@ fn discard(
     statistics: WorkerBlock<'_>,
 ) {
     free_bulk(&mut waiting[..n]);
+    count_drops(n, reason, statistics);
+}
+
+fn count_drops(n: usize, reason: DropReason, statistics: WorkerBlock<'_>) {
     statistics.core().dropped.add(n as u64);
     statistics.drops()[reason.index()].add(n as u64);
     statistics.stage(reason.stage()).dropped.add(n as u64);

@@ -1,5 +1,6 @@
 //! The queues of a port. Each exists once.
 
+use std::mem;
 use std::sync::Arc;
 
 use sluice_dpdk_sys as sys;
@@ -67,12 +68,13 @@ pub struct TxQueue {
     port: u16,
     queue: u16,
     limits: Option<Limits>,
+    unsendable: usize,
     shared: Arc<Shared>,
 }
 
 impl TxQueue {
     pub(crate) fn new(port: u16, queue: u16, limits: Option<Limits>, shared: Arc<Shared>) -> Self {
-        TxQueue { port, queue, limits, shared }
+        TxQueue { port, queue, limits, unsendable: 0, shared }
     }
 
     /// Gives the packets in the slots 0 to `n`, all of which must be full, to the driver in that order.
@@ -115,7 +117,15 @@ impl TxQueue {
         // SAFETY: the driver owns these packets now.
         unsafe { forget_all(&mut packets[..sent]) };
         packets.rotate_left(sent);
+        self.unsendable += unsendable;
         sent + unsendable
+    }
+
+    /// How many of the packets that [`tx`](Self::tx) took since the last call were not sent but
+    /// freed, because the driver cannot send them at all.
+    #[inline]
+    pub fn take_unsendable(&mut self) -> usize {
+        mem::take(&mut self.unsendable)
     }
 
     /// Frees what the driver must not see and moves the rest together. Returns how many were freed.
