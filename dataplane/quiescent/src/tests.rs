@@ -170,6 +170,15 @@ fn values_are_dropped_on_the_publishers_thread() {
     assert!(by.iter().all(|&id| id == thread::current().id()));
 }
 
+/// Ends the readers of a test whose publisher fails: the scope waits for them.
+struct StopOnUnwind<'a>(&'a AtomicBool);
+
+impl Drop for StopOnUnwind<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn readers_that_come_and_go_never_see_a_freed_value() {
     const LAST: u64 = 20_000;
@@ -177,6 +186,7 @@ fn readers_that_come_and_go_never_see_a_freed_value() {
     let stop = AtomicBool::new(false);
     let mut publisher = Publisher::new(Canary::new(0, &dropped));
     thread::scope(|scope| {
+        let _stop = StopOnUnwind(&stop);
         for worker in 0..3_u64 {
             let mut reader = publisher.reader();
             let stop = &stop;
@@ -210,8 +220,11 @@ fn readers_that_come_and_go_never_see_a_freed_value() {
                 while !publisher.adopted(epoch) {
                     thread::yield_now();
                 }
-                publisher.reclaim();
-                assert_eq!(publisher.retired(), 0);
+                // A reader that was offline and is just coming back holds everything for a moment.
+                while publisher.retired() > 0 {
+                    thread::yield_now();
+                    publisher.reclaim();
+                }
             }
         }
         stop.store(true, Ordering::Relaxed);
