@@ -235,6 +235,18 @@ fn conformance_4_a_packet_to_an_unknown_neighbour_is_held_until_it_answers() {
 }
 
 #[test]
+fn a_later_packet_does_not_overtake_those_that_were_held() {
+    let mut router = Router::new(&two_ports());
+    let frame = |n: u8| udp4([10, 0, 0, 2], [10, 0, 1, 9], 64, &[n]);
+    assert_eq!(router.receive(0, &[frame(1), frame(2)]).len(), 0);
+    router.know(1, "10.0.1.9");
+    let out = router.receive(0, &[frame(3), frame(4)]);
+    let order: Vec<u8> = out[&1].iter().map(|frame| frame[42]).collect();
+    assert_eq!(order, [1, 2, 3, 4]);
+    router.assert_balanced();
+}
+
+#[test]
 fn a_held_packet_is_routed_anew_when_policy_changes_meanwhile() {
     let via = |address: &str| {
         let mut state = two_ports();

@@ -146,7 +146,8 @@ impl Neighbours {
             let exit = match last {
                 Some((known, exit)) if known == way => exit,
                 _ => {
-                    let Some((exit, of_way)) = self.resolve(cx, burst, slot, way, agent) else {
+                    let Some((exit, of_way)) = self.resolve(cx, burst, slot, way, output, agent)
+                    else {
                         continue;
                     };
                     last = of_way.then_some((way, exit));
@@ -174,6 +175,7 @@ impl Neighbours {
         burst: &mut Burst,
         slot: usize,
         way: Way,
+        output: &mut Output,
         agent: &mut AgentLink,
     ) -> Option<(Exit<'a>, bool)> {
         let policy = cx.policy;
@@ -204,6 +206,9 @@ impl Neighbours {
         match self.table.lookup(key.interface, key.family, key.address) {
             Some(known) if known.state.usable() => {
                 let header = LinkHeader::new(interface, key.family, known.mac, facts.mac);
+                if !self.queue.is_empty() {
+                    self.send_held(cx, &key, interface, &header, output);
+                }
                 return Some((Exit { interface, header: Some(header) }, of_way));
             }
             Some(known) if known.state == State::Failed => unresolved(cx, burst, slot),
@@ -214,6 +219,31 @@ impl Neighbours {
             }
         }
         None
+    }
+
+    /// Sends what is held for a neighbour that has answered, so that no later packet overtakes it.
+    #[cold]
+    fn send_held(
+        &mut self,
+        cx: &Context<'_>,
+        neighbour: &NeighbourKey,
+        interface: &Interface,
+        header: &LinkHeader,
+        output: &mut Output,
+    ) {
+        let generation = cx.policy.generation();
+        let mut from = 0;
+        while let Some(mut held) = self.queue.take_next(&mut from, |held| {
+            let ready = held.neighbour == *neighbour && held.generation == generation;
+            if ready { Fate::Leave } else { Fate::Wait }
+        }) {
+            let packet = Packet { mbuf: &mut held.mbuf, descriptor: &mut held.descriptor };
+            match header.write(packet) {
+                Some(()) => output.push(interface.port, held.mbuf, cx.statistics),
+                None => cx.count_drop(DropReason::FrameSplit),
+            }
+        }
+        cx.statistics.core().held.set(self.queue.len() as u64);
     }
 
     fn hold(&mut self, cx: &mut Context<'_>, burst: &mut Burst, slot: usize, key: NeighbourKey) {
