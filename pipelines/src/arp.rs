@@ -28,7 +28,9 @@ pub fn process(cx: &mut Context<'_>, burst: &mut Burst, packets: Mask, agent: &m
             cx.drop(burst, slot, DropReason::ArpMalformed);
             continue;
         };
-        let for_us = owns(interface, arp);
+        // Only the interface's own addresses count: a router that answers for the addresses of its
+        // other ports is a proxy (RFC 1027).
+        let for_us = interface.owns(Family::Inet, u128::from(arp.target_ip().to_bits()));
         let heard = heard(interface, arp, for_us);
         let asked = for_us && arp.is_request();
         if let Some(heard) = heard {
@@ -45,13 +47,6 @@ pub fn process(cx: &mut Context<'_>, burst: &mut Burst, packets: Mask, agent: &m
             cx.drop(burst, slot, DropReason::ArpForeign);
         }
     }
-}
-
-/// Only the interface's own addresses count: a router that answers for the addresses of its
-/// other ports is a proxy (RFC 1027).
-fn owns(interface: &Interface, arp: &ArpPacket) -> bool {
-    let target = arp.target_ip();
-    interface.addresses.iter().any(|net| net.addr() == target)
 }
 
 /// What the packet says about its sender; nothing for a probe (RFC 5227 section 2.1.1) and for a

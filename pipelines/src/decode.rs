@@ -174,9 +174,7 @@ fn arp_descriptor(link: &Link, interface: &Interface) -> Descriptor {
 fn complete_checksum(descriptor: &Descriptor, mbuf: &mut Mbuf) {
     if mbuf.segment_count() == 1 {
         checksum::complete(descriptor, mbuf.data_mut());
-    } else if let Some(completion) = checksum::completion(descriptor, mbuf.segments())
-        && let Some(field) = mbuf.data_mut().get_mut(completion.offset..completion.offset + 2)
-    {
-        field.copy_from_slice(&completion.checksum.to_be_bytes());
+    } else if let Some(completion) = checksum::completion(descriptor, mbuf.segments()) {
+        completion.write(mbuf.data_mut());
     }
 }

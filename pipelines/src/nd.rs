@@ -44,9 +44,7 @@ fn solicited(
     let frame = burst.mbuf(slot).ok_or(DropReason::NdInvalid)?.data();
     let asked = nd::solicitation(frame, d).map_err(|_| DropReason::NdInvalid)?;
     let target = asked.target.to_bits();
-    let own = target == facts.link_local
-        || interface.addresses.iter().any(|net| net.addr() == asked.target);
-    if !own {
+    if target != facts.link_local && !interface.owns(Family::Inet6, target) {
         return Err(DropReason::NdForeign);
     }
     let source = asked.source.to_bits();

@@ -6,7 +6,7 @@ use sluice_dpdk::Mbuf;
 use sluice_hooks::{Originated, Ports, Way};
 use sluice_packet::{Family, build};
 use sluice_policy::InterfaceId;
-use sluice_policy::{Interface, Policy};
+use sluice_policy::Policy;
 
 use crate::nd::own_descriptor;
 
@@ -55,7 +55,9 @@ impl Solicit {
         let buffer = mbuf.append(ROOM)?;
         let (family, length) = match *self {
             Solicit::Ask { family: Family::Inet, address, station, .. } => {
-                let source = Ipv4Addr::from_bits(source_for(interface, address)? as u32);
+                // RFC 1122 section 3.3.4: from the network that the one asked is in.
+                let source = interface.source_towards(Family::Inet, address)?;
+                let source = Ipv4Addr::from_bits(source as u32);
                 let target = Ipv4Addr::from_bits(address as u32);
                 let built = match station {
                     None => build::arp::request(buffer, vlan, mac, source, target),
@@ -92,13 +94,4 @@ impl Solicit {
             arp: family == Family::Inet,
         })
     }
-}
-
-/// The own address in the network of the one asked for, so that it answers (RFC 1122 section
-/// 3.3.4); else the interface's first.
-fn source_for(interface: &Interface, address: u128) -> Option<u128> {
-    let target = sluice_packet::descriptor::ip_of(Family::Inet, address);
-    let near = interface.addresses.iter().find(|net| net.contains(&target));
-    near.map(|net| sluice_packet::descriptor::number_of(net.addr()))
-        .or_else(|| interface.source(Family::Inet))
 }
