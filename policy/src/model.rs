@@ -61,7 +61,8 @@ pub enum ChecksumMode {
 }
 
 /// A port: one DPDK device.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ConfiguredPort")]
 pub struct Port {
     /// DPDK device string: a PCI address, or a virtual device with its arguments.
     pub device: String,
@@ -83,7 +84,8 @@ pub struct Port {
 }
 
 /// A layer-3 interface: a port itself (it has the port's name), or a VLAN on one (`port.vlan`).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ConfiguredInterface")]
 pub struct Interface {
     /// The port it is on.
     pub port: Name,
@@ -114,7 +116,7 @@ pub fn default_pipeline() -> Pipeline {
 }
 
 /// A network stack of its own.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Instance {
     /// Built-in stages by event, complete and checked.
     pub pipeline: Pipeline,
@@ -191,7 +193,7 @@ pub struct RouteKey {
 }
 
 /// A route.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// Where it leads.
     pub target: Target,
@@ -226,7 +228,7 @@ impl Action {
 }
 
 /// TCP flags that must be set and that must be clear, as bits of the TCP header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TcpFlags {
     /// These bits must be 1.
     pub set: u8,
@@ -235,7 +237,7 @@ pub struct TcpFlags {
 }
 
 /// ICMP or ICMPv6 type and, optionally, code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct IcmpMatch {
     /// Type.
     pub kind: u8,
@@ -244,7 +246,8 @@ pub struct IcmpMatch {
 }
 
 /// One rule of a filter. A field that is empty or `None` matches everything.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ConfiguredRule")]
 pub struct Rule {
     /// Its name: the operator's, or made from its content so that it survives other edits.
     pub name: Name,
@@ -275,7 +278,7 @@ pub struct Rule {
 }
 
 /// The first-match filter at one event of an instance.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Filter {
     /// What happens to a packet that no rule decides: accept, drop or reject.
     pub default: Action,
@@ -331,7 +334,9 @@ impl FilterPoint {
 }
 
 /// What identifies a filter.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
 pub struct FilterKey {
     /// The instance it belongs to.
     pub instance: Name,
@@ -340,7 +345,9 @@ pub struct FilterKey {
 }
 
 /// What identifies a static neighbour.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
 pub struct NeighbourKey {
     /// The interface it is on.
     pub interface: Name,
@@ -349,7 +356,7 @@ pub struct NeighbourKey {
 }
 
 /// Everything an appliance should be, by name.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// Ports by name.
     pub ports: BTreeMap<Name, Port>,
@@ -366,7 +373,7 @@ pub struct State {
 }
 
 /// One step from one [`State`] to another. `None` removes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub enum Operation {
     /// Sets or removes a port.
     Port(Name, Option<Port>),
@@ -383,7 +390,7 @@ pub enum Operation {
 }
 
 /// What leads from one [`State`] to another; the order of the steps does not matter.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Delta {
     /// The steps.
     pub operations: Vec<Operation>,

@@ -4,11 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_policy::model::Name;
 
 /// The body of every answer that is not a success.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// What failed, in one line.
     pub error: String,
@@ -27,7 +28,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// What a change did.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Applied {
     /// The generation that is live now.
     pub generation: u64,
@@ -44,7 +45,7 @@ pub struct Applied {
 }
 
 /// How many things of each kind a change touched.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Changes {
     /// Ports.
@@ -64,7 +65,7 @@ pub struct Changes {
 }
 
 /// Things of one kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// New ones.
     pub added: u32,
@@ -117,7 +118,7 @@ impl fmt::Display for Changes {
 }
 
 /// A route to add for owner `cli`. Exactly one of `via`, `blackhole` and `reject` is given.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddRoute {
     /// The destinations it covers.
@@ -140,7 +141,7 @@ pub struct AddRoute {
 }
 
 /// One way out of a route: a neighbour, an interface, or both.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hop {
     /// The neighbour; left out means the destination itself, on the link.
@@ -159,7 +160,7 @@ fn one() -> u16 {
 }
 
 /// The `cli` route to remove.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteRoute {
     /// The destinations it covers.
@@ -170,7 +171,7 @@ pub struct DeleteRoute {
 }
 
 /// Which learnt neighbours to forget; nothing given means all. Static ones stay.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flush {
     /// Only on this interface.

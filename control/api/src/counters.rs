@@ -1,12 +1,13 @@
 //! Counters of the dataplane, summed over its workers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_policy::event::{Event, Stage};
 use sluice_policy::model::{Action, FilterPoint, Name, Position};
 
 /// Where every packet went: `rx + generated + handed_in = tx + punted + consumed + dropped +
 /// handed_out + held`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// Received from ports.
     pub rx: u64,
@@ -66,7 +67,7 @@ impl Account {
 }
 
 /// Counters of packets, workers and ports.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// All workers together.
     pub total: Account,
@@ -77,7 +78,7 @@ pub struct Stats {
 }
 
 /// A worker's counters.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStats {
     /// Number.
     pub worker: u16,
@@ -95,7 +96,7 @@ pub struct WorkerStats {
 }
 
 /// A port's counters, summed over workers, and what stands beside the account.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PortStats {
     /// Name.
     pub port: Name,
@@ -120,7 +121,7 @@ pub struct PortStats {
 }
 
 /// Packets dropped for one reason.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DropCount {
     /// The reason's name.
     pub reason: String,
@@ -136,7 +137,7 @@ pub struct DropCount {
 }
 
 /// A rule, or a default action, that dropped or rejected packets.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RuleDrops {
     /// The instance.
     pub instance: Name,
@@ -153,7 +154,7 @@ pub struct RuleDrops {
 }
 
 /// The resolved pipelines.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Pipeline {
     /// The generation.
     pub generation: u64,
@@ -165,7 +166,7 @@ pub struct Pipeline {
 }
 
 /// One instance's pipeline.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct InstancePipeline {
     /// The instance.
     pub instance: Name,
@@ -176,7 +177,7 @@ pub struct InstancePipeline {
 }
 
 /// What runs at an event.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineEvent {
     /// The event.
     pub event: Event,
@@ -185,7 +186,7 @@ pub struct PipelineEvent {
 }
 
 /// A stage's counters.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineStage {
     /// The stage.
     pub stage: Stage,

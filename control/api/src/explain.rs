@@ -1,11 +1,12 @@
 //! What would happen to a packet.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_policy::Explanation;
 use sluice_policy::model::{MacAddress, Name};
 
 /// The evaluator's answer, and what the dataplane knows about the way out.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// What policy says, step by step.
     #[serde(flatten)]
@@ -17,7 +18,7 @@ pub struct Explained {
 }
 
 /// What is known about a neighbour.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NextHopState {
     /// `reachable` and so on; `unknown` if nobody has asked for it yet, which the first packet
     /// does.
@@ -27,7 +28,7 @@ pub struct NextHopState {
 }
 
 /// What is known about a port.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EgressState {
     /// The port.
     pub port: Name,

@@ -1,9 +1,10 @@
 //! How the two processes are.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The control process, and the dataplane as it last answered.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of the control process.
     pub version: String,
@@ -23,7 +24,7 @@ pub struct Status {
 }
 
 /// How far the desired state has come.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Progress {
     /// No dataplane is attached; attaching is tried again and again.
@@ -46,7 +47,7 @@ pub enum Progress {
 }
 
 /// The dataplane process.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Dataplane {
     /// Version.
     pub version: String,
@@ -65,7 +66,7 @@ pub struct Dataplane {
 }
 
 /// A pool of packet buffers.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Mempool {
     /// Name.
     pub name: String,

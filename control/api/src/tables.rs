@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_policy::model::{
     self, Action, ChecksumMode, FilterPoint, MacAddress, Name, Owner, Position, Target,
 };
 
 /// A port.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Port {
     /// Name.
     pub name: Name,
@@ -37,7 +38,7 @@ pub struct Port {
 }
 
 /// A layer-3 interface.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// Name.
     pub name: Name,
@@ -56,7 +57,7 @@ pub struct Interface {
 }
 
 /// A route.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// The instance whose table it is in.
     pub instance: Name,
@@ -73,7 +74,7 @@ pub struct Route {
 }
 
 /// A neighbour.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Neighbour {
     /// The interface it is on.
     pub interface: Name,
@@ -88,7 +89,7 @@ pub struct Neighbour {
 }
 
 /// A rule, or a filter's default action, with its counters.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Rule {
     /// The instance.
     pub instance: Name,
@@ -113,7 +114,7 @@ pub struct Rule {
 }
 
 /// A worker.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
     /// Number.
     pub worker: u16,
@@ -128,7 +129,7 @@ pub struct Worker {
 }
 
 /// A receive queue.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerQueue {
     /// The port.
     pub port: Name,
@@ -137,7 +138,7 @@ pub struct WorkerQueue {
 }
 
 /// The state that the dataplane confirmed, as the configuration model has it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Config {
     /// The generation.
     pub generation: u64,
@@ -156,7 +157,7 @@ pub struct Config {
 }
 
 /// A filter.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigFilter {
     /// The instance.
     pub instance: Name,
@@ -168,7 +169,7 @@ pub struct ConfigFilter {
 }
 
 /// A static neighbour.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigNeighbour {
     /// The interface.
     pub interface: Name,

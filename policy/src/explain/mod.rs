@@ -5,6 +5,7 @@ mod walk;
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_packet::descriptor::number_of;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
@@ -16,7 +17,7 @@ use crate::model::{Action, Name, Position};
 use crate::policy::{MatchedRoute, Policy, RuleInfo};
 
 /// The packet that is asked about.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     /// The interface it comes in by; left out, the one whose network holds the source.
@@ -64,7 +65,7 @@ fn hundred() -> u16 {
 }
 
 /// A rule that matched.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MatchedRule {
     /// Its name; `default` for the default action.
     pub name: String,
@@ -82,7 +83,7 @@ impl MatchedRule {
 }
 
 /// What a stage did with the packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It goes on.
@@ -96,7 +97,7 @@ pub enum Outcome {
 }
 
 /// One stage's part.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// The stage.
     pub stage: Stage,
@@ -111,7 +112,7 @@ pub struct Step {
 }
 
 /// What becomes of the packet.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum Verdict {
     /// It leaves.
@@ -131,7 +132,7 @@ pub enum Verdict {
 }
 
 /// The answer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The generation of policy that it holds for.
     pub generation: u64,

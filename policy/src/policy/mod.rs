@@ -269,7 +269,7 @@ fn rules_of<'a>(
 }
 
 /// The route of a packet, and who put it there.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MatchedRoute {
     /// The destinations it covers.
     pub prefix: IpNet,
