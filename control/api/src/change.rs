@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_policy::model::Name;
 
+use crate::{Confirm, Diff};
+
 /// The body of every answer that is not a success.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
@@ -42,6 +44,12 @@ pub struct Applied {
     /// What the operator should know: keys that take effect at the next start only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What would differ; given for what was only tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Diff>,
+    /// What waits to be confirmed now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
 }
 
 /// How many things of each kind a change touched.
@@ -122,6 +130,7 @@ impl fmt::Display for Changes {
 #[serde(deny_unknown_fields)]
 pub struct AddRoute {
     /// The destinations it covers.
+    #[schemars(with = "String")]
     pub to: IpNet,
     /// The instance; left out means `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +173,7 @@ fn one() -> u16 {
 #[serde(deny_unknown_fields)]
 pub struct DeleteRoute {
     /// The destinations it covers.
+    #[schemars(with = "String")]
     pub to: IpNet,
     /// The instance; left out means `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,15 +15,25 @@
 //! | `GET /v1/pipeline` | | [`Pipeline`] |
 //! | `GET /v1/config` | | [`Config`] |
 //! | `GET /v1/schema` | | JSON Schema of the configuration file |
-//! | `POST /v1/apply` | `?file=&dry_run=&generation=`, YAML body | [`Applied`] |
-//! | `POST /v1/routes` | [`AddRoute`] | [`Applied`] |
-//! | `DELETE /v1/routes` | [`DeleteRoute`] as query | [`Applied`] |
+//! | `POST /v1/apply` | `?file=&dry_run=&generation=&message=&confirm=`, YAML body | [`Applied`] |
+//! | `POST /v1/routes` | `?message=&confirm=`, [`AddRoute`] | [`Applied`] |
+//! | `DELETE /v1/routes` | `?message=&confirm=`, [`DeleteRoute`] as query | [`Applied`] |
+//! | `GET /v1/commits` | `?limit=` | [`Vec<Commit>`](Commit), newest first |
+//! | `GET /v1/diff` | `?from=&to=`; `to` left out means what is live | [`Diff`] |
+//! | `POST /v1/diff` | `?file=`, YAML body | [`Diff`] from what is live |
+//! | `POST /v1/rollback` | `?generation=&message=&confirm=&dry_run=` | [`Applied`] |
+//! | `POST /v1/confirm` | | [`Commit`] that stays |
+//! | `GET /v1/watch` | `?drops=` | a [`WatchEvent`] a line |
 //! | `POST /v1/neighbours/flush` | [`Flush`] | `{}` |
 //! | `POST /v1/explain` | `sluice_policy::explain::Query` | [`Explained`] |
 //!
 //! Anything that does not succeed answers with [`Failure`]: 400 for a request or a configuration
 //! that is wrong, 404 for a thing that is not there, 409 for a change that the dataplane refused
-//! or that met something else than it expected, 503 while there is no dataplane to ask.
+//! or that met something else than it expected, 503 while there is no dataplane to ask, 507 for a
+//! change that cannot be written to disk and was therefore not made.
+//!
+//! `confirm` is a number of seconds. The author of a commit is the user at the other end of the
+//! socket; for root, the header [`AUTHOR_HEADER`] may name who became root.
 //!
 //! Counters are exact 64-bit numbers and wrap. Fields are added, never renamed or removed,
 //! within `/v1`; a reader ignores fields that it does not know.
@@ -31,22 +41,29 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod commit;
 mod counters;
 mod explain;
 mod status;
 mod tables;
+mod watch;
 
 pub use change::{AddRoute, Applied, Change, Changes, DeleteRoute, Failure, Flush, Hop};
+pub use commit::{Commit, CommitKind, Confirm, Diff, DiffEntry, DiffKind};
 pub use counters::{
     Account, DropCount, InstancePipeline, Pipeline, PipelineEvent, PipelineStage, PortStats,
     RuleDrops, Stats, WorkerStats,
 };
 pub use explain::{EgressState, Explained, NextHopState};
-pub use status::{Dataplane, Mempool, Progress, Status};
+pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status};
 pub use tables::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule, Worker,
     WorkerQueue,
 };
+pub use watch::{WatchEvent, WatchKind};
 
 /// Name of the socket in the appliance's directory.
 pub const SOCKET: &str = "control.sock";
+
+/// Header in which a client that runs as root says who became root (`SUDO_USER`).
+pub const AUTHOR_HEADER: &str = "x-sluice-author";

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Confirm;
+
 /// The control process, and the dataplane as it last answered.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
@@ -21,6 +23,38 @@ pub struct Status {
     pub progress: Progress,
     /// The dataplane; none while it cannot be asked.
     pub dataplane: Option<Dataplane>,
+    /// Whether what is committed is safe on disk.
+    #[serde(default)]
+    pub persistence: Persistence,
+    /// What waits to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+    /// For how long the dataplane's agent has not gone round; none while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_stalled_ms: Option<u64>,
+}
+
+/// How commits are kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Persistence {
+    /// The directory they are in.
+    pub directory: String,
+    /// Why they cannot be kept at present; changes are refused then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Files that could not be read and were put aside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedFile>,
+}
+
+/// A file that could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DamagedFile {
+    /// Where it is now.
+    pub file: String,
+    /// What is wrong with it.
+    pub problem: String,
 }
 
 /// How far the desired state has come.

@@ -126,6 +126,15 @@ pub struct Worker {
     pub sleeping: bool,
     /// The queues it polls.
     pub queues: Vec<WorkerQueue>,
+    /// For how long it has neither gone round nor slept; none while it is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_ms: Option<u64>,
+    /// Rounds of its poll loop since it started.
+    #[serde(default)]
+    pub loops: u64,
+    /// Share of its rounds over the last second that found packets; none before a second passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_percent: Option<u8>,
 }
 
 /// A receive queue.

@@ -149,6 +149,8 @@ mod tests {
             changes: Default::default(),
             waiting: Vec::new(),
             notes: Vec::new(),
+            diff: None,
+            confirm: None,
         };
         applied.changes.routes.added = 2;
         assert_eq!(told(&applied, false), "+2 routes; generation 7\n");

@@ -231,7 +231,7 @@ impl Reconciler {
             self.desired = Some(next);
             self.committed(generation);
         }
-        Ok(Applied { generation, dry_run, changes, waiting, notes })
+        Ok(Applied { generation, dry_run, changes, waiting, notes, diff: None, confirm: None })
     }
 
     /// What a change starts from. A whole file may also be applied while the dataplane refuses

@@ -81,6 +81,9 @@ mod tests {
             live_routes: 1,
             progress: Progress::Committed { generation: 3 },
             dataplane: None,
+            persistence: Default::default(),
+            confirm: None,
+            agent_stalled_ms: None,
         };
         let text = status(&value);
         assert!(text.contains("lab.yaml and 1 live route"), "{text}");

@@ -32,11 +32,20 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
                 .map(|pool| Mempool { name: pool.name, size: pool.size, in_use: pool.in_use })
                 .collect(),
         }),
+        persistence: Default::default(),
+        confirm: None,
+        agent_stalled_ms: None,
     })
 }
 
 pub(super) async fn workers(State(app): State<App>) -> Answer<Vec<Worker>> {
-    let workers = app.workers().await?.into_iter().map(|worker| Worker {
+    let workers = app.workers().await?;
+    let view = app.view();
+    let blocks: Vec<_> = view.statistics()?.blocks().collect();
+    let workers = workers.into_iter().map(|worker| Worker {
+        stalled_ms: None,
+        loops: blocks.get(usize::from(worker.worker)).map_or(0, |block| block.core().loops.get()),
+        busy_percent: None,
         worker: worker.worker,
         core: worker.core,
         generation: worker.generation,
