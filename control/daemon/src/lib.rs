@@ -32,5 +32,6 @@ mod transaction;
 mod view;
 
 pub use error::ControlError;
+pub use http::document;
 pub use lock::LockError;
 pub use service::{Options, Service, ServiceError};

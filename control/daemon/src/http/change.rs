@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_channel::Command;
 use sluice_control_api::{AddRoute, Applied, DeleteRoute, Flush};
@@ -15,7 +16,7 @@ use crate::change::Change;
 use crate::error::ControlError;
 
 /// How a file is applied.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApplyParams {
     /// Its name, for positions in reports.

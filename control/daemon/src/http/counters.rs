@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_channel::Statistics;
 use sluice_channel::statistics::CoreCounters;
@@ -101,7 +102,7 @@ fn read_worker(worker: u16, core: &CoreCounters) -> WorkerStats {
 }
 
 /// Which drops are wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DropParams {
     /// Also those that never happened.

@@ -1,17 +1,21 @@
-//! The HTTP interface; `sluice-control-api` has its table of paths and the types of its bodies.
+//! The HTTP interface; `sluice-control-api` has the types of its bodies, `docs/api.md` all of it.
 
 mod change;
 mod counters;
 mod explain;
 mod extract;
+mod openapi;
 mod status;
 mod tables;
 
+use std::sync::OnceLock;
+
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
-use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde_json::Value;
 
+use self::openapi::Api;
 use crate::app::App;
 use crate::error::ControlError;
 
@@ -22,32 +26,48 @@ const LARGEST_BODY: usize = 64 << 20;
 type Answer<T> = Result<Json<T>, ControlError>;
 
 /// All paths.
-pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .route("/v1/status", get(status::status))
-        .route("/v1/workers", get(status::workers))
-        .route("/v1/ports", get(tables::ports))
-        .route("/v1/interfaces", get(tables::interfaces))
-        .route(
-            "/v1/routes",
-            get(tables::routes).post(change::add_route).delete(change::delete_route),
+fn api() -> Api {
+    Api::new()
+        .get(
+            "/v1/status",
+            "The two processes, and how far the desired state has come",
+            status::status,
         )
-        .route("/v1/neighbours", get(tables::neighbours))
-        .route("/v1/neighbours/flush", post(change::flush))
-        .route("/v1/rules", get(tables::rules))
-        .route("/v1/config", get(tables::config))
-        .route("/v1/schema", get(schema))
-        .route("/v1/stats", get(counters::stats))
-        .route("/v1/drops", get(counters::drops))
-        .route("/v1/pipeline", get(counters::pipeline))
-        .route("/v1/apply", post(change::apply))
-        .route("/v1/explain", post(explain::explain))
-        .fallback(unknown)
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(app)
+        .get("/v1/workers", "Worker cores and the queues they poll", status::workers)
+        .get("/v1/ports", "Devices, links and queues", tables::ports)
+        .get("/v1/interfaces", "Interfaces and their addresses", tables::interfaces)
+        .get("/v1/routes", "Routing tables", tables::routes)
+        .post("/v1/routes", "Add a route of owner `cli`", change::add_route)
+        .delete("/v1/routes", "Remove a route of owner `cli`", change::delete_route)
+        .get("/v1/neighbours", "Link addresses of neighbours", tables::neighbours)
+        .post("/v1/neighbours/flush", "Forget neighbours that were learnt", change::flush)
+        .get("/v1/rules", "Filter rules and how often they matched", tables::rules)
+        .get("/v1/config", "The state that the dataplane confirmed", tables::config)
+        .get("/v1/schema", "JSON Schema of the configuration file", schema)
+        .get("/v1/stats", "Where every packet went", counters::stats)
+        .get("/v1/drops", "Why packets were dropped", counters::drops)
+        .get("/v1/pipeline", "What a packet passes, in order", counters::pipeline)
+        .post("/v1/apply", "Make the appliance as a configuration file says", change::apply)
+        .post("/v1/explain", "What would happen to a packet, and why", explain::explain)
+        .get("/v1/openapi.json", "This document", openapi_document)
 }
 
-async fn schema() -> Json<serde_json::Value> {
+/// What answers requests.
+pub(crate) fn router(app: App) -> Router {
+    api().into_router().fallback(unknown).layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(app)
+}
+
+/// The OpenAPI document of the interface.
+pub fn document() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(|| api().into_document())
+}
+
+async fn openapi_document() -> Json<&'static Value> {
+    Json(document())
+}
+
+async fn schema() -> Json<Value> {
     Json(sluice_policy::config::schema())
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_channel::{NeighbourState, RuleStatus};
 use sluice_control_api::{
@@ -19,7 +20,7 @@ use crate::error::ControlError;
 use crate::text;
 
 /// Which part of a table is wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfInstance {
     instance: Option<Name>,

@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod fake;
+pub mod markdown;
 
 use std::time::{Duration, Instant};
 
