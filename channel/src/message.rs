@@ -2,9 +2,12 @@
 //!
 //! The control process sends a [`Command`] and gets exactly one [`Reply`] to it; the dataplane
 //! sends a [`Notice`] whenever it has one. A change of policy is a transaction: [`Command::Begin`]
-//! names the generation it starts from, any number of [`Command::Apply`] follow, and
-//! [`Command::Commit`] makes them take effect together. A session that ends before the commit
-//! leaves nothing behind.
+//! names the generation it starts from and the one it makes, any number of [`Command::Apply`]
+//! follow, and [`Command::Commit`] makes them take effect together. A session that ends before the
+//! commit leaves nothing behind.
+//!
+//! Generations are numbered by the control process, which remembers them: a dataplane begins at 0
+//! and takes any number above its own.
 //!
 //! The encoding is postcard's. It is not self-describing, which is why the two ends must be of
 //! one release: the handshake sees to that.
@@ -13,7 +16,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use sluice_policy::model::{Action, Delta, FilterPoint, MacAddress, Name, State};
-use sluice_policy::{PortId, RuleSlot};
+use sluice_policy::{Digests, PortId, RuleSlot, Table};
 
 /// What an appliance is sized for when its dataplane starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -34,6 +37,8 @@ pub enum Command {
     Begin {
         /// That generation.
         expected: u64,
+        /// The generation that the transaction makes; above the live one.
+        generation: u64,
     },
     /// Adds to the open transaction.
     Apply(Delta),
@@ -43,8 +48,11 @@ pub enum Command {
     Abort,
     /// Asks for [`Reply::Status`].
     Status,
-    /// Asks for the committed state.
-    State,
+    /// Asks for tables of the committed state.
+    State {
+        /// The tables; the others come empty.
+        tables: Vec<Table>,
+    },
     /// Asks for the neighbour table.
     Neighbours,
     /// Forgets learnt neighbours; those of the configuration stay.
@@ -71,7 +79,7 @@ impl Command {
             Command::Commit => "commit",
             Command::Abort => "abort",
             Command::Status => "status",
-            Command::State => "state",
+            Command::State { .. } => "state",
             Command::Neighbours => "neighbours",
             Command::FlushNeighbours { .. } => "flush-neighbours",
             Command::Ports => "ports",
@@ -120,8 +128,8 @@ pub enum Reply {
 pub struct Status {
     /// Generation of the live policy.
     pub generation: u64,
-    /// Digest of the state that the live policy was compiled from.
-    pub digest: u64,
+    /// Digests of the state that the live policy was compiled from.
+    pub digests: Digests,
     /// The program's version.
     pub version: String,
     /// The program's process.
@@ -138,6 +146,34 @@ pub struct Status {
     pub limits: Limits,
     /// Neighbours that it can hold.
     pub max_neighbours: u32,
+    /// How the last dataplane of this directory ended, if it crashed.
+    pub crash: Option<CrashReport>,
+}
+
+/// How a dataplane crashed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CrashReport {
+    /// When, in seconds since 1970.
+    pub unix_seconds: u64,
+    /// The program's version.
+    pub version: String,
+    /// The thread: `worker-0`, `agent`.
+    pub thread: String,
+    /// The core that the thread was pinned to; `None` for the agent.
+    pub core: Option<u16>,
+    /// The stage that it was in, as far as is known.
+    pub stage: Option<String>,
+    /// Generation of the policy that it had adopted.
+    pub generation: u64,
+    /// What it died of.
+    pub message: String,
+    /// The file with the whole report.
+    pub file: String,
+    /// The file with the packets that the worker had in hand, if it had any.
+    pub packets: Option<String>,
+    /// Those of the packets that were in hand in an earlier crash too, each on one line: what most
+    /// likely caused both.
+    pub poison: Vec<String>,
 }
 
 /// One pool of packet buffers.
@@ -197,7 +233,7 @@ pub struct PortStatus {
     pub driver: String,
     /// Link address.
     pub mac: MacAddress,
-    /// Whether the link is up.
+    /// Whether the link is up. Routes by a port whose link is down are not in use.
     pub link: bool,
     /// Link speed, where it means something.
     pub speed_mbps: Option<u32>,
@@ -209,8 +245,16 @@ pub struct PortStatus {
     pub tx_queues: u16,
     /// Worker of each receive queue.
     pub workers: Vec<u16>,
-    /// Why the port does not run.
+    /// Why the port does not run. Routes by such a port are not in use.
     pub error: Option<String>,
+}
+
+impl PortStatus {
+    /// Whether the dataplane sends by this port: routes by one that it does not send by are
+    /// withdrawn ([`Policy::with_down`](sluice_policy::Policy::with_down)).
+    pub fn carries(&self) -> bool {
+        self.link && self.error.is_none()
+    }
 }
 
 /// A worker thread.
@@ -224,6 +268,12 @@ pub struct WorkerStatus {
     pub generation: u64,
     /// Whether it waits for packets.
     pub sleeping: bool,
+    /// Turns of its poll loop.
+    pub loops: u64,
+    /// Those of the turns that found packets.
+    pub busy_loops: u64,
+    /// How long it has neither slept nor turned its loop, if that is too long.
+    pub stalled_ms: Option<u64>,
     /// Receive queues that it polls: port and queue.
     pub queues: Vec<(Name, u16)>,
 }
@@ -257,6 +307,50 @@ pub enum Notice {
         /// Whether it is up.
         up: bool,
     },
+    /// A port's interface has gone away; its routes are withdrawn until it is back.
+    PortLost {
+        /// The port.
+        port: Name,
+        /// What happened.
+        reason: String,
+    },
+    /// A port that was lost runs again.
+    PortBack {
+        /// The port.
+        port: Name,
+    },
+    /// A neighbour was learnt, moved to another link address, or stopped answering.
+    Neighbour {
+        /// The interface it is on.
+        interface: Name,
+        /// Its address.
+        address: IpAddr,
+        /// Its link address; `None` when it does not answer.
+        mac: Option<MacAddress>,
+        /// What is known of it.
+        state: NeighbourState,
+    },
+    /// A worker neither sleeps nor turns its loop.
+    WorkerStalled {
+        /// The worker.
+        worker: u16,
+        /// The core it is pinned to.
+        core: u16,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// A worker that had stalled goes on.
+    WorkerRecovered {
+        /// The worker.
+        worker: u16,
+        /// The core it is pinned to.
+        core: u16,
+        /// How long it had stalled.
+        for_ms: u64,
+    },
+    /// An earlier dataplane of this directory crashed; said to the first control process that
+    /// attaches.
+    Crashed(CrashReport),
     /// A rule that says `log` matched.
     Log(RuleLog),
     /// The dataplane is stopping in good order.

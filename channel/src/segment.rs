@@ -25,7 +25,7 @@ use crate::ring::Ring;
 const MAGIC: u64 = u64::from_le_bytes(*b"sluicerg");
 
 /// Changes whenever the layout here, the frames or the greeting change.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 
 /// Words of one ring.
 const RING: usize = (1 << 20) / 8;

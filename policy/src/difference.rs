@@ -1,8 +1,10 @@
-//! The step from one desired state to another, and a digest to tell whether two are the same.
+//! The step from one desired state to another.
 
 use std::collections::BTreeMap;
 
-use crate::digest;
+use serde::Serialize;
+
+use crate::digest::{Digests, Table};
 use crate::model::{Delta, Operation, State};
 
 impl State {
@@ -22,20 +24,33 @@ impl State {
     pub fn apply(&mut self, delta: &Delta) {
         for operation in &delta.operations {
             match operation {
-                Operation::Port(key, value) => set(&mut self.ports, key, value),
-                Operation::Interface(key, value) => set(&mut self.interfaces, key, value),
-                Operation::Instance(key, value) => set(&mut self.instances, key, value),
-                Operation::Route(key, value) => set(&mut self.routes, key, value),
-                Operation::Filter(key, value) => set(&mut self.filters, key, value),
-                Operation::Neighbour(key, value) => set(&mut self.neighbours, key, value),
+                Operation::Port(key, value) => drop(set(&mut self.ports, key, value)),
+                Operation::Interface(key, value) => drop(set(&mut self.interfaces, key, value)),
+                Operation::Instance(key, value) => drop(set(&mut self.instances, key, value)),
+                Operation::Route(key, value) => drop(set(&mut self.routes, key, value)),
+                Operation::Filter(key, value) => drop(set(&mut self.filters, key, value)),
+                Operation::Neighbour(key, value) => drop(set(&mut self.neighbours, key, value)),
             }
         }
     }
 
-    /// A number that is equal for equal states, in every process and build, and as good as
-    /// certainly different for different ones. Not for use against an adversary.
-    pub fn digest(&self) -> u64 {
-        digest::of(self)
+    /// [`apply`](Self::apply), and keeps the state's digests along with it.
+    pub(crate) fn apply_digested(&mut self, delta: &Delta, digests: &mut Digests) {
+        let d = digests;
+        for operation in &delta.operations {
+            match operation {
+                Operation::Port(k, v) => follow(&mut self.ports, k, v, Table::Ports, d),
+                Operation::Interface(k, v) => {
+                    follow(&mut self.interfaces, k, v, Table::Interfaces, d);
+                }
+                Operation::Instance(k, v) => follow(&mut self.instances, k, v, Table::Instances, d),
+                Operation::Route(k, v) => follow(&mut self.routes, k, v, Table::Routes, d),
+                Operation::Filter(k, v) => follow(&mut self.filters, k, v, Table::Filters, d),
+                Operation::Neighbour(k, v) => {
+                    follow(&mut self.neighbours, k, v, Table::Neighbours, d);
+                }
+            }
+        }
     }
 }
 
@@ -51,11 +66,27 @@ fn steps<K: Ord + Clone, V: PartialEq + Clone>(
     into.extend(new.map(|(key, value)| operation(key.clone(), Some(value.clone()))));
 }
 
-fn set<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, key: &K, value: &Option<V>) {
+/// Sets or removes an entry; returns what was there.
+fn set<K: Ord + Clone, V: Clone>(
+    map: &mut BTreeMap<K, V>,
+    key: &K,
+    value: &Option<V>,
+) -> Option<V> {
     match value {
-        Some(value) => drop(map.insert(key.clone(), value.clone())),
-        None => drop(map.remove(key)),
+        Some(value) => map.insert(key.clone(), value.clone()),
+        None => map.remove(key),
     }
+}
+
+fn follow<K: Ord + Clone + Serialize, V: Clone + Serialize>(
+    map: &mut BTreeMap<K, V>,
+    key: &K,
+    value: &Option<V>,
+    table: Table,
+    digests: &mut Digests,
+) {
+    let was = set(map, key, value);
+    digests.change(table, key, was.as_ref(), value.as_ref());
 }
 
 #[cfg(test)]

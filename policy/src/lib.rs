@@ -28,6 +28,7 @@ pub mod model;
 pub mod policy;
 mod route;
 
+pub use digest::{Digests, Table};
 pub use drop_reason::DropReason;
 pub use evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
 pub use event::{Event, Stage};

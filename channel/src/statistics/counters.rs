@@ -90,7 +90,7 @@ row! {
         handed_out,
         /// Gauge: packets that wait, for a neighbour or for the rest of their burst.
         held,
-        /// Turns of the poll loop.
+        /// Turns of the poll loop: the worker's heartbeat.
         loops,
         /// Turns of the poll loop that found packets.
         busy_loops,
@@ -164,6 +164,9 @@ row! {
         generated,
         /// Packets that workers gave to the agent.
         punted,
+        /// Gauge: milliseconds of `CLOCK_MONOTONIC` when the agent last began a turn. It turns at
+        /// least four times a second unless it is stuck.
+        heartbeat,
     }
 }
 

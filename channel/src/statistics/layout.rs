@@ -24,7 +24,7 @@ const LINE: usize = 128;
 const MAGIC: u64 = u64::from_le_bytes(*b"sluicest");
 
 /// Changes whenever a counter is added, removed or moved.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Where everything lies, in bytes. Follows from [`Limits`] alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -40,7 +40,7 @@ fn half_a_command_of_a_dead_control_process_is_discarded() {
     let reply = answering(
         &mut server,
         |_| Reply::Done,
-        || client.call(&Command::Begin { expected: 0 }, PATIENCE),
+        || client.call(&Command::Begin { expected: 0, generation: 1 }, PATIENCE),
     );
     assert_eq!(reply.unwrap(), Reply::Done);
 }
@@ -63,7 +63,7 @@ fn a_control_process_that_stops_halfway_is_lost_after_a_while() {
 fn a_control_process_that_takes_no_reply_is_lost_after_a_while() {
     let (dir, mut server) = bind();
     let mut client = attach(&dir, &mut server);
-    assert!(client.call(&Command::State, MOMENT).is_err());
+    assert!(client.call(&Command::State { tables: Vec::new() }, MOMENT).is_err());
     let (sequence, _) = command(&mut server);
     server.reply(sequence, &Reply::State(state(50_000))).unwrap();
     assert!(server.service().is_none());
@@ -77,7 +77,7 @@ fn a_dataplane_that_dies_within_a_reply_is_lost_at_once() {
     let (dir, mut server) = bind();
     let mut client = attach(&dir, &mut server);
     thread::scope(|scope| {
-        let call = scope.spawn(|| client.call(&Command::State, PATIENCE));
+        let call = scope.spawn(|| client.call(&Command::State { tables: Vec::new() }, PATIENCE));
         let (sequence, _) = command(&mut server);
         server.reply(sequence, &Reply::State(state(50_000))).unwrap();
         drop(server);
@@ -206,7 +206,7 @@ fn dir_of_child() -> std::path::PathBuf {
 #[ignore = "the child of a_control_process_is_killed_within_a_command"]
 fn child_that_is_killed() {
     let mut client = Client::attach(&dir_of_child(), PATIENCE).unwrap();
-    assert!(client.call(&Command::Begin { expected: 0 }, PATIENCE).is_ok());
+    assert!(client.call(&Command::Begin { expected: 0, generation: 1 }, PATIENCE).is_ok());
     half_send(&mut client);
     thread::sleep(PATIENCE);
 }

@@ -156,7 +156,11 @@ fn scribbling_ends_the_session_and_nothing_else() {
                 scope.spawn(|| {
                     talk(control, &stop, |message| {
                         let _ = message.map(|message| message.decode::<Reply>());
-                        Some(Message::new(Kind::Command, sequence, &Command::State))
+                        Some(Message::new(
+                            Kind::Command,
+                            sequence,
+                            &Command::State { tables: Vec::new() },
+                        ))
                     })
                 }),
             ];

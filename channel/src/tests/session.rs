@@ -26,10 +26,10 @@ fn a_command_is_answered() {
     let reply = answering(
         &mut server,
         |command| {
-            assert_eq!(command, Command::Begin { expected: 7 });
+            assert_eq!(command, Command::Begin { expected: 7, generation: 8 });
             Reply::Conflict { generation: 8 }
         },
-        || client.call(&Command::Begin { expected: 7 }, PATIENCE),
+        || client.call(&Command::Begin { expected: 7, generation: 8 }, PATIENCE),
     );
     assert_eq!(reply.unwrap(), Reply::Conflict { generation: 8 });
 }
@@ -57,12 +57,12 @@ fn a_large_state_passes_both_ways() {
                 }
                 Reply::Done
             }
-            Command::State => Reply::State(held.clone()),
+            Command::State { .. } => Reply::State(held.clone()),
             other => panic!("{other:?}"),
         },
         || {
             assert_eq!(client.call(&apply, PATIENCE).unwrap(), Reply::Done);
-            let reply = client.call(&Command::State, PATIENCE).unwrap();
+            let reply = client.call(&Command::State { tables: Vec::new() }, PATIENCE).unwrap();
             assert!(reply == Reply::State(large), "not what was sent");
         },
     );
@@ -276,7 +276,7 @@ fn one_reply_at_a_time() {
     let (dir, mut server) = bind();
     let mut client = attach(&dir, &mut server);
     let large = Reply::State(state(50_000));
-    assert!(client.call(&Command::State, MOMENT).is_err());
+    assert!(client.call(&Command::State { tables: Vec::new() }, MOMENT).is_err());
     assert!(client.call(&Command::Status, MOMENT).is_err());
     let (first, _) = command(&mut server);
     server.reply(first, &large).unwrap();
@@ -294,7 +294,7 @@ fn a_reply_too_large_for_the_channel_is_refused_in_its_place() {
     let reply = answering(
         &mut server,
         |_| Reply::Refused(vec![enormous.clone()]),
-        || client.call(&Command::State, PATIENCE),
+        || client.call(&Command::State { tables: Vec::new() }, PATIENCE),
     );
     let Reply::Refused(reasons) = reply.unwrap() else { panic!() };
     assert!(reasons[0].contains("over the channel's limit of 67108864"), "{reasons:?}");

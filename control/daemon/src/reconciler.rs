@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use sluice_channel::{ChannelError, Client, Command, Reply, Status};
 use sluice_control_api::{Applied, Progress};
-use sluice_policy::Policy;
 use sluice_policy::model::{Delta, State};
+use sluice_policy::{Policy, Table};
 use tokio::sync::{oneshot, watch};
 
 use crate::change::{self, Change, Step};
@@ -174,13 +174,13 @@ impl Reconciler {
             state = Some(running);
         }
         if let Some(undecided) = self.undecided.take()
-            && undecided.state().digest() == status.digest
+            && undecided.policy.digests() == status.digests
         {
             tracing::info!("the change that was under way when the dataplane was lost took effect");
             self.desired = Some(undecided);
         }
         let Some(desired) = &self.desired else { return Ok(()) };
-        if desired.state().digest() == status.digest {
+        if desired.policy.digests() == status.digests {
             tracing::info!(generation = status.generation, "the dataplane is as desired");
             self.committed(status.generation);
             return Ok(());
@@ -395,7 +395,9 @@ fn first_desired(
     });
     match configured {
         Some(desired)
-            if !origin.adopt || generation == 0 || desired.state().digest() == running.digest() =>
+            if !origin.adopt
+                || generation == 0
+                || desired.policy.digests() == running.digests() =>
         {
             Ok(desired)
         }
@@ -417,7 +419,7 @@ fn ask_state(client: &mut Client, status: &Status) -> Result<State, Setback> {
     if status.generation == 0 {
         return Ok(Policy::empty().state().clone());
     }
-    match client.call(&Command::State, PATIENCE) {
+    match client.call(&Command::State { tables: Table::ALL.to_vec() }, PATIENCE) {
         Ok(Reply::State(state)) => Ok(state),
         Ok(_) => Err(Broken::Unexpected("state").into()),
         Err(error) => Err(Setback::Lost(error.to_string())),

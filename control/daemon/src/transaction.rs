@@ -50,7 +50,7 @@ pub(crate) enum Broken {
 /// Makes the delta take effect on top of generation `expected`, wholly or not at all.
 pub(crate) fn push(client: &mut Client, expected: u64, delta: Delta) -> Result<Outcome, Broken> {
     let mut parts = Parts::new(delta);
-    let mut command = Command::Begin { expected };
+    let mut command = Command::Begin { expected, generation: expected + 1 };
     loop {
         match client.call(&command, PATIENCE) {
             Ok(Reply::Done) => {}

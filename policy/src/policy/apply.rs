@@ -10,6 +10,7 @@ use super::links::{self, Links};
 use super::report::Report;
 use super::rules::{self, Slots};
 use super::{Policy, routes};
+use crate::digest::Digests;
 use crate::fib::Fib;
 use crate::filter::Filter;
 use crate::model::{Delta, FilterKey, Name, NeighbourKey, Operation, RouteKey, State};
@@ -47,14 +48,22 @@ impl Policy {
     pub fn empty() -> Policy {
         let state = State::default();
         let links = links::compile(&Links::default(), &mut Report::new(&state));
-        Policy { generation: 0, state, links, hops: Arc::default() }
+        let digests = Digests::default();
+        Policy { generation: 0, state, digests, links, hops: Arc::default() }
     }
 
     /// The next generation, or everything that is wrong with it. What the delta does not touch
     /// is shared with this one.
     pub fn apply(&self, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
+        self.apply_as(self.generation + 1, delta)
+    }
+
+    /// [`apply`](Self::apply) that makes a generation of a given number: a dataplane that starts
+    /// anew is handed its state under the number of the commit that it has always had.
+    pub fn apply_as(&self, generation: u64, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
         let mut state = self.state.clone();
-        state.apply(delta);
+        let mut digests = self.digests;
+        state.apply_digested(delta, &mut digests);
         let touched = Touched::new(delta);
         let mut report = Report::new(&state);
         let mut links = match touched.links {
@@ -79,7 +88,7 @@ impl Policy {
             }
         }
         let hops = self.fill_tables(&touched, &state, &mut links);
-        Ok(Policy { generation: self.generation + 1, state, links, hops })
+        Ok(Policy { generation, state, digests, links, hops })
     }
 
     /// The filters that are not as they were; `None` for one that is gone.

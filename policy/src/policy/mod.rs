@@ -23,6 +23,7 @@ pub use error::{Mistake, PolicyError, Subject, Thing};
 use links::Links;
 pub(crate) use links::pipeline_field;
 
+use crate::digest::Digests;
 use crate::filter::Filter;
 use crate::ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot};
 use crate::instance::{Connected, Instance};
@@ -80,12 +81,13 @@ pub struct RouteInfo<'a> {
 pub struct Policy {
     generation: u64,
     state: State,
+    digests: Digests,
     links: Links,
     hops: Arc<NextHops>,
 }
 
 impl Policy {
-    /// How many commits led here.
+    /// Its number: that of the commit that made it.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -93,6 +95,11 @@ impl Policy {
     /// What was asked for.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The digests of what was asked for.
+    pub fn digests(&self) -> Digests {
+        self.digests
     }
 
     /// A port by number.

@@ -124,7 +124,8 @@ struct Agent {
     behaviour: Arc<Mutex<Behaviour>>,
     stop: Arc<AtomicBool>,
     notices: Arc<Mutex<Vec<Notice>>>,
-    open: Option<Delta>,
+    /// The open transaction, and the generation that it makes.
+    open: Option<(u64, Delta)>,
 }
 
 impl Agent {
@@ -157,7 +158,7 @@ impl Agent {
 
     fn answer(&mut self, command: Command) -> Option<Reply> {
         Some(match command {
-            Command::Begin { expected } => {
+            Command::Begin { expected, generation: next } => {
                 let mut behaviour = self.behaviour();
                 if std::mem::take(&mut behaviour.conflict_once) {
                     behaviour.generation += 1;
@@ -167,12 +168,12 @@ impl Agent {
                 if expected != generation {
                     return Some(Reply::Conflict { generation });
                 }
-                self.open = Some(Delta::default());
+                self.open = Some((next, Delta::default()));
                 Reply::Done
             }
             Command::Apply(delta) => {
                 self.behaviour().parts.push(delta.operations.len());
-                self.open.as_mut().unwrap().operations.extend(delta.operations);
+                self.open.as_mut().unwrap().1.operations.extend(delta.operations);
                 Reply::Done
             }
             Command::Commit => return self.commit(),
@@ -181,7 +182,9 @@ impl Agent {
                 Reply::Done
             }
             Command::Status => Reply::Status(self.status()),
-            Command::State => Reply::State(self.behaviour().policy.state().clone()),
+            Command::State { tables } => {
+                Reply::State(self.behaviour().policy.state().only(&tables))
+            }
             Command::Ports => Reply::Ports(self.ports()),
             Command::Rules => Reply::Rules(self.rules()),
             Command::Neighbours => Reply::Neighbours(vec![Neighbour {
@@ -203,6 +206,9 @@ impl Agent {
                 core: 0,
                 generation: self.behaviour().generation,
                 sleeping: true,
+                loops: 1000,
+                busy_loops: 10,
+                stalled_ms: None,
                 queues: vec![("lan".into(), 0), ("wan".into(), 0)],
             }]),
             other => panic!("the fake does not know {other:?}"),
@@ -210,10 +216,10 @@ impl Agent {
     }
 
     fn commit(&mut self) -> Option<Reply> {
-        let delta = self.open.take().unwrap();
+        let (generation, delta) = self.open.take().unwrap();
         let mut behaviour = self.behaviour.lock().unwrap();
         if behaviour.silent_at_commit {
-            self.open = Some(delta);
+            self.open = Some((generation, delta));
             return None;
         }
         if behaviour.die_before_commit {
@@ -223,12 +229,11 @@ impl Agent {
         if !behaviour.refuse.is_empty() {
             return Some(Reply::Refused(behaviour.refuse.clone()));
         }
-        match behaviour.policy.apply(&delta) {
+        match behaviour.policy.apply_as(generation, &delta) {
             Err(errors) => Some(Reply::Refused(errors.iter().map(ToString::to_string).collect())),
             Ok(policy) => {
                 behaviour.policy = policy;
-                behaviour.generation += 1;
-                let generation = behaviour.generation;
+                behaviour.generation = generation;
                 if std::mem::take(&mut behaviour.die_after_commit) {
                     // The session breaks off; the state stands.
                     drop(behaviour);
@@ -253,7 +258,7 @@ impl Agent {
         let behaviour = self.behaviour();
         Status {
             generation: behaviour.generation,
-            digest: behaviour.policy.state().digest(),
+            digests: behaviour.policy.digests(),
             version: "fake".into(),
             pid: std::process::id(),
             uptime_seconds: 1,
@@ -262,6 +267,7 @@ impl Agent {
             mempools: Vec::new(),
             limits: LIMITS,
             max_neighbours: 16,
+            crash: None,
         }
     }
 

@@ -13,7 +13,7 @@ impl Agent {
         let policy = &self.publisher.current().policy;
         match question {
             Command::Status => Reply::Status(self.status()),
-            Command::State => Reply::State(policy.state().clone()),
+            Command::State { tables } => Reply::State(policy.state().only(tables)),
             Command::Neighbours => Reply::Neighbours(self.neighbours.report(policy, self.now())),
             Command::Ports => {
                 self.ports.read_devices(&self.statistics);
@@ -31,7 +31,7 @@ impl Agent {
         let policy = &self.publisher.current().policy;
         Status {
             generation: policy.generation(),
-            digest: policy.state().digest(),
+            digests: policy.digests(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
@@ -40,6 +40,7 @@ impl Agent {
             mempools: self.ports.mempools(),
             limits: self.limits,
             max_neighbours: self.neighbours.limit(),
+            crash: None,
         }
     }
 
@@ -73,11 +74,15 @@ impl Agent {
                 }
             }
         }
+        let counted = self.statistics.worker(index).core();
         WorkerStatus {
             worker: index as u16,
             core: self.workers[index].core,
-            generation: self.statistics.worker(index).core().generation.get(),
+            generation: counted.generation.get(),
             sleeping: self.workers[index].doorbell.is_asleep(),
+            loops: counted.loops.get(),
+            busy_loops: counted.busy_loops.get(),
+            stalled_ms: None,
             queues,
         }
     }

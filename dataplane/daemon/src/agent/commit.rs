@@ -24,17 +24,24 @@ const MAX_OPERATIONS: usize = 4_000_000;
 
 /// A transaction that has begun and not ended.
 pub struct Transaction {
+    /// The generation that it makes.
+    generation: u64,
     delta: Delta,
 }
 
 impl Agent {
-    pub(super) fn begin(&mut self, expected: u64) -> Reply {
-        let generation = self.publisher.current().policy.generation();
-        if expected != generation {
-            self.transaction = None;
-            return Reply::Conflict { generation };
+    pub(super) fn begin(&mut self, expected: u64, generation: u64) -> Reply {
+        let live = self.publisher.current().policy.generation();
+        self.transaction = None;
+        if expected != live {
+            return Reply::Conflict { generation: live };
         }
-        self.transaction = Some(Transaction { delta: Delta::default() });
+        if generation <= live {
+            return Reply::Refused(vec![format!(
+                "generation {generation} cannot follow generation {live}: numbers only grow"
+            )]);
+        }
+        self.transaction = Some(Transaction { generation, delta: Delta::default() });
         Reply::Done
     }
 
@@ -54,10 +61,10 @@ impl Agent {
     }
 
     pub(super) fn commit(&mut self) -> Reply {
-        let Some(Transaction { delta }) = self.transaction.take() else {
+        let Some(Transaction { generation, delta }) = self.transaction.take() else {
             return Reply::Refused(vec!["no transaction has begun: send `begin` first".into()]);
         };
-        let reply = match self.prepare(&delta) {
+        let reply = match self.prepare(generation, &delta) {
             Ok(prepared) => self.publish(prepared),
             Err(reasons) => {
                 self.statistics.agent().refusals.add(1);
@@ -69,10 +76,10 @@ impl Agent {
     }
 
     /// Everything that can fail.
-    fn prepare(&mut self, delta: &Delta) -> Result<Prepared, Vec<String>> {
+    fn prepare(&mut self, generation: u64, delta: &Delta) -> Result<Prepared, Vec<String>> {
         let current = &self.publisher.current().policy;
         let policy = current
-            .apply(delta)
+            .apply_as(generation, delta)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         self.check_limits(&policy)?;
         let order = self.registry.order(&policy).map_err(|error| vec![error.to_string()])?;

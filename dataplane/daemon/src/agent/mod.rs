@@ -119,6 +119,7 @@ impl Agent {
             if let Some(index) = self.ended_worker() {
                 break Err(anyhow::anyhow!("worker {index} ended by itself"));
             }
+            self.statistics.agent().heartbeat.set(monotonic_ms());
             self.serve();
             self.follow_links();
             self.hear_workers();
@@ -200,7 +201,7 @@ impl Agent {
 
     fn answer(&mut self, command: Command) -> Reply {
         match command {
-            Command::Begin { expected } => self.begin(expected),
+            Command::Begin { expected, generation } => self.begin(expected, generation),
             Command::Apply(delta) => self.apply(delta),
             Command::Commit => self.commit(),
             Command::Abort => {
@@ -309,4 +310,10 @@ impl Agent {
         }
         failed
     }
+}
+
+/// Milliseconds of `CLOCK_MONOTONIC`, which another process reads alike.
+fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
