@@ -14,11 +14,6 @@ use crate::neighbour::resolver::{Heard, HeardKind};
 /// Bytes that an advertisement needs: link header with tag, IPv6, message and one option.
 const ROOM: usize = 18 + 40 + 24 + 8;
 
-/// Whether an ICMPv6 type is a message of neighbour discovery.
-pub fn is_message(icmp_type: u8) -> bool {
-    (icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT).contains(&icmp_type)
-}
-
 /// Handles one message of neighbour discovery that is for the router, or for a group.
 pub fn process(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, agent: &mut AgentLink) {
     let outcome = match burst.descriptor(slot).icmp_type {

@@ -2,8 +2,8 @@
 
 use sluice_dpdk::BURST;
 use sluice_hooks::{Burst, Context, Hook, Way};
-use sluice_packet::{DescriptorFlags, Family, Mask};
-use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision};
+use sluice_packet::Mask;
+use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision, evaluate};
 
 use crate::answer::{self, Answer};
 
@@ -46,9 +46,7 @@ impl Hook for Route {
 #[inline(never)]
 fn undeliverable(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, reason: DropReason) {
     let descriptor = burst.descriptor(slot);
-    let own = descriptor.flags.contains(DescriptorFlags::LOCAL_ORIGIN);
-    if own && reason == DropReason::LinkLocal && descriptor.key.family == Family::Inet6 {
-        // An answer to a link-local address goes back to the link that it came from.
+    if evaluate::returns_to_link(descriptor, reason) {
         let interface = InterfaceId(descriptor.ingress);
         burst.set_way(slot, Way::OnLink(interface), interface);
         return;

@@ -82,6 +82,14 @@ pub fn mtu(d: &Descriptor, mtu: u16) -> Result<(), DropReason> {
     }
 }
 
+/// Whether a packet that may not be routed goes back to the link that it came from all the same:
+/// an answer of the router's own to a link-local IPv6 address.
+pub fn returns_to_link(d: &Descriptor, reason: DropReason) -> bool {
+    reason == DropReason::LinkLocal
+        && d.key.family == Family::Inet6
+        && d.flags.contains(DescriptorFlags::LOCAL_ORIGIN)
+}
+
 #[cfg(test)]
 mod tests {
     use sluice_packet::FlowKey;

@@ -5,11 +5,14 @@
 //! * [`config`] reads the YAML file into a [`model::State`], with every mistake named by line.
 //! * [`model`] is the desired state and its [`model::Delta`]: what travels over the channel.
 //! * [`Policy`] is one immutable compiled value; `apply` makes the next one.
+//! * [`arrival`] and [`answer`] are what the router itself makes of a packet, and says about it.
 //! * [`evaluate`] asks a policy about packets; its [`evaluate::Recorder`] is how [`explain`] sees
 //!   each step, and compiles away in the workers.
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
+pub mod arrival;
 pub mod config;
 pub mod device;
 mod difference;

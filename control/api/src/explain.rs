@@ -2,38 +2,49 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sluice_policy::Explanation;
-use sluice_policy::model::{MacAddress, Name};
+use sluice_policy::explain::{Explanation, Query};
 
-/// The evaluator's answer, and what the dataplane knows about the way out.
+/// The evaluator's answer, and what it is about.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
-    /// What policy says, step by step.
+    /// What policy and dataplane say, step by step.
     #[serde(flatten)]
     pub explanation: Explanation,
-    /// The neighbour that the packet is handed to; none if it does not leave.
-    pub next_hop_state: Option<NextHopState>,
-    /// The port that it leaves by; none if it does not leave.
-    pub egress_state: Option<EgressState>,
+    /// Which policy was asked.
+    pub basis: Basis,
+    /// What the dataplane knows of the packet's flow.
+    pub flow_state: FlowState,
 }
 
-/// What is known about a neighbour.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct NextHopState {
-    /// `reachable` and so on; `unknown` if nobody has asked for it yet, which the first packet
-    /// does.
-    pub state: String,
-    /// Its link address.
-    pub mac: Option<MacAddress>,
+/// Which policy was asked. Links and neighbours are always as they are now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The one that the dataplane runs.
+    #[default]
+    Live,
+    /// That of an earlier commit.
+    Commit,
+    /// What the dataplane would run if the file that was sent along were applied; the generation
+    /// is the one that it was worked out from.
+    Candidate,
 }
 
-/// What is known about a port.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct EgressState {
-    /// The port.
-    pub port: Name,
-    /// Whether the link is up.
-    pub link: bool,
-    /// What is wrong with it.
-    pub error: Option<String>,
+/// What is known of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowState {
+    /// This release has no flow table: every packet takes the whole way, none is remembered.
+    #[default]
+    NoFlowTable,
+}
+
+/// A question about a configuration file that is not applied.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CandidateQuery {
+    /// The packet.
+    pub query: Query,
+    /// The file's content.
+    pub yaml: String,
 }

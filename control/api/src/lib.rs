@@ -25,7 +25,9 @@
 //! | `POST /v1/confirm` | | [`Commit`] that stays |
 //! | `GET /v1/watch` | `?drops=` | a [`WatchEvent`] a line |
 //! | `POST /v1/neighbours/flush` | [`Flush`] | `{}` |
-//! | `POST /v1/explain` | `sluice_policy::explain::Query` | [`Explained`] |
+//! | `POST /v1/explain` | `?at=`, `sluice_policy::explain::Query` | [`Explained`] |
+//! | `POST /v1/explain/many` | `Vec<Query>` | [`Vec<Explained>`](Explained) |
+//! | `POST /v1/explain/candidate` | `?file=`, [`CandidateQuery`] | [`Explained`] as if the file were applied |
 //!
 //! Anything that does not succeed answers with [`Failure`]: 400 for a request or a configuration
 //! that is wrong, 404 for a thing that is not there, 409 for a change that the dataplane refused
@@ -54,7 +56,7 @@ pub use counters::{
     Account, DropCount, InstancePipeline, Pipeline, PipelineEvent, PipelineStage, PortStats,
     RuleDrops, Stats, WorkerStats,
 };
-pub use explain::{EgressState, Explained, NextHopState};
+pub use explain::{Basis, CandidateQuery, Explained, FlowState};
 pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status};
 pub use tables::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule, Worker,

@@ -203,6 +203,18 @@ pub(crate) struct Explain {
     /// IPv4 Don't Fragment is set
     #[arg(long)]
     pub(crate) dont_fragment: bool,
+    /// It is a fragment that begins at this byte of its datagram
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) fragment_offset: Option<u16>,
+    /// It is a fragment that others follow
+    #[arg(long)]
+    pub(crate) more_fragments: bool,
+    /// Ask the policy of an earlier commit instead of the live one
+    #[arg(long, value_name = "GENERATION", conflicts_with = "candidate")]
+    pub(crate) at: Option<u64>,
+    /// Ask what would happen if this file were applied; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) candidate: Option<PathBuf>,
 }
 
 fn appliance_name(text: &str) -> Result<String, String> {

@@ -51,8 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
             Ok(if json { pretty(&answer) } else { "flushed\n".into() })
         }
         Command::Explain(packet) => {
-            let answer: serde_json::Value =
-                client.post("/v1/explain", &explain::query(&packet)).await?;
+            let answer = explain::ask(&client, &packet).await?;
             print::<Explained>(answer, json, explain::text)
         }
     }

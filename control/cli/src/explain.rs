@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
-use sluice_control_api::Explained;
-use sluice_policy::explain::Query;
+use sluice_control_api::{Basis, CandidateQuery, Explained, FlowState};
+use sluice_policy::explain::{LinkDestination, Query};
 
 use crate::args::Explain;
+use crate::check;
+use crate::client::{Client, with_query};
+use crate::failed::Failed;
 
 const TCP: u8 = 6;
 const SYN: u8 = 2;
@@ -34,16 +37,39 @@ pub(crate) fn query(packet: &Explain) -> Query {
         hop_limit: packet.hop_limit.unwrap_or(64),
         length: packet.length.unwrap_or(100),
         dont_fragment: packet.dont_fragment,
+        fragment_offset: packet.fragment_offset.unwrap_or(0),
+        more_fragments: packet.more_fragments,
+        link: LinkDestination::Router,
     }
+}
+
+/// Puts the question, to the policy that is meant.
+pub(crate) async fn ask(client: &Client, packet: &Explain) -> Result<serde_json::Value, Failed> {
+    let query = query(packet);
+    let Some(file) = &packet.candidate else {
+        let at = packet.at.map(|generation| generation.to_string());
+        return client.post(&with_query("/v1/explain", &[("at", at)]), &query).await;
+    };
+    let (bytes, name) = check::bytes(file)?;
+    let yaml = String::from_utf8(bytes)
+        .map_err(|error| Failed::Usage(format!("{name}: not UTF-8: {error}")))?;
+    let path = with_query("/v1/explain/candidate", &[("file", Some(name))]);
+    client.post(&path, &CandidateQuery { query, yaml }).await
 }
 
 /// The answer, step by step.
 pub(crate) fn text(explained: &Explained) -> String {
     let mut text = explained.explanation.to_string();
-    if !text.ends_with('\n') {
-        text.push('\n');
+    text.push('\n');
+    match explained.basis {
+        Basis::Live => {}
+        Basis::Commit => {
+            text.push_str("asked of an earlier commit; links and neighbours are today's\n")
+        }
+        Basis::Candidate => text.push_str("asked of a file that is not applied\n"),
     }
-    if let Some(next_hop) = &explained.next_hop_state {
+    let way = &explained.explanation.way;
+    if let Some(next_hop) = &way.next_hop_state {
         let mac = next_hop.mac.map_or_else(String::new, |mac| format!(", {mac}"));
         let hint = match next_hop.state.as_str() {
             "unknown" => " (the first packet asks for its link address)",
@@ -52,13 +78,15 @@ pub(crate) fn text(explained: &Explained) -> String {
         };
         let _ = writeln!(text, "neighbour: {}{mac}{hint}", next_hop.state);
     }
-    if let Some(egress) = &explained.egress_state {
+    if let Some(egress) = &way.egress_state {
         let link = if egress.link { "up" } else { "down: packets to it are dropped" };
         let _ = writeln!(text, "port:      {}, link {link}", egress.port);
         if let Some(error) = &egress.error {
             let _ = writeln!(text, "           {error}");
         }
     }
+    let FlowState::NoFlowTable = explained.flow_state;
+    let _ = writeln!(text, "flow:      none is remembered: every packet takes the whole way");
     text
 }
 

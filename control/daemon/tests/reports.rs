@@ -9,7 +9,7 @@ use common::control::Control;
 use common::fake::FakeDataplane;
 use serde_json::Value;
 use sluice_control_api::{
-    Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Stats, Worker,
+    Basis, Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Stats, Worker,
 };
 use sluice_policy::explain::Verdict;
 use sluice_policy::model::FilterPoint;
@@ -105,15 +105,33 @@ fn a_packet_is_explained_with_the_way_out() {
     let explained: Explained = control.done("POST", "/v1/explain", http);
     let explanation = &explained.explanation;
     assert_eq!(explanation.generation, 1);
-    assert_eq!(explanation.verdict, Verdict::Drop { reason: "forward-filter".into() });
-    assert_eq!(explanation.rule.as_ref().unwrap().name, "no-http");
+    assert_eq!(explanation.way.verdict, Verdict::Drop { reason: "forward-filter".into() });
+    assert_eq!(explanation.way.rule.as_ref().unwrap().name, "no-http");
 
     let smtp = http.replace(":80}", ":25}");
     let explained: Explained = control.done("POST", "/v1/explain", &smtp);
-    assert_eq!(explained.explanation.verdict, Verdict::Accept);
-    assert_eq!(explained.next_hop_state.unwrap().state, "reachable");
-    let egress = explained.egress_state.unwrap();
+    assert_eq!(explained.explanation.way.verdict, Verdict::Accept);
+    assert_eq!(explained.explanation.way.next_hop_state.unwrap().state, "reachable");
+    let egress = explained.explanation.way.egress_state.unwrap();
     assert_eq!((&*egress.port, egress.link), ("wan", true));
+
+    // The same of a file that is not applied: it has no filter.
+    let yaml = "ports:\\n  lan: { device: net_null0, addresses: [10.0.1.1/24] }\\n";
+    let candidate = format!(r#"{{"query":{http},"yaml":"{yaml}"}}"#);
+    let path = "/v1/explain/candidate?file=new.yaml";
+    let explained: Explained = control.done("POST", path, &candidate);
+    assert_eq!(explained.basis, Basis::Candidate);
+    assert_eq!(
+        explained.explanation.way.verdict,
+        Verdict::Reject { reason: "no-route".into() },
+        "{}",
+        explained.explanation
+    );
+    let wrong = candidate.replace("device", "divice");
+    let failure = control.fails(400, "POST", path, &wrong);
+    assert!(failure.details[0].contains("new.yaml:2"), "{failure:?}");
+    let explained: Explained = control.done("POST", "/v1/explain", http);
+    assert_eq!(explained.basis, Basis::Live);
 
     let failure = control.fails(400, "POST", "/v1/explain", &http.replace("lan", "nowhere"));
     assert!(failure.error.contains("nowhere") && failure.error.contains("wan"), "{failure}");

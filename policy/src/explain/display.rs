@@ -2,11 +2,28 @@
 
 use std::fmt;
 
-use super::{Explanation, MatchedRule, Outcome, Verdict};
+use super::{Answered, Explanation, MatchedRule, Outcome, Verdict, Way};
 use crate::policy::MatchedRoute;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.way.write_steps(f, "")?;
+        if let Some(answer) = &self.answer {
+            let Answered { message, source, destination, way } = answer;
+            writeln!(f, "answer:         {message} from {source} to {destination}")?;
+            way.write_steps(f, "  ")?;
+            write!(f, "  answer ")?;
+            way.write_verdict(f)?;
+            writeln!(f)?;
+        }
+        f.write_str("verdict: ")?;
+        self.way.write_verdict(f)?;
+        write!(f, " (generation {})", self.generation)
+    }
+}
+
+impl Way {
+    fn write_steps(&self, f: &mut fmt::Formatter<'_>, indent: &str) -> fmt::Result {
         for step in &self.steps {
             let event = step.event.map_or("", |event| event.name());
             let end = match step.outcome {
@@ -16,15 +33,17 @@ impl fmt::Display for Explanation {
                 Outcome::Local => "  <- arrived",
             };
             let stage = step.stage.name();
-            writeln!(f, "{stage:<15} {event:<15} {}{end}", step.text)?;
+            writeln!(f, "{indent}{stage:<15} {event:<15} {}{end}", step.text)?;
         }
+        Ok(())
+    }
+
+    fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verdict {
-            Verdict::Accept => f.write_str("verdict: forwarded")?,
-            Verdict::Drop { reason } => write!(f, "verdict: dropped, {reason}")?,
-            Verdict::Reject { reason } => {
-                write!(f, "verdict: dropped, {reason}; the sender is told")?
-            }
-            Verdict::Local => f.write_str("verdict: for the router itself")?,
+            Verdict::Accept => f.write_str("forwarded")?,
+            Verdict::Drop { reason } => write!(f, "dropped, {reason}")?,
+            Verdict::Reject { reason } => write!(f, "dropped, {reason}; the sender is told")?,
+            Verdict::Local => f.write_str("for the router itself")?,
         }
         if let (Verdict::Accept, Some(egress), Some(hop)) =
             (&self.verdict, &self.egress, self.next_hop)
@@ -37,7 +56,7 @@ impl fmt::Display for Explanation {
         {
             write!(f, " by {rule}")?;
         }
-        write!(f, " (generation {})", self.generation)
+        Ok(())
     }
 }
 

@@ -1,6 +1,13 @@
 //! Why a packet would go where it goes: the workers' evaluator, step by step.
+//!
+//! The question becomes a frame, which the workers' decoder reads; from there it takes the
+//! workers' way through the workers' functions, with a recorder that keeps every step. Where the
+//! router answers the sender, the answer is written as the workers write it and followed on its
+//! way back. What only the dataplane knows (links, neighbours) is handed in as [`Live`].
 
 mod display;
+mod live;
+mod query;
 mod walk;
 
 use std::net::IpAddr;
@@ -8,61 +15,14 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_packet::descriptor::number_of;
-use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 
 use crate::event::{Event, Stage};
-use crate::ids::InterfaceId;
 use crate::interface::Interface;
 use crate::model::{Action, Name, Position};
 use crate::policy::{MatchedRoute, Policy, RuleInfo};
 
-/// The packet that is asked about.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Query {
-    /// The interface it comes in by; left out, the one whose network holds the source.
-    #[serde(default)]
-    pub input: Option<Name>,
-    /// Source address.
-    pub src: IpAddr,
-    /// Destination address.
-    pub dst: IpAddr,
-    /// IP protocol number.
-    #[serde(default)]
-    pub protocol: u8,
-    /// Source port.
-    #[serde(default)]
-    pub src_port: u16,
-    /// Destination port.
-    #[serde(default)]
-    pub dst_port: u16,
-    /// TCP flags as in the header; 2 (SYN) begins a connection.
-    #[serde(default)]
-    pub tcp_flags: u8,
-    /// ICMP type.
-    #[serde(default)]
-    pub icmp_type: u8,
-    /// ICMP code.
-    #[serde(default)]
-    pub icmp_code: u8,
-    /// TTL or hop limit on arrival.
-    #[serde(default = "sixty_four")]
-    pub hop_limit: u8,
-    /// Bytes of the IP packet.
-    #[serde(default = "hundred")]
-    pub length: u16,
-    /// IPv4 Don't Fragment.
-    #[serde(default)]
-    pub dont_fragment: bool,
-}
-
-fn sixty_four() -> u8 {
-    64
-}
-
-fn hundred() -> u16 {
-    100
-}
+pub use live::{EgressState, Live, NextHopState, PortFacts};
+pub use query::{LinkDestination, Query};
 
 /// A rule that matched.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -122,26 +82,18 @@ pub enum Verdict {
         /// The drop reason's name.
         reason: String,
     },
-    /// It is dropped and the sender told.
+    /// It is dropped and the sender told, within the rate limit of such messages.
     Reject {
         /// The drop reason's name.
         reason: String,
     },
-    /// It is for the router itself.
+    /// It is for the router itself, which serves it.
     Local,
 }
 
-/// The answer.
+/// The way of one packet, as far as it comes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Explanation {
-    /// The generation of policy that it holds for.
-    pub generation: u64,
-    /// What was asked.
-    pub query: Query,
-    /// The instance that the packet belongs to.
-    pub instance: Name,
-    /// The interface it comes in by.
-    pub ingress: Name,
+pub struct Way {
     /// Each stage in order.
     pub steps: Vec<Step>,
     /// What becomes of the packet.
@@ -157,6 +109,59 @@ pub struct Explanation {
     pub next_hop: Option<IpAddr>,
     /// The MTU of `egress`.
     pub mtu: Option<u16>,
+    /// What the dataplane knows of `next_hop`; none if the packet does not come that far.
+    pub next_hop_state: Option<NextHopState>,
+    /// What the dataplane knows of the port of `egress`; none if the packet does not come that far
+    /// or the dataplane does not have the port.
+    pub egress_state: Option<EgressState>,
+}
+
+impl Way {
+    fn new() -> Way {
+        Way {
+            steps: Vec::new(),
+            verdict: Verdict::Accept,
+            rule: None,
+            route: None,
+            egress: None,
+            next_hop: None,
+            mtu: None,
+            next_hop_state: None,
+            egress_state: None,
+        }
+    }
+}
+
+/// What the router sends back to the packet's sender.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Answered {
+    /// `echo-reply`, `reset`, `time-exceeded`, `too-big`, `prohibited` and so on.
+    pub message: String,
+    /// The router's address that it is from.
+    pub source: IpAddr,
+    /// Whom it is for.
+    pub destination: IpAddr,
+    /// Its own way.
+    #[serde(flatten)]
+    pub way: Way,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// The generation of policy that it holds for.
+    pub generation: u64,
+    /// What was asked.
+    pub query: Query,
+    /// The instance that the packet belongs to.
+    pub instance: Name,
+    /// The interface it comes in by.
+    pub ingress: Name,
+    /// The packet's way.
+    #[serde(flatten)]
+    pub way: Way,
+    /// What its sender hears.
+    pub answer: Option<Answered>,
 }
 
 /// Why there is no answer.
@@ -184,32 +189,27 @@ pub enum ExplainError {
         /// Destination.
         dst: IpAddr,
     },
+    /// No fragment begins there.
+    #[error("a fragment does not begin at byte {0}: give a multiple of eight")]
+    FragmentOffset(u16),
 }
 
 /// Says what the policy does with a packet, and why.
-pub fn explain(policy: &Policy, q: &Query) -> Result<Explanation, ExplainError> {
-    if q.src.is_ipv4() != q.dst.is_ipv4() {
-        return Err(ExplainError::MixedFamilies { src: q.src, dst: q.dst });
-    }
+pub fn explain(policy: &Policy, live: &Live, q: &Query) -> Result<Explanation, ExplainError> {
+    q.check()?;
     let ingress = ingress(policy, q)?;
     let Some(instance) = policy.instance(ingress.instance) else {
         return Err(ExplainError::UnknownOrigin(q.src));
     };
-    let explanation = Explanation {
+    let (way, answer) = walk::walk(policy, live, instance, ingress, q);
+    Ok(Explanation {
         generation: policy.generation(),
         query: q.clone(),
         instance: instance.name.clone(),
         ingress: ingress.name.clone(),
-        steps: Vec::new(),
-        verdict: Verdict::Accept,
-        rule: None,
-        route: None,
-        egress: None,
-        next_hop: None,
-        mtu: None,
-    };
-    let descriptor = q.descriptor(ingress.id);
-    Ok(walk::walk(policy, instance, ingress, descriptor, explanation))
+        way,
+        answer,
+    })
 }
 
 /// The interface that the packet comes in by: the one that is named, or the one whose connected
@@ -226,41 +226,6 @@ fn ingress<'a>(policy: &'a Policy, q: &Query) -> Result<&'a Interface, ExplainEr
     match (found.next().and_then(|id| policy.interface(id)), found.next()) {
         (Some(interface), None) => Ok(interface),
         _ => Err(ExplainError::UnknownOrigin(q.src)),
-    }
-}
-
-impl Query {
-    fn family(&self) -> Family {
-        if self.src.is_ipv4() { Family::Inet } else { Family::Inet6 }
-    }
-
-    /// What decoding such a packet would yield.
-    fn descriptor(&self, ingress: InterfaceId) -> Descriptor {
-        let family = self.family();
-        let mut flags = DescriptorFlags::empty();
-        flags.set(DescriptorFlags::DONT_FRAGMENT, self.dont_fragment || family == Family::Inet6);
-        let icmp = matches!(self.protocol, 1 | 58);
-        Descriptor {
-            key: FlowKey {
-                src: number_of(self.src),
-                dst: number_of(self.dst),
-                src_port: self.src_port,
-                dst_port: self.dst_port,
-                protocol: self.protocol,
-                family,
-            },
-            ingress: ingress.0,
-            l3_length: self.length,
-            l4_offset: if family == Family::Inet { 20 } else { 40 },
-            l3_offset: 14,
-            hop_limit: self.hop_limit,
-            traffic_class: 0,
-            tcp_flags: if self.protocol == 6 { self.tcp_flags } else { 0 },
-            icmp_type: if icmp { self.icmp_type } else { 0 },
-            icmp_code: if icmp { self.icmp_code } else { 0 },
-            fragment: Fragment::Whole,
-            flags,
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Explanations say what the evaluator does.
 
 use proptest::prelude::*;
+use sluice_packet::ipv6;
 
 use super::*;
 use crate::evaluate::{self, NoRecorder, RouteDecision};
-use crate::model::FilterPoint;
+use crate::model::{FilterPoint, MacAddress};
 use crate::policy::tests::policy;
 
 const YAML: &str = "\
@@ -34,6 +35,10 @@ filters:
       - { name: any, action: accept }
 ";
 
+fn explain(policy: &Policy, q: &Query) -> Result<Explanation, ExplainError> {
+    super::explain(policy, &Live::default(), q)
+}
+
 fn query(src: &str, dst: &str) -> Query {
     Query {
         input: None,
@@ -48,6 +53,9 @@ fn query(src: &str, dst: &str) -> Query {
         hop_limit: 64,
         length: 100,
         dont_fragment: true,
+        fragment_offset: 0,
+        more_fragments: false,
+        link: LinkDestination::Router,
     }
 }
 
@@ -55,11 +63,11 @@ fn query(src: &str, dst: &str) -> Query {
 fn a_drop_names_rule_and_line() {
     let policy = policy(YAML);
     let said = explain(&policy, &Query { dst_port: 25, ..query("10.0.1.5", "10.9.0.1") }).unwrap();
-    assert_eq!(said.verdict, Verdict::Drop { reason: "forward-filter".into() });
-    let rule = said.rule.as_ref().unwrap();
+    assert_eq!(said.way.verdict, Verdict::Drop { reason: "forward-filter".into() });
+    let rule = said.way.rule.as_ref().unwrap();
     assert_eq!((&*rule.name, rule.action), ("no-smtp", Action::Drop));
     assert_eq!(rule.position.as_ref().unwrap().to_string(), "test.yaml:17:9");
-    assert_eq!(said.egress.as_deref(), Some("wan"));
+    assert_eq!(said.way.egress.as_deref(), Some("wan"));
     assert_eq!(said.to_string(), "\
 decode                          10.0.1.5:40000 > 10.9.0.1:25, 100 bytes, in by lan of instance default
 ingress-filter  PHYSICAL_IN     no rule decided, default: accept
@@ -73,9 +81,9 @@ verdict: dropped, forward-filter by rule no-smtp (test.yaml:17): drop (generatio
 fn a_forwarded_packet_has_its_whole_way() {
     let policy = policy(YAML);
     let said = explain(&policy, &query("10.0.1.5", "10.9.0.1")).unwrap();
-    assert_eq!(said.verdict, Verdict::Accept);
-    assert_eq!((said.mtu, said.next_hop), (Some(1500), Some("10.0.2.9".parse().unwrap())));
-    let route = said.route.as_ref().unwrap();
+    assert_eq!(said.way.verdict, Verdict::Accept);
+    assert_eq!((said.way.mtu, said.way.next_hop), (Some(1500), Some("10.0.2.9".parse().unwrap())));
+    let route = said.way.route.as_ref().unwrap();
     assert_eq!((route.prefix.to_string(), route.owner.name()), ("10.9.0.0/16".into(), "static"));
     let text = said.to_string();
     for part in [
@@ -92,7 +100,7 @@ fn a_forwarded_packet_has_its_whole_way() {
     );
     let six = explain(&policy, &query("fd00:1::5", "fd00:2::7")).unwrap();
     assert_eq!(
-        (six.egress.as_deref(), six.next_hop),
+        (six.way.egress.as_deref(), six.way.next_hop),
         (Some("wan"), Some("fd00:2::7".parse().unwrap()))
     );
 }
@@ -101,7 +109,25 @@ fn a_forwarded_packet_has_its_whole_way() {
 fn every_end_has_its_name() {
     let policy = policy(YAML);
     let base = || query("10.0.1.5", "10.9.0.1");
-    let cases: [(Query, &str, &str); 11] = [
+    let cases: [(Query, &str, &str); 20] = [
+        (query("10.0.1.5", "10.0.2.1"), "reject", "local-unreachable"),
+        (query("10.0.1.1", "10.9.0.1"), "drop", "source-martian"),
+        (
+            Query { input: Some("lan".into()), ..query("127.0.0.1", "10.9.0.1") },
+            "drop",
+            "source-martian",
+        ),
+        (query("10.0.1.5", "240.0.0.1"), "drop", "destination-martian"),
+        (Query { hop_limit: 0, ..base() }, "drop", "hop-limit-zero"),
+        (Query { length: 30, ..base() }, "drop", "l4-truncated"),
+        (Query { more_fragments: true, dst_port: 23, ..base() }, "drop", "forward-filter"),
+        (Query { link: LinkDestination::Broadcast, ..base() }, "drop", "link-broadcast"),
+        // What is told to nobody: an ICMP error about an ICMP error.
+        (
+            Query { protocol: 1, icmp_type: 3, ..query("10.0.1.5", "10.8.0.1") },
+            "drop",
+            "reject-route",
+        ),
         (Query { dst_port: 23, ..base() }, "reject", "forward-filter"),
         (Query { input: Some("wan".into()), ..base() }, "drop", "ingress-filter"),
         (Query { hop_limit: 1, ..base() }, "reject", "hop-limit-exceeded"),
@@ -115,7 +141,7 @@ fn every_end_has_its_name() {
         (query("10.0.1.5", "10.8.0.1"), "reject", "reject-route"),
         (query("10.0.1.5", "10.7.0.1"), "drop", "blackhole"),
         (query("fd00:1::5", "2001:db8::1"), "reject", "no-route"),
-        (query("10.0.1.5", "224.0.0.1"), "drop", "multicast-unrouted"),
+        (query("10.0.1.5", "239.0.0.1"), "drop", "multicast-unrouted"),
         (query("10.0.1.5", "10.0.2.255"), "drop", "directed-broadcast"),
     ];
     for (q, verdict, reason) in cases {
@@ -128,9 +154,104 @@ fn every_end_has_its_name() {
         );
         assert_eq!(serde_json::from_value::<Explanation>(json).unwrap(), said);
     }
-    let own = explain(&policy, &query("10.0.1.5", "10.0.2.1")).unwrap();
-    assert_eq!(own.verdict, Verdict::Local);
-    assert!(own.to_string().contains("10.0.2.1 is an own address, on wan  <- arrived"), "{own}");
+}
+
+#[test]
+fn an_echo_is_followed_back() {
+    let policy = policy(YAML);
+    let echo = Query { protocol: 1, icmp_type: 8, ..query("10.0.1.5", "10.0.2.1") };
+    let own = explain(&policy, &echo).unwrap();
+    assert_eq!(own.way.verdict, Verdict::Local);
+    let text = own.to_string();
+    assert!(text.contains("10.0.2.1 is an own address, on wan: an echo request"), "{text}");
+    let answer = own.answer.unwrap();
+    assert_eq!(answer.message, "echo-reply");
+    assert_eq!((answer.source.to_string(), answer.destination.to_string()), {
+        ("10.0.2.1".into(), "10.0.1.5".into())
+    });
+    assert_eq!(answer.way.verdict, Verdict::Accept);
+    assert_eq!(answer.way.egress.as_deref(), Some("lan"));
+    assert_eq!(answer.way.rule.unwrap().name, "any", "the egress filter sees answers, too");
+}
+
+#[test]
+fn an_answer_too_large_for_its_way_back_is_dropped() {
+    let policy = policy(
+        "ports:\n  lan: { device: net_tap0, addresses: [10.0.1.1/24] }\n  wan: { device: net_tap1, \
+         addresses: [10.0.2.1/24], mtu: 9000 }\n",
+    );
+    let echo = Query { protocol: 1, icmp_type: 8, ..query("10.0.1.5", "10.0.2.1") };
+    let big = Query { input: Some("wan".into()), length: 3000, ..echo };
+    let answer = explain(&policy, &big).unwrap().answer.unwrap();
+    assert_eq!(answer.way.verdict, Verdict::Drop { reason: "fragmentation-needed".into() });
+}
+
+#[test]
+fn a_refusal_is_followed_back() {
+    let policy =
+        policy(&YAML.replace("protocol: 99, action: drop", "tcp-flags: rst, action: drop"));
+    let telnet = Query { dst_port: 23, ..query("10.0.1.5", "10.9.0.1") };
+    let said = explain(&policy, &telnet).unwrap();
+    let answer = said.answer.as_ref().unwrap();
+    assert_eq!((&*answer.message, &*answer.source.to_string()), ("reset", "10.9.0.1"));
+    assert_eq!(answer.way.verdict, Verdict::Drop { reason: "egress-filter".into() });
+    assert_eq!(answer.way.rule.as_ref().unwrap().name, "not-to-lan");
+    let text = said.to_string();
+    assert!(text.contains("answer:         reset from 10.9.0.1 to 10.0.1.5"), "{text}");
+    assert!(text.contains("answer dropped, egress-filter by rule not-to-lan"), "{text}");
+    // Of TCP, only the SYN bit went astray: an ICMP error is no reset, and passes.
+    let spent = Query { hop_limit: 1, ..query("10.0.1.5", "10.9.0.1") };
+    let answer = explain(&policy, &spent).unwrap().answer.unwrap();
+    assert_eq!((&*answer.message, &*answer.source.to_string()), ("time-exceeded", "10.0.1.1"));
+    assert_eq!(answer.way.verdict, Verdict::Accept);
+}
+
+#[test]
+fn links_and_neighbours_are_the_dataplanes() {
+    let policy = policy(YAML);
+    let mac = MacAddress([2, 0, 0, 0, 0, 7]);
+    let port = |link, error: Option<&str>| PortFacts { mac, link, error: error.map(Into::into) };
+    let mut live = Live::default();
+    live.ports.insert("wan".into(), port(true, None));
+    let asked = |live: &Live, dst| super::explain(&policy, live, &query("10.0.1.5", dst)).unwrap();
+    let key = ("wan".into(), "10.0.2.7".parse().unwrap());
+    let said = asked(&live, "10.0.2.7");
+    assert_eq!(said.way.next_hop_state.unwrap().state, "unknown");
+    assert_eq!(said.way.verdict, Verdict::Accept);
+
+    live.neighbours.insert(key, NextHopState { state: "failed".into(), mac: None });
+    let said = asked(&live, "10.0.2.7");
+    assert_eq!(said.way.verdict, Verdict::Reject { reason: "neighbour-unresolved".into() });
+    assert_eq!(said.answer.unwrap().message, "host-unreachable");
+    // The one in the configuration is known whatever the table says.
+    let said = asked(&live, "10.9.0.1");
+    assert_eq!(said.way.next_hop_state.unwrap().mac.unwrap().to_string(), "02:00:00:00:00:09");
+
+    live.ports.insert("wan".into(), port(false, None));
+    assert_eq!(
+        asked(&live, "10.9.0.1").way.verdict,
+        Verdict::Drop { reason: "egress-down".into() }
+    );
+    live.ports.insert("wan".into(), port(false, Some("interface wan is gone")));
+    let said = asked(&live, "10.9.0.1");
+    assert_eq!(said.way.verdict, Verdict::Drop { reason: "tx-no-queue".into() });
+    assert!(said.to_string().contains("interface wan is gone"), "{said}");
+
+    // Only the dataplane knows the ports' link-local addresses.
+    let to = ipv6::link_local(&[2, 0, 0, 0, 0, 8]);
+    let echo = Query {
+        protocol: 58,
+        icmp_type: 128,
+        input: Some("lan".into()),
+        ..query("fe80::1", &to.to_string())
+    };
+    let asked = |live: &Live| super::explain(&policy, live, &echo).unwrap();
+    assert_eq!(asked(&live).way.verdict, Verdict::Drop { reason: "link-local".into() });
+    let lan = PortFacts { mac: MacAddress([2, 0, 0, 0, 0, 8]), ..port(true, None) };
+    live.ports.insert("lan".into(), lan);
+    let said = asked(&live);
+    assert_eq!(said.way.verdict, Verdict::Local);
+    assert_eq!(said.answer.unwrap().way.egress.as_deref(), Some("lan"), "back to its link");
 }
 
 #[test]
@@ -166,7 +287,7 @@ proptest! {
         let said = explain(&policy, &q).unwrap();
         let lan = policy.interface_named("lan").unwrap();
         let instance = policy.instance(lan.instance).unwrap();
-        let d = q.descriptor(lan.id);
+        let d = q.decode(&q.frame(), lan).unwrap();
         let accepts = |point, egress| {
             instance.filter(point, &d, egress, &mut NoRecorder).action == Action::Accept
         };
@@ -181,7 +302,8 @@ proptest! {
                 }
                 _ => false,
             };
-        prop_assert_eq!(said.verdict == Verdict::Accept, passes, "{}", said);
-        prop_assert_eq!(said.steps.last().map(|s| s.outcome == Outcome::Pass), Some(passes));
+        prop_assert_eq!(said.way.verdict == Verdict::Accept, passes, "{}", said);
+        let last = said.way.steps.last().map(|step| step.outcome == Outcome::Pass);
+        prop_assert_eq!(last, Some(passes));
     }
 }

@@ -4,41 +4,96 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use sluice_packet::descriptor::ip_of;
-use sluice_packet::{Descriptor, Family};
+use sluice_packet::{Descriptor, DescriptorFlags, Family, icmp, icmpv6, ipv6, nd};
 
-use super::{Explanation, MatchedRule, Outcome, Step, Verdict};
+use super::{
+    Answered, EgressState, Live, MatchedRule, NextHopState, Outcome, Query, Step, Verdict, Way,
+};
+use crate::answer::{self, Answer};
+use crate::arrival::{Arrival, arrival};
 use crate::drop_reason::DropReason;
 use crate::evaluate::{self, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
-use crate::ids::{InterfaceId, NextHopId, RuleSlot};
+use crate::ids::{InterfaceId, NextHopId, PortId, RuleSlot};
 use crate::instance::Instance;
 use crate::interface::Interface;
 use crate::model::{Action, FilterPoint};
 use crate::policy::Policy;
-use crate::route::ResolvedNextHop;
 
-/// Fills in the steps of an explanation and its verdict.
+/// TTL and hop limit of what the router sends.
+const HOP_LIMIT: u8 = 64;
+
+/// The way of a packet, and what its sender hears.
 pub(super) fn walk(
     policy: &Policy,
+    live: &Live,
     instance: &Instance,
     ingress: &Interface,
-    descriptor: Descriptor,
-    explanation: Explanation,
-) -> Explanation {
-    let mut walk = Walk { policy, instance, ingress, descriptor, hop: None, explanation };
-    // Where it ends, the verdict stands in the explanation.
-    let _ = walk.run();
-    walk.explanation
+    q: &Query,
+) -> (Way, Option<Answered>) {
+    let frame = q.frame();
+    let mut walk = Walk {
+        policy,
+        live,
+        instance,
+        ingress,
+        frame: &frame,
+        descriptor: Descriptor::default(),
+        hop: None,
+        way: Way::new(),
+        reply: None,
+    };
+    // Where it ends, the verdict stands in the way.
+    let _ = walk.received(q);
+    let Walk { way, reply, .. } = walk;
+    let answer = reply.map(|reply| {
+        let Reply { message, descriptor } = reply;
+        let mut back = Walk {
+            policy,
+            live,
+            instance,
+            ingress,
+            frame: &[],
+            descriptor,
+            hop: None,
+            way: Way::new(),
+            reply: None,
+        };
+        let _ = back.own();
+        Answered {
+            message: message.to_owned(),
+            source: descriptor.key.src_ip(),
+            destination: descriptor.key.dst_ip(),
+            way: back.way,
+        }
+    });
+    (way, answer)
 }
 
 /// A packet on its way.
 struct Walk<'a> {
     policy: &'a Policy,
+    live: &'a Live,
     instance: &'a Instance,
     ingress: &'a Interface,
+    frame: &'a [u8],
     descriptor: Descriptor,
-    hop: Option<ResolvedNextHop>,
-    explanation: Explanation,
+    hop: Option<Hop>,
+    way: Way,
+    reply: Option<Reply>,
+}
+
+/// Where the packet leaves.
+#[derive(Clone, Copy)]
+struct Hop {
+    interface: InterfaceId,
+    address: IpAddr,
+}
+
+/// What the router sends back.
+struct Reply {
+    message: &'static str,
+    descriptor: Descriptor,
 }
 
 /// Keeps what an evaluation tells.
@@ -63,8 +118,8 @@ impl Recorder for Trace {
 struct End;
 
 impl Walk<'_> {
-    fn run(&mut self) -> Result<(), End> {
-        let q = &self.explanation.query;
+    /// A packet that comes in by a port.
+    fn received(&mut self, q: &Query) -> Result<(), End> {
         let text = format!(
             "{} > {}, {} bytes, in by {} of instance {}",
             endpoint(q.src, q.src_port, q.protocol),
@@ -73,10 +128,18 @@ impl Walk<'_> {
             self.ingress.name,
             self.instance.name
         );
-        if q.length > self.ingress.mtu {
-            let mtu = self.ingress.mtu;
-            let text = format!("{text}: larger than its MTU, {mtu}");
-            return self.drop(Stage::Decode, text, Vec::new(), DropReason::SuperPacket);
+        match q.decode(self.frame, self.ingress) {
+            Ok(descriptor) => self.descriptor = descriptor,
+            Err(malformed) => {
+                let reason = DropReason::from(malformed);
+                let text = match reason {
+                    DropReason::SuperPacket => {
+                        format!("{text}: larger than its MTU, {}", self.ingress.mtu)
+                    }
+                    _ => format!("{text}: {}", lower(reason.help())),
+                };
+                return self.drop(Stage::Decode, text, Vec::new(), reason);
+            }
         }
         self.pass(Stage::Decode, text, Vec::new());
         self.event(Event::PhysicalIn)?;
@@ -84,8 +147,19 @@ impl Walk<'_> {
         self.event(Event::RouteDecision)?;
         self.event(Event::Forwarding)?;
         self.event(Event::PhysicalOut)?;
-        self.leave();
-        Ok(())
+        self.leave()
+    }
+
+    /// A packet that the router made: no FORWARDING, but it has to fit its egress.
+    fn own(&mut self) -> Result<(), End> {
+        self.event(Event::RouteDecision)?;
+        let mtu = self.way.mtu.unwrap_or(u16::MAX);
+        if let Err(reason) = evaluate::mtu(&self.descriptor, mtu) {
+            let text = format!("{} of at most {mtu} bytes", self.descriptor.l3_length);
+            return self.drop(Stage::Mtu, text, Vec::new(), reason);
+        }
+        self.event(Event::PhysicalOut)?;
+        self.leave()
     }
 
     /// The built-in stages of an event, in the instance's order.
@@ -116,7 +190,7 @@ impl Walk<'_> {
         let decision = self.instance.filter(point, &self.descriptor, egress, &mut trace);
         let matched = trace.rules.iter().filter_map(|&slot| self.policy.rule_at(slot));
         let rules: Vec<MatchedRule> = matched.map(MatchedRule::new).collect();
-        self.explanation.rule = rules.last().cloned();
+        self.way.rule = rules.last().cloned();
         let said: Vec<String> = rules.iter().map(ToString::to_string).collect();
         let text = said.join(", then ");
         match decision.action {
@@ -125,71 +199,126 @@ impl Walk<'_> {
                 Ok(())
             }
             Action::Drop => self.drop(stage, text, rules, point.drop_reason()),
-            Action::Reject => {
-                let reason = point.drop_reason().name().to_owned();
-                let verdict = Verdict::Reject { reason };
-                self.end(stage, text, rules, Outcome::Reject, verdict)
-            }
+            Action::Reject => self.told(stage, text, rules, point.drop_reason(), Answer::Rejected),
         }
     }
 
     fn local(&mut self) -> Result<(), End> {
-        let Descriptor { key, .. } = self.descriptor;
-        let Some(id) = self.instance.owns(key.family, key.dst) else {
-            self.pass(Stage::Local, "not an own address".into(), Vec::new());
-            return Ok(());
+        const STAGE: Stage = Stage::Local;
+        let d = self.descriptor;
+        let dst = d.key.dst_ip();
+        let owner = self.instance.owns(d.key.family, d.key.dst);
+        let own = match owner.and_then(|id| self.policy.interface(id)) {
+            Some(interface) => format!("{dst} is an own address, on {}", interface.name),
+            None => format!("{dst}"),
         };
-        self.arrive(Stage::Local, id)
+        match arrival(self.instance, &d, || self.link_local(self.ingress.port)) {
+            Arrival::Passing => {
+                self.pass(STAGE, "not an own address".into(), Vec::new());
+                Ok(())
+            }
+            Arrival::Drop(reason) => self.drop(STAGE, lower(reason.help()), Vec::new(), reason),
+            Arrival::Refused(answer) => {
+                let text = format!("{own}: nothing listens");
+                self.told(STAGE, text, Vec::new(), DropReason::LocalUnreachable, answer)
+            }
+            Arrival::Echo => {
+                let mut descriptor = d;
+                std::mem::swap(&mut descriptor.key.src, &mut descriptor.key.dst);
+                descriptor.icmp_type = match d.key.family {
+                    Family::Inet => icmp::ECHO_REPLY,
+                    Family::Inet6 => icmpv6::ECHO_REPLY,
+                };
+                descriptor.hop_limit = HOP_LIMIT;
+                descriptor.flags |= DescriptorFlags::LOCAL_ORIGIN;
+                self.reply = Some(Reply { message: "echo-reply", descriptor });
+                let text = format!("{own}: an echo request");
+                self.end(STAGE, text, Vec::new(), Outcome::Local, Verdict::Local)
+            }
+            Arrival::Discovery => self.discovery(),
+        }
     }
 
-    fn arrive(&mut self, stage: Stage, id: InterfaceId) -> Result<(), End> {
-        let name = self.policy.interface(id).map_or("", |interface| &interface.name);
-        let text = format!("{} is an own address, on {name}", self.explanation.query.dst);
-        self.end(stage, text, Vec::new(), Outcome::Local, Verdict::Local)
+    /// Neighbour discovery, as far as it can be told without the message's content.
+    fn discovery(&mut self) -> Result<(), End> {
+        let d = &self.descriptor;
+        let reason = match d.icmp_type {
+            icmpv6::NEIGHBOUR_SOLICITATION | icmpv6::NEIGHBOUR_ADVERTISEMENT => {
+                let valid = d.hop_limit == nd::HOP_LIMIT
+                    && d.icmp_code == 0
+                    && !d.flags.contains(DescriptorFlags::OPTIONS);
+                (!valid).then_some(DropReason::NdInvalid)
+            }
+            _ => Some(DropReason::NdForeign),
+        };
+        match reason {
+            Some(reason) => self.drop(Stage::Local, lower(reason.help()), Vec::new(), reason),
+            None => {
+                let text = "neighbour discovery; what comes of it depends on its content";
+                self.end(Stage::Local, text.into(), Vec::new(), Outcome::Local, Verdict::Local)
+            }
+        }
     }
 
     fn route(&mut self) -> Result<(), End> {
         let mut trace = Trace::default();
-        let decision = self.instance.route(&self.descriptor, &mut trace);
-        let route = self.policy.route_to(self.instance, self.explanation.query.dst);
+        let d = self.descriptor;
+        let decision = self.instance.route(&d, &mut trace);
+        let route = self.policy.route_to(self.instance, d.key.dst_ip());
         let said = route.as_ref().map_or_else(String::new, |route| format!("{route}: "));
-        let id = match decision {
-            RouteDecision::Forward(id) => id,
-            RouteDecision::Local(id) => return self.arrive(Stage::Route, id),
+        match decision {
+            RouteDecision::Forward(id) => {
+                let hop = *self.policy.next_hop(id);
+                let address = ip_of(hop.family, hop.via.unwrap_or(d.key.dst));
+                let mut text = match hop.via {
+                    Some(_) => format!("{said}via {address}"),
+                    None => format!("{said}on the link"),
+                };
+                if trace.choices > 1 {
+                    text.push_str(&format!(" (this flow's, of {} next hops)", trace.choices));
+                }
+                self.way.route = route;
+                self.routed(text, Hop { interface: hop.interface, address });
+                Ok(())
+            }
+            // The local stage has taken what came in for the router.
+            RouteDecision::Local(_) => {
+                let reason = DropReason::SourceMartian;
+                self.drop(Stage::Route, lower(reason.help()), Vec::new(), reason)
+            }
+            RouteDecision::Drop(reason) if evaluate::returns_to_link(&d, reason) => {
+                let hop = Hop { interface: InterfaceId(d.ingress), address: d.key.dst_ip() };
+                self.routed("link-local: back to the link that it came from".into(), hop);
+                Ok(())
+            }
             RouteDecision::Drop(reason) => {
                 let by_route = matches!(
                     reason,
                     DropReason::Blackhole | DropReason::RejectRoute | DropReason::DirectedBroadcast
                 );
                 let said = if by_route { said } else { String::new() };
-                self.explanation.route = route.filter(|_| by_route);
+                self.way.route = route.filter(|_| by_route);
                 let text = format!("{said}{}", lower(reason.help()));
-                if reason != DropReason::RejectRoute && reason != DropReason::NoRoute {
-                    return self.drop(Stage::Route, text, Vec::new(), reason);
-                }
-                let verdict = Verdict::Reject { reason: reason.name().to_owned() };
-                return self.end(Stage::Route, text, Vec::new(), Outcome::Reject, verdict);
+                let answer = match reason {
+                    DropReason::NoRoute => Answer::NoRoute,
+                    DropReason::RejectRoute => Answer::Prohibited,
+                    _ => return self.drop(Stage::Route, text, Vec::new(), reason),
+                };
+                self.told(Stage::Route, text, Vec::new(), reason, answer)
             }
-        };
-        let hop = *self.policy.next_hop(id);
-        let address = ip_of(hop.family, hop.via.unwrap_or(self.descriptor.key.dst));
-        let mut text = match hop.via {
-            Some(_) => format!("{said}via {address}"),
-            None => format!("{said}on the link"),
-        };
+        }
+    }
+
+    /// The route decision: out there.
+    fn routed(&mut self, mut text: String, hop: Hop) {
         if let Some(interface) = self.policy.interface(hop.interface) {
             text.push_str(&format!(", out by {}", interface.name));
-            self.explanation.egress = Some(interface.name.clone());
-            self.explanation.mtu = Some(interface.mtu);
+            self.way.egress = Some(interface.name.clone());
+            self.way.mtu = Some(interface.mtu);
         }
-        if trace.choices > 1 {
-            text.push_str(&format!(" (this flow's, of {} next hops)", trace.choices));
-        }
-        self.explanation.route = route;
-        self.explanation.next_hop = Some(address);
+        self.way.next_hop = Some(hop.address);
         self.hop = Some(hop);
         self.pass(Stage::Route, text, Vec::new());
-        Ok(())
     }
 
     fn hop_limit(&mut self) -> Result<(), End> {
@@ -202,13 +331,13 @@ impl Walk<'_> {
             }
             Err(reason) => {
                 let text = format!("{left}: {}", lower(reason.help()));
-                self.told(Stage::HopLimit, text, reason)
+                self.told(Stage::HopLimit, text, Vec::new(), reason, Answer::TimeExceeded)
             }
         }
     }
 
     fn mtu(&mut self) -> Result<(), End> {
-        let mtu = self.explanation.mtu.unwrap_or(u16::MAX);
+        let mtu = self.way.mtu.unwrap_or(u16::MAX);
         let length = self.descriptor.l3_length;
         match evaluate::mtu(&self.descriptor, mtu) {
             Ok(()) => {
@@ -218,28 +347,76 @@ impl Walk<'_> {
             Err(reason) => {
                 let text = format!("{length} of at most {mtu} bytes: {}", lower(reason.help()));
                 match reason {
-                    DropReason::FragmentationNeeded => self.told(Stage::Mtu, text, reason),
+                    DropReason::FragmentationNeeded => {
+                        self.told(Stage::Mtu, text, Vec::new(), reason, Answer::TooBig(mtu))
+                    }
                     _ => self.drop(Stage::Mtu, text, Vec::new(), reason),
                 }
             }
         }
     }
 
-    /// Neighbour and tx: what the policy knows of them.
-    fn leave(&mut self) {
-        let Some((hop, address)) = self.hop.zip(self.explanation.next_hop) else { return };
-        let fixed = self.policy.static_neighbours();
-        let mut fixed = fixed.filter(|n| n.0 == hop.interface && n.1 == address);
-        let text = match (fixed.next(), hop.family) {
-            (Some((_, _, mac)), _) => format!("{address} is at {mac} (static)"),
-            (None, Family::Inet) => format!("{address}, asked for by ARP if not known"),
-            (None, Family::Inet6) => {
-                format!("{address}, asked for by neighbour solicitation if not known")
+    /// Neighbour and tx: link and link address.
+    fn leave(&mut self) -> Result<(), End> {
+        const STAGE: Stage = Stage::Neighbour;
+        let Some(hop) = self.hop else { return Ok(()) };
+        let Some(egress) = self.policy.interface(hop.interface) else { return Ok(()) };
+        let port = self.policy.port(egress.port).map(|port| port.name.clone());
+        if let Some((port, facts)) = port.and_then(|name| self.live.ports.get_key_value(&name)) {
+            let (link, error) = (facts.link, facts.error.clone());
+            self.way.egress_state = Some(EgressState { port: port.clone(), link, error });
+            if let Some(error) = &facts.error {
+                let text = format!("port {port} does not run: {error}");
+                return self.drop(STAGE, text, Vec::new(), DropReason::TxNoQueue);
+            }
+            if !facts.link {
+                let text = format!("port {port} has no link");
+                return self.drop(STAGE, text, Vec::new(), DropReason::EgressDown);
+            }
+        }
+        let address = hop.address;
+        let state = self.neighbour(egress, address);
+        let failed = state.failed();
+        let text = match (&state.mac, &*state.state) {
+            (Some(mac), _) if !failed => format!("{address} is at {mac} ({})", state.state),
+            (_, "failed") => format!("{address} does not answer"),
+            _ if address.is_ipv4() => {
+                format!("{address}, asked for by ARP; packets wait for its answer")
+            }
+            _ => {
+                format!(
+                    "{address}, asked for by neighbour solicitation; packets wait for its answer"
+                )
             }
         };
-        self.pass(Stage::Neighbour, text, Vec::new());
-        let egress = self.explanation.egress.clone().unwrap_or_else(|| "".into());
-        self.pass(Stage::Tx, format!("out by {egress}"), Vec::new());
+        self.way.next_hop_state = Some(state);
+        if failed {
+            let reason = DropReason::NeighbourUnresolved;
+            return self.told(STAGE, text, Vec::new(), reason, Answer::HostUnreachable);
+        }
+        self.pass(STAGE, text, Vec::new());
+        let tag = match egress.vlan {
+            0 => String::new(),
+            vlan => format!(", VLAN {vlan}"),
+        };
+        self.pass(Stage::Tx, format!("out by {}{tag}", egress.name), Vec::new());
+        Ok(())
+    }
+
+    fn neighbour(&self, egress: &Interface, address: IpAddr) -> NextHopState {
+        let mut fixed = self.policy.static_neighbours();
+        if let Some((_, _, mac)) = fixed.find(|n| n.0 == egress.id && n.1 == address) {
+            return NextHopState::fixed(mac);
+        }
+        let known = self.live.neighbours.get(&(egress.name.clone(), address));
+        known.cloned().unwrap_or_else(NextHopState::unknown)
+    }
+
+    /// The link-local address of a port that the dataplane has.
+    fn link_local(&self, port: PortId) -> Option<u128> {
+        let facts = self.live.ports.get(&self.policy.port(port)?.name)?;
+        let attached = facts.error.is_none();
+        attached.then(|| ipv6::link_local(&facts.mac.0).to_bits())
     }
 
     fn pass(&mut self, stage: Stage, text: String, rules: Vec<MatchedRule>) {
@@ -247,7 +424,7 @@ impl Walk<'_> {
     }
 
     fn step(&mut self, stage: Stage, text: String, rules: Vec<MatchedRule>, outcome: Outcome) {
-        self.explanation.steps.push(Step { stage, event: stage.event(), text, rules, outcome });
+        self.way.steps.push(Step { stage, event: stage.event(), text, rules, outcome });
     }
 
     fn drop(
@@ -261,10 +438,30 @@ impl Walk<'_> {
         self.end(stage, text, rules, Outcome::Drop, verdict)
     }
 
-    /// A drop that the sender is told about.
-    fn told(&mut self, stage: Stage, text: String, reason: DropReason) -> Result<(), End> {
+    /// A drop that the sender is told about, if such a packet may be answered.
+    fn told(
+        &mut self,
+        stage: Stage,
+        text: String,
+        rules: Vec<MatchedRule>,
+        reason: DropReason,
+        answer: Answer,
+    ) -> Result<(), End> {
+        self.reply = self.answer(answer);
+        if self.reply.is_none() {
+            return self.drop(stage, text, rules, reason);
+        }
         let verdict = Verdict::Reject { reason: reason.name().to_owned() };
-        self.end(stage, text, Vec::new(), Outcome::Reject, verdict)
+        self.end(stage, text, rules, Outcome::Reject, verdict)
+    }
+
+    /// The answer as the workers would write it.
+    fn answer(&self, answer: Answer) -> Option<Reply> {
+        let d = &self.descriptor;
+        let answer = answer.about(d)?;
+        let source = answer::source(self.policy, d, |port| self.link_local(port))?;
+        let (_, descriptor) = answer.write(&mut [0; answer::ROOM], source, d, self.frame)?;
+        Some(Reply { message: answer.name(), descriptor })
     }
 
     fn end(
@@ -276,7 +473,7 @@ impl Walk<'_> {
         verdict: Verdict,
     ) -> Result<(), End> {
         self.step(stage, text, rules, outcome);
-        self.explanation.verdict = verdict;
+        self.way.verdict = verdict;
         Err(End)
     }
 }
@@ -284,8 +481,8 @@ impl Walk<'_> {
 /// An address with its port, where the protocol has ports.
 fn endpoint(address: IpAddr, port: u16, protocol: u8) -> String {
     match (protocol, address) {
-        (6 | 17 | 33 | 132, IpAddr::V4(address)) => format!("{address}:{port}"),
-        (6 | 17 | 33 | 132, IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        (6 | 17 | 33 | 132 | 136, IpAddr::V4(address)) => format!("{address}:{port}"),
+        (6 | 17 | 33 | 132 | 136, IpAddr::V6(address)) => format!("[{address}]:{port}"),
         _ => address.to_string(),
     }
 }

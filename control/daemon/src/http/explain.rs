@@ -1,52 +1,107 @@
-//! What would happen to a packet: the evaluator on the live generation, and the dataplane's word
-//! on the way out.
+//! What would happen to a packet: the evaluator on the live generation, an earlier one or a file
+//! that is not applied, and the dataplane's word on links and neighbours.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use sluice_channel::{Neighbour, PortStatus};
-use sluice_control_api::{EgressState, Explained, NextHopState};
-use sluice_policy::explain::{Explanation, Query};
-use sluice_policy::model::State as DesiredState;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sluice_control_api::{Basis, CandidateQuery, Explained, FlowState};
+use sluice_policy::explain::{self, Live, NextHopState, PortFacts, Query};
+use sluice_policy::{Policy, config};
 
 use super::Answer;
-use super::extract::Body;
+use super::extract::{Body, Params};
 use super::tables::state_name;
 use crate::app::App;
+use crate::desired::Desired;
 use crate::error::ControlError;
 
 pub(super) async fn explain(State(app): State<App>, Body(query): Body<Query>) -> Answer<Explained> {
-    let neighbours = app.neighbours().await?;
-    let ports = app.ports().await?;
+    let live = live(&app).await?;
     let view = app.view();
     let (policy, generation) = view.live()?;
-    let mut explanation = sluice_policy::explain::explain(policy, &query)
-        .map_err(|error| ControlError::Request(error.to_string()))?;
-    // This process may have compiled the same state in fewer steps than the dataplane.
-    explanation.generation = generation;
-    Ok(Json(Explained {
-        next_hop_state: next_hop_state(&explanation, &neighbours),
-        egress_state: egress_state(&explanation, policy.state(), &ports),
-        explanation,
-    }))
+    Asked { policy, generation, basis: Basis::Live, live: &live }.answer(&query).map(Json)
 }
 
-fn next_hop_state(explanation: &Explanation, neighbours: &[Neighbour]) -> Option<NextHopState> {
-    let (egress, next_hop) = (explanation.egress.as_ref()?, explanation.next_hop?);
-    let known = neighbours
-        .iter()
-        .find(|neighbour| neighbour.interface == *egress && neighbour.address == next_hop);
-    Some(NextHopState {
-        state: known.map_or("unknown", |neighbour| state_name(neighbour.state)).into(),
-        mac: known.and_then(|neighbour| neighbour.mac),
-    })
+/// All questions are asked of one generation, one state of links and neighbours.
+pub(super) async fn many(
+    State(app): State<App>,
+    Body(queries): Body<Vec<Query>>,
+) -> Answer<Vec<Explained>> {
+    let live = live(&app).await?;
+    let view = app.view();
+    let (policy, generation) = view.live()?;
+    let asked = Asked { policy, generation, basis: Basis::Live, live: &live };
+    let answers = queries.iter().enumerate().map(|(place, query)| {
+        asked
+            .answer(query)
+            .map_err(|error| ControlError::Request(format!("question {place}: {error}")))
+    });
+    answers.collect::<Result<_, _>>().map(Json)
 }
 
-fn egress_state(
-    explanation: &Explanation,
-    state: &DesiredState,
-    ports: &[PortStatus],
-) -> Option<EgressState> {
-    let interface = state.interfaces.get(explanation.egress.as_ref()?)?;
-    let port = ports.iter().find(|port| port.name == interface.port)?;
-    Some(EgressState { port: port.name.clone(), link: port.link, error: port.error.clone() })
+/// How a file is named.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CandidateParams {
+    /// Its name, for positions in the answer.
+    file: Option<String>,
+}
+
+/// A question about a file that is not applied: what would happen if it were, now.
+pub(super) async fn candidate(
+    State(app): State<App>,
+    Params(params): Params<CandidateParams>,
+    Body(CandidateQuery { query, yaml }): Body<CandidateQuery>,
+) -> Answer<Explained> {
+    let live = live(&app).await?;
+    let view = app.view();
+    let (policy, generation) = view.live()?;
+    let running = Desired { policy: Arc::new(policy.clone()), file: None, dataplane: None };
+    // A large file takes a while, and this thread has other requests to answer.
+    let compiled = tokio::task::spawn_blocking(move || {
+        let file = params.file.unwrap_or_else(|| "configuration".into());
+        let configuration = config::read(yaml.as_bytes(), &file).map_err(ControlError::Config)?;
+        let delta = running.towards(&configuration.state);
+        running.after(&delta).map_err(|errors| {
+            ControlError::Policy(errors.iter().map(ToString::to_string).collect())
+        })
+    });
+    let Desired { policy, .. } = compiled.await.map_err(|_| ControlError::Stopping)??;
+    let asked = Asked { policy: &policy, generation, basis: Basis::Candidate, live: &live };
+    asked.answer(&query).map(Json)
+}
+
+/// What questions are asked of.
+struct Asked<'a> {
+    policy: &'a Policy,
+    generation: u64,
+    basis: Basis,
+    live: &'a Live,
+}
+
+impl Asked<'_> {
+    fn answer(&self, query: &Query) -> Result<Explained, ControlError> {
+        let mut explanation = explain::explain(self.policy, self.live, query)
+            .map_err(|error| ControlError::Request(error.to_string()))?;
+        // This process may have compiled the same state in fewer steps than the dataplane.
+        explanation.generation = self.generation;
+        Ok(Explained { explanation, basis: self.basis, flow_state: FlowState::NoFlowTable })
+    }
+}
+
+/// What the dataplane says of links and neighbours.
+async fn live(app: &App) -> Result<Live, ControlError> {
+    let ports =
+        app.ports().await?.into_iter().map(|port| {
+            (port.name, PortFacts { mac: port.mac, link: port.link, error: port.error })
+        });
+    let neighbours = app.neighbours().await?.into_iter().map(|neighbour| {
+        let state = state_name(neighbour.state).to_owned();
+        let key = (neighbour.interface, neighbour.address);
+        (key, NextHopState { state, mac: neighbour.mac })
+    });
+    Ok(Live { ports: ports.collect(), neighbours: neighbours.collect() })
 }

@@ -49,6 +49,12 @@ fn api() -> Api {
         .get("/v1/pipeline", "What a packet passes, in order", counters::pipeline)
         .post("/v1/apply", "Make the appliance as a configuration file says", change::apply)
         .post("/v1/explain", "What would happen to a packet, and why", explain::explain)
+        .post("/v1/explain/many", "The same of many packets at one moment", explain::many)
+        .post(
+            "/v1/explain/candidate",
+            "What would happen to a packet if a file were applied",
+            explain::candidate,
+        )
         .get("/v1/openapi.json", "This document", openapi_document)
 }
 
