@@ -176,7 +176,7 @@ impl Pipeline {
         let round = Round { generation, statistics, now, stopwatch };
         let mut burst = std::mem::take(&mut self.own);
         loop {
-            let current = generation.policy.generation();
+            let current = generation.policy.edition();
             let out = self.neighbours.release(now, current, &mut burst, &mut self.agent);
             let released = burst.live();
             if released.is_empty() {

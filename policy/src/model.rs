@@ -145,6 +145,9 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// The owner that gives way to all others.
+    pub(crate) const LAST: Owner = Owner::Static;
+
     /// The owner's name in commands and reports.
     pub const fn name(self) -> &'static str {
         match self {

@@ -30,8 +30,8 @@ pub struct Held {
     pub way: Way,
     /// The interface that it leaves by.
     pub egress: InterfaceId,
-    /// The generation that decided: its numbers mean nothing to another.
-    pub generation: u64,
+    /// The policy's edition that decided: its numbers mean nothing to another.
+    pub edition: u64,
     /// Whom it waits for.
     pub neighbour: NeighbourKey,
     /// When it has waited long enough, in TSC cycles.

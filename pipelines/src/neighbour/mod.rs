@@ -231,10 +231,10 @@ impl Neighbours {
         header: &LinkHeader,
         output: &mut Output,
     ) {
-        let generation = cx.policy.generation();
+        let edition = cx.policy.edition();
         let mut from = 0;
         while let Some(mut held) = self.queue.take_next(&mut from, |held| {
-            let ready = held.neighbour == *neighbour && held.generation == generation;
+            let ready = held.neighbour == *neighbour && held.edition == edition;
             if ready { Fate::Leave } else { Fate::Wait }
         }) {
             let packet = Packet { mbuf: &mut held.mbuf, descriptor: &mut held.descriptor };
@@ -250,7 +250,7 @@ impl Neighbours {
         let descriptor = *burst.descriptor(slot);
         let (way, egress, instance) = (burst.way(slot), burst.egress(slot), burst.instance(slot));
         let Some(mbuf) = burst.take(slot) else { return };
-        let generation = cx.policy.generation();
+        let edition = cx.policy.edition();
         let deadline = cx.now + self.patience;
         let evicted = self.queue.hold(Held {
             mbuf,
@@ -258,7 +258,7 @@ impl Neighbours {
             instance,
             way,
             egress,
-            generation,
+            edition,
             neighbour: key,
             deadline,
         });
@@ -280,12 +280,12 @@ impl Neighbours {
 
     /// Moves held packets whose next hop is known, has failed, or has taken too long, into
     /// `burst`, as long as it has room. The caller runs [`process`](Self::process) over them or,
-    /// for those whose time is up, [`give_up`](Self::give_up). Those that another generation than
-    /// `generation` decided about have to be routed anew.
+    /// for those whose time is up, [`give_up`](Self::give_up). Those that another edition of the
+    /// policy than `edition` decided about have to be routed anew.
     pub fn release(
         &mut self,
         now: u64,
-        generation: u64,
+        edition: u64,
         burst: &mut Burst,
         agent: &mut AgentLink,
     ) -> Released {
@@ -294,7 +294,7 @@ impl Neighbours {
         let table = &self.table;
         while burst.live() != Mask::ALL {
             let next = self.queue.take_next(&mut from, |held| {
-                if held.generation != generation {
+                if held.edition != edition {
                     return Fate::Leave;
                 }
                 let key = &held.neighbour;
@@ -309,7 +309,7 @@ impl Neighbours {
                 }
             });
             let Some(held) = next else { break };
-            let stale = held.generation != generation;
+            let stale = held.edition != edition;
             let late = now >= held.deadline;
             let way = if stale { Way::Undecided } else { held.way };
             let Ok(slot) = burst.push(held.mbuf, held.descriptor, way) else { break };

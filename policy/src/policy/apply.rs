@@ -1,5 +1,6 @@
 //! From one generation to the next.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -46,10 +47,10 @@ impl<'a> Touched<'a> {
 impl Policy {
     /// Generation 0: nothing but the empty instance `default`.
     pub fn empty() -> Policy {
-        let state = State::default();
+        let state = Arc::new(State::default());
         let links = links::compile(&Links::default(), &mut Report::new(&state));
         let digests = Digests::default();
-        Policy { generation: 0, state, digests, links, hops: Arc::default() }
+        Policy { generation: 0, edition: 0, state, digests, links, hops: Arc::default() }
     }
 
     /// The next generation, or everything that is wrong with it. What the delta does not touch
@@ -61,7 +62,7 @@ impl Policy {
     /// [`apply`](Self::apply) that makes a generation of a given number: a dataplane that starts
     /// anew is handed its state under the number of the commit that it has always had.
     pub fn apply_as(&self, generation: u64, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
-        let mut state = self.state.clone();
+        let mut state = State::clone(&self.state);
         let mut digests = self.digests;
         state.apply_digested(delta, &mut digests);
         let touched = Touched::new(delta);
@@ -87,8 +88,15 @@ impl Policy {
                 instance.filters[key.point as usize] = filter;
             }
         }
-        let hops = self.fill_tables(&touched, &state, &mut links);
-        Ok(Policy { generation, state, digests, links, hops })
+        let stale = match touched.links || is_crowded(&self.hops, &state) {
+            true => Stale::All,
+            false => {
+                Stale::These(touched.routes.iter().map(|key| (&key.instance, key.prefix)).collect())
+            }
+        };
+        let hops = fill_tables(&self.hops, &stale, &state, &mut links);
+        let (edition, state) = (self.edition + 1, Arc::new(state));
+        Ok(Policy { generation, edition, state, digests, links, hops })
     }
 
     /// The filters that are not as they were; `None` for one that is gone.
@@ -118,47 +126,60 @@ impl Policy {
         }
         filters
     }
+}
 
-    /// Brings the tables of routes up to date.
-    fn fill_tables(
-        &self,
-        touched: &Touched<'_>,
-        state: &State,
-        links: &mut Links,
-    ) -> Arc<NextHops> {
-        // Next hops that no route uses any more are swept out once they are the most.
-        let swept = touched.links || self.hops.len() > 1024 + 2 * state.routes.len();
-        if !swept && touched.routes.is_empty() {
-            return Arc::clone(&self.hops);
+/// The prefixes, by instance, whose place in the tables may not be as it should.
+pub(super) enum Stale<'a> {
+    /// All: the tables are filled from nothing.
+    All,
+    /// These.
+    These(BTreeSet<(&'a Name, IpNet)>),
+}
+
+/// Whether next hops that no route uses any more are the most of what is held, so that it is time
+/// to start afresh.
+pub(super) fn is_crowded(hops: &NextHops, state: &State) -> bool {
+    hops.len() > 1024 + 2 * state.routes.len()
+}
+
+/// Brings the tables of routes up to date; `old` are the next hops that they name so far.
+pub(super) fn fill_tables(
+    old: &Arc<NextHops>,
+    stale: &Stale<'_>,
+    state: &State,
+    links: &mut Links,
+) -> Arc<NextHops> {
+    let (mut hops, prefixes) = match stale {
+        Stale::These(prefixes) if prefixes.is_empty() => return Arc::clone(old),
+        Stale::These(prefixes) => (NextHops::clone(old), Cow::Borrowed(prefixes)),
+        Stale::All => {
+            let set = state.routes.keys().map(|key| (&key.instance, key.prefix)).collect();
+            (NextHops::default(), Cow::Owned(set))
         }
-        let mut hops = if swept { NextHops::default() } else { (*self.hops).clone() };
-        let prefixes: BTreeSet<(&Name, IpNet)> = match swept {
-            true => state.routes.keys().map(|key| (&key.instance, key.prefix)).collect(),
-            false => touched.routes.iter().map(|key| (&key.instance, key.prefix)).collect(),
-        };
-        let mut tables = Vec::new();
-        for instance in links.instances.iter().flatten() {
-            let mut fib = if swept { Fib::default() } else { instance.fib.clone() };
-            let connected = instance.connected.keys().filter(|_| swept);
-            let first = (&instance.name, IpNet::default());
-            let set = prefixes.range(first..).take_while(|(name, _)| **name == instance.name);
-            for &prefix in connected.chain(set.map(|(_, prefix)| prefix)) {
-                match routes::winner(prefix, instance, links, state, &mut hops) {
-                    Some(leaf) => fib.insert(prefix, leaf),
-                    None => drop(fib.remove(prefix)),
-                }
+    };
+    let all = matches!(stale, Stale::All);
+    let mut tables = Vec::new();
+    for instance in links.instances.iter().flatten() {
+        let mut fib = if all { Fib::default() } else { instance.fib.clone() };
+        let connected = instance.connected.keys().filter(|_| all);
+        let first = (&instance.name, IpNet::default());
+        let set = prefixes.range(first..).take_while(|(name, _)| **name == instance.name);
+        for &prefix in connected.chain(set.map(|(_, prefix)| prefix)) {
+            match routes::winner(prefix, instance, links, state, &mut hops) {
+                Some(leaf) => fib.insert(prefix, leaf),
+                None => drop(fib.remove(prefix)),
             }
-            tables.push((instance.id, fib));
         }
-        let hops = Arc::new(hops);
-        for (id, fib) in tables {
-            if let Some(instance) = links.instances[id.index()].as_mut() {
-                instance.fib = fib;
-                instance.hops = Arc::clone(&hops);
-            }
-        }
-        hops
+        tables.push((instance.id, fib));
     }
+    let hops = Arc::new(hops);
+    for (id, fib) in tables {
+        if let Some(instance) = links.instances[id.index()].as_mut() {
+            instance.fib = fib;
+            instance.hops = Arc::clone(&hops);
+        }
+    }
+    hops
 }
 
 /// The entries of a table that `keys` names, or all.

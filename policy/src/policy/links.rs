@@ -1,6 +1,6 @@
 //! Checks and compiles what packets come in and leave by: ports, interfaces, instances.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -30,6 +30,8 @@ pub(super) struct Links {
     pub(super) by_vlan: Vec<Box<[InterfaceId]>>,
     pub(super) by_name: HashMap<Name, InterfaceId>,
     pub(super) instances: Vec<Option<Instance>>,
+    /// Ports that do not work: routes by them are not used.
+    pub(super) down: BTreeSet<PortId>,
 }
 
 /// Compiles the links of `report.state`; names that `old` knows keep their numbers.
@@ -59,6 +61,7 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
         by_vlan: vec![Box::default(); ports.len()],
         by_name: HashMap::new(),
         instances: table(&instances),
+        down: old.down.iter().copied().filter(|id| stays(*id, old, &ports)).collect(),
     };
     for (name, &id) in &ports {
         let spec = state.ports[name].clone();
@@ -128,6 +131,12 @@ fn numbers<'a>(
         numbers.insert(name.clone(), number);
     }
     numbers
+}
+
+/// Whether the port of this number is still there.
+fn stays(id: PortId, old: &Links, ports: &BTreeMap<Name, u16>) -> bool {
+    let port = old.ports.get(id.index()).and_then(Option::as_ref);
+    port.is_some_and(|port| ports.get(&port.name) == Some(&id.0))
 }
 
 /// An empty table with a place for each number.
@@ -256,8 +265,7 @@ fn check_interface(name: &Name, spec: &model::Interface, report: &mut Report<'_>
 /// What is wrong with a reference to an instance.
 pub(super) fn unknown_instance(state: &model::State, name: &Name) -> Mistake {
     let default: Name = DEFAULT_INSTANCE.into();
-    let names: std::collections::BTreeSet<&Name> =
-        state.instances.keys().chain([&default]).collect();
+    let names: BTreeSet<&Name> = state.instances.keys().chain([&default]).collect();
     Mistake::UnknownInstance { name: name.clone(), known: known(names.into_iter()) }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! [`Policy::apply`] makes the next generation out of this one; compiling a configuration is
 //! `apply` on [`Policy::empty`]. What a delta does not touch is shared with the generation
-//! before. A name keeps its number for as long as it exists.
+//! before. A name keeps its number for as long as it exists. [`Policy::with_down`] is the same
+//! generation while some ports do not work.
 
 mod apply;
+mod down;
 mod error;
 mod links;
 mod report;
@@ -72,7 +74,8 @@ pub struct RouteInfo<'a> {
     pub target: Cow<'a, model::Target>,
     /// Where it was configured; `None` for a connected network.
     pub position: Option<&'a model::Position>,
-    /// Whether it is the one in use for its prefix: no owner that comes first has one.
+    /// Whether it is the one in use for its prefix: it has a way out, and no owner that comes
+    /// first has one that has.
     pub active: bool,
 }
 
@@ -80,7 +83,8 @@ pub struct RouteInfo<'a> {
 #[derive(Clone, Debug)]
 pub struct Policy {
     generation: u64,
-    state: State,
+    edition: u64,
+    state: Arc<State>,
     digests: Digests,
     links: Links,
     hops: Arc<NextHops>,
@@ -185,8 +189,8 @@ impl Policy {
 
     /// All routes: of each instance the connected networks, then those that were set.
     pub fn routes(&self) -> impl Iterator<Item = RouteInfo<'_>> {
-        self.instances().flat_map(|instance| {
-            let connected = instance.connected.iter().filter_map(|(&prefix, what)| {
+        self.instances().flat_map(move |instance| {
+            let connected = instance.connected.iter().filter_map(move |(&prefix, what)| {
                 let Connected::Network(id) = what else { return None };
                 let interface = Some(self.interface(*id)?.name.clone());
                 let hop = model::NextHop { via: None, interface, weight: 1 };
@@ -196,7 +200,7 @@ impl Policy {
                     owner: Owner::Connected,
                     target: Cow::Owned(model::Target::NextHops(vec![hop])),
                     position: None,
-                    active: true,
+                    active: routes::carried(*what, &self.links),
                 })
             });
             let first = model::RouteKey {
@@ -205,17 +209,22 @@ impl Policy {
                 owner: Owner::Connected,
             };
             let set = self.state.routes.range(first..);
-            let mut before = None;
+            let mut served = None;
             let set = set.take_while(|(key, _)| key.instance == instance.name).map(
                 move |(key, route)| {
-                    let first = before.replace(key.prefix) != Some(key.prefix);
+                    let active = served != Some(key.prefix)
+                        && routes::connected(key.prefix, instance, &self.links).is_none()
+                        && routes::is_usable(key.prefix, route, instance, &self.links);
+                    if active {
+                        served = Some(key.prefix);
+                    }
                     RouteInfo {
                         instance: &key.instance,
                         prefix: key.prefix,
                         owner: key.owner,
                         target: Cow::Borrowed(&route.target),
                         position: Some(&route.position),
-                        active: first && !instance.connected.contains_key(&key.prefix),
+                        active,
                     }
                 },
             );
@@ -228,12 +237,11 @@ impl Policy {
         let family = links::family_of(address);
         let (length, _) = instance.fib.longest(family, number_of(address))?;
         let prefix = IpNet::new(address, length).ok()?.trunc();
-        if instance.connected.contains_key(&prefix) {
+        if routes::connected(prefix, instance, &self.links).is_some() {
             return Some(MatchedRoute { prefix, owner: Owner::Connected, position: None });
         }
-        let instance = instance.name.clone();
-        let first = model::RouteKey { instance, prefix, owner: Owner::Connected };
-        let (key, route) = self.state.routes.range(first..).next()?;
+        let (key, route) = routes::set(prefix, instance, &self.state)
+            .find(|(_, route)| routes::is_usable(prefix, route, instance, &self.links))?;
         let position = Some(route.position.clone());
         Some(MatchedRoute { prefix: key.prefix, owner: key.owner, position })
     }

@@ -73,7 +73,7 @@ fn unroutable(prefix: IpNet) -> Option<&'static str> {
 }
 
 /// The interface and neighbour that a next hop means.
-fn resolve(
+pub(super) fn resolve(
     hop: &NextHop,
     prefix: IpNet,
     instance: &Instance,
@@ -134,8 +134,8 @@ pub(super) fn member<'a>(
     })
 }
 
-/// The leaf that a prefix of an instance has in the table: of what stands there, the owner that
-/// comes first.
+/// The leaf that a prefix of an instance has in the table: of what stands there and has a way
+/// out, the owner that comes first.
 pub(super) fn winner(
     prefix: IpNet,
     instance: &Instance,
@@ -143,28 +143,68 @@ pub(super) fn winner(
     state: &State,
     hops: &mut NextHops,
 ) -> Option<Leaf> {
-    if let Some(&connected) = instance.connected.get(&prefix) {
+    if let Some(connected) = connected(prefix, instance, links) {
         return Some(connected_leaf(connected, prefix, hops));
     }
-    let first = RouteKey { instance: instance.name.clone(), prefix, owner: Owner::Connected };
-    let (key, route) = state.routes.range(first..).next()?;
-    if key.instance != instance.name || key.prefix != prefix {
-        return None;
-    }
-    Some(match &route.target {
-        Target::Blackhole => leaf::BLACKHOLE,
-        Target::Reject => leaf::REJECT,
-        Target::NextHops(list) => {
-            let resolved: Vec<_> = list
-                .iter()
-                .filter_map(|hop| Some((resolve(hop, prefix, instance, links).ok()?, hop.weight)))
-                .collect();
-            if resolved.is_empty() {
-                return None;
+    set(prefix, instance, state).find_map(|(_, route)| {
+        Some(match &route.target {
+            Target::Blackhole => leaf::BLACKHOLE,
+            Target::Reject => leaf::REJECT,
+            Target::NextHops(list) => {
+                let usable: Vec<_> = usable(list, prefix, instance, links).collect();
+                if usable.is_empty() {
+                    return None;
+                }
+                hops.leaf(&usable)
             }
-            hops.leaf(&resolved)
-        }
+        })
     })
+}
+
+/// What was set for a prefix of an instance, the owner that comes first at the front.
+pub(super) fn set<'a>(
+    prefix: IpNet,
+    instance: &Instance,
+    state: &'a State,
+) -> impl Iterator<Item = (&'a RouteKey, &'a Route)> {
+    let first = RouteKey { instance: instance.name.clone(), prefix, owner: Owner::Connected };
+    let last = RouteKey { owner: Owner::LAST, ..first.clone() };
+    state.routes.range(first..=last)
+}
+
+/// What an interface's address puts at a prefix, if that is in use.
+pub(super) fn connected(prefix: IpNet, instance: &Instance, links: &Links) -> Option<Connected> {
+    instance.connected.get(&prefix).copied().filter(|&connected| carried(connected, links))
+}
+
+/// Whether what an interface's address puts into the table is in use: a network behind a port
+/// that is down is not.
+pub(super) fn carried(connected: Connected, links: &Links) -> bool {
+    match connected {
+        Connected::Network(interface) => !links.is_down(interface),
+        Connected::Own(_) | Connected::Broadcast => true,
+    }
+}
+
+/// Whether a route has a way out.
+pub(super) fn is_usable(prefix: IpNet, route: &Route, instance: &Instance, links: &Links) -> bool {
+    match &route.target {
+        Target::NextHops(_) if links.down.is_empty() => true,
+        Target::NextHops(list) => usable(list, prefix, instance, links).next().is_some(),
+        Target::Blackhole | Target::Reject => true,
+    }
+}
+
+/// The next hops that lead to a port that is not down, with their weights.
+fn usable(
+    list: &[NextHop],
+    prefix: IpNet,
+    instance: &Instance,
+    links: &Links,
+) -> impl Iterator<Item = (ResolvedNextHop, u16)> {
+    list.iter()
+        .filter_map(move |hop| Some((resolve(hop, prefix, instance, links).ok()?, hop.weight)))
+        .filter(|(hop, _)| !links.is_down(hop.interface))
 }
 
 /// The leaf of what an interface's address put there.
@@ -182,6 +222,11 @@ pub(super) fn connected_leaf(connected: Connected, prefix: IpNet, hops: &mut Nex
 impl Links {
     pub(super) fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(id.index())?.as_ref()
+    }
+
+    /// Whether an interface is on a port that is down.
+    pub(super) fn is_down(&self, id: InterfaceId) -> bool {
+        !self.down.is_empty() && self.interface(id).is_some_and(|i| self.down.contains(&i.port))
     }
 
     pub(super) fn instance_named(&self, name: &str) -> Option<&Instance> {

@@ -1,0 +1,260 @@
+//! A policy while some of its ports do not work: routes by them are withdrawn.
+//!
+//! What was asked for stays as it is, and so does the generation: a port that is down is no
+//! change of policy. What changes are the tables that packets are looked up in, and the
+//! [edition](Policy::edition). The control process applies the same ports to the same policy and
+//! has the same tables.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Policy;
+use super::apply::{Stale, fill_tables, is_crowded};
+use super::links::Links;
+use super::routes;
+use crate::ids::{InstanceId, PortId};
+use crate::instance::{Connected, Instance};
+use crate::model::{Name, NextHop, Target};
+
+impl Policy {
+    /// The same policy with exactly these ports down: next hops by their interfaces are not used,
+    /// a route is spread over those that are left, and one that is left without any gives way to
+    /// the next owner's, then to shorter prefixes. Own addresses stay.
+    ///
+    /// It costs as much as looking over all routes, and filling in those that change.
+    #[must_use]
+    pub fn with_down(&self, down: impl IntoIterator<Item = PortId>) -> Policy {
+        let down: BTreeSet<PortId> =
+            down.into_iter().filter(|&id| self.port(id).is_some()).collect();
+        let mut policy = self.clone();
+        if down == self.links.down {
+            return policy;
+        }
+        let changed: BTreeSet<PortId> =
+            down.symmetric_difference(&self.links.down).copied().collect();
+        policy.edition += 1;
+        policy.links.down = down;
+        let stale = match is_crowded(&self.hops, &self.state) {
+            true => Stale::All,
+            false => Stale::These(self.prefixes_by(&changed)),
+        };
+        policy.hops = fill_tables(&self.hops, &stale, &self.state, &mut policy.links);
+        policy
+    }
+
+    /// The ports that are down.
+    pub fn down(&self) -> &BTreeSet<PortId> {
+        &self.links.down
+    }
+
+    /// A number that no two policies share of which one was made from the other: numbers of next
+    /// hops and decisions of one mean nothing to another. Not known outside the process.
+    #[inline]
+    pub fn edition(&self) -> u64 {
+        self.edition
+    }
+
+    /// The prefixes for which some route, whether in use or not, leads to one of these ports.
+    fn prefixes_by(&self, ports: &BTreeSet<PortId>) -> BTreeSet<(&Name, IpNet)> {
+        let mut prefixes = BTreeSet::new();
+        let mut leads = Leads { links: &self.links, ports, known: HashMap::new() };
+        let mut instance: Option<&Instance> = None;
+        for (key, route) in &self.state.routes {
+            let Target::NextHops(hops) = &route.target else { continue };
+            if instance.is_none_or(|instance| instance.name != key.instance) {
+                instance = self.instance_named(&key.instance);
+            }
+            let Some(instance) = instance else { continue };
+            if hops.iter().any(|hop| leads.there(hop, key.prefix, instance)) {
+                prefixes.insert((&key.instance, key.prefix));
+            }
+        }
+        for instance in self.instances() {
+            for (&prefix, connected) in instance.connected.iter() {
+                if let Connected::Network(id) = connected
+                    && self.interface(*id).is_some_and(|i| ports.contains(&i.port))
+                {
+                    prefixes.insert((&instance.name, prefix));
+                }
+            }
+        }
+        prefixes
+    }
+}
+
+/// Whether next hops lead to some of a set of ports; there are few next hops and many routes.
+struct Leads<'a> {
+    links: &'a Links,
+    ports: &'a BTreeSet<PortId>,
+    known: HashMap<(InstanceId, Option<IpAddr>, Option<&'a Name>), bool>,
+}
+
+impl<'a> Leads<'a> {
+    fn there(&mut self, hop: &'a NextHop, prefix: IpNet, instance: &Instance) -> bool {
+        let key = (instance.id, hop.via, hop.interface.as_ref());
+        *self.known.entry(key).or_insert_with(|| {
+            let resolved = routes::resolve(hop, prefix, instance, self.links).ok();
+            let interface = resolved.and_then(|hop| self.links.interface(hop.interface));
+            interface.is_some_and(|interface| self.ports.contains(&interface.port))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::evaluate::{NoRecorder, RouteDecision};
+    use crate::model::{Owner, State};
+    use crate::policy::tests::{packet, policy, state};
+
+    const BASE: &str = "
+ports:
+  a: { device: net_null0, addresses: 10.1.0.1/24 }
+  b: { device: net_null1, addresses: [10.2.0.1/24, 'fd00:2::1/64'] }
+  c: { device: net_null2, vlans: { 5: { addresses: 10.3.0.1/24 } } }
+routes:
+  - { to: 0.0.0.0/0, via: 10.1.0.9 }
+  - { to: 10.9.0.0/16, via: [10.1.0.2, 10.2.0.2, 10.3.0.2] }
+  - { to: 10.9.9.0/24, via: 10.3.0.2 }
+  - { to: 10.8.0.0/16, reject: true }
+  - { to: 10.8.8.0/24, via: 10.2.0.2 }
+  - { to: 'fd09::/16', via: 'fd00:2::2' }
+";
+
+    fn ports(policy: &Policy, names: &str) -> Vec<PortId> {
+        let named = |name| policy.port_named(name).unwrap().id;
+        names.split_whitespace().map(named).collect()
+    }
+
+    /// The interfaces that flows to `dst` leave by, or why they are dropped.
+    fn ways(policy: &Policy, dst: &str) -> BTreeSet<String> {
+        let src = if dst.contains(':') { "2001:db8::1" } else { "192.0.2.1" };
+        let instance = policy.instance_named("default").unwrap();
+        let way = |port| {
+            let mut d = packet(src, dst);
+            d.key.src_port = port;
+            match instance.route(&d, &mut NoRecorder) {
+                RouteDecision::Forward(hop) => {
+                    policy.interface(policy.next_hop(hop).interface).unwrap().name.to_string()
+                }
+                RouteDecision::Local(_) => "local".into(),
+                RouteDecision::Drop(reason) => reason.name().into(),
+            }
+        };
+        (0..64).map(way).collect()
+    }
+
+    fn is(ways: &BTreeSet<String>, expected: &str) -> bool {
+        ways.iter().map(String::as_str).eq(expected.split_whitespace())
+    }
+
+    #[test]
+    fn routes_by_ports_that_are_down_are_withdrawn() {
+        let all = policy(BASE);
+        let check = |down: &str, expected: &[(&str, &str)]| {
+            let policy = all.with_down(ports(&all, down));
+            for (dst, expected) in expected {
+                let ways = ways(&policy, dst);
+                assert!(is(&ways, expected), "{down} down, {dst}: {ways:?}");
+            }
+            policy
+        };
+        check("", &[("10.9.1.1", "a b c.5"), ("10.9.9.1", "c.5"), ("fd09::1", "b")]);
+        // Members of a group are left out; a route without any gives way to a shorter prefix.
+        check("b", &[("10.9.1.1", "a c.5"), ("10.8.8.1", "reject-route"), ("fd09::1", "no-route")]);
+        check("c", &[("10.9.1.1", "a b"), ("10.9.9.1", "a b")]);
+        check("b c", &[("10.9.1.1", "a"), ("10.9.9.1", "a"), ("8.8.8.8", "a")]);
+        // So do connected networks; own addresses stay.
+        check("c", &[("10.3.0.7", "a"), ("10.3.0.1", "local")]);
+        let none = check("a b c", &[("10.9.9.1", "no-route"), ("10.1.0.1", "local")]);
+        assert_eq!((none.generation(), none.digests()), (all.generation(), all.digests()));
+        assert!(none.edition() != all.edition() && none.down().len() == 3);
+        // And everything comes back.
+        let back = none.with_down([]);
+        assert!(is(&ways(&back, "10.9.1.1"), "a b c.5") && is(&ways(&back, "10.3.0.7"), "c.5"));
+        assert_eq!(back.with_down([PortId(77)]).edition(), back.edition());
+    }
+
+    #[test]
+    fn the_next_owner_is_revealed_and_reported() {
+        let mut state = state(BASE);
+        let (key, route) =
+            state.routes.iter().find(|(key, _)| key.prefix.to_string() == "10.9.9.0/24").unwrap();
+        let (mut key, mut route) = (key.clone(), route.clone());
+        key.owner = Owner::Cli;
+        let hop = NextHop { via: Some("10.2.0.3".parse().unwrap()), interface: None, weight: 1 };
+        route.target = Target::NextHops(vec![hop]);
+        state.routes.insert(key, route);
+        let all = Policy::empty().apply(&State::default().difference(&state)).unwrap();
+        let in_use = |policy: &Policy| {
+            let active: Vec<_> = policy
+                .routes()
+                .filter(|r| r.active && r.prefix.to_string() == "10.9.9.0/24")
+                .map(|r| r.owner)
+                .collect();
+            let instance = policy.instance_named("default").unwrap();
+            let matched = policy.route_to(instance, "10.9.9.1".parse().unwrap()).unwrap();
+            assert!(active.is_empty() || active == [matched.owner]);
+            (matched.prefix.to_string(), matched.owner)
+        };
+        let of = |down| in_use(&all.with_down(ports(&all, down)));
+        assert_eq!(of(""), ("10.9.9.0/24".into(), Owner::Cli));
+        assert_eq!(of("b"), ("10.9.9.0/24".into(), Owner::Static));
+        assert_eq!(of("b c"), ("10.9.0.0/16".into(), Owner::Static));
+        let connected = all.with_down(ports(&all, "c"));
+        let connected = connected.routes().find(|r| r.prefix.to_string() == "10.3.0.0/24").unwrap();
+        assert_eq!((connected.owner, connected.active), (Owner::Connected, false));
+    }
+
+    #[test]
+    fn commits_keep_what_is_down() {
+        let all = policy(BASE);
+        let down = all.with_down(ports(&all, "b c"));
+        let more = BASE.replace("8.8.0/24, via: 10.2.0.2", "8.8.0/24, via: [10.2.0.2, 10.1.0.2]");
+        let next = down.apply(&down.state().difference(&state(&more))).unwrap();
+        assert!(is(&ways(&next, "10.8.8.1"), "a") && is(&ways(&next, "10.9.1.1"), "a"));
+        // One that is configured away and comes again is another.
+        let without = "ports: { a: { device: net_null0, addresses: 10.1.0.1/24 } }";
+        let gone = next.apply(&next.state().difference(&state(without))).unwrap();
+        assert!(gone.down().is_empty());
+        let again = gone.apply(&gone.state().difference(&state(BASE))).unwrap();
+        assert!(is(&ways(&again, "10.9.1.1"), "a b c.5"));
+    }
+
+    proptest! {
+        /// However a policy got its ports down and its routes set, it is as if made at once.
+        #[test]
+        fn the_order_of_events_does_not_matter(
+            steps in prop::collection::vec((0..8_u16, prop::collection::vec(any::<bool>(), 6)), 1..6),
+        ) {
+            let whole = state(BASE);
+            let keys: Vec<_> = whole.routes.keys().cloned().collect();
+            let mut policy = policy(BASE);
+            for (mask, present) in &steps {
+                let set = |mask: u16| (0..3).filter(move |bit| mask >> bit & 1 == 1).map(PortId);
+                let mut to = whole.clone();
+                for (key, present) in keys.iter().zip(present) {
+                    if !present {
+                        to.routes.remove(key);
+                    }
+                }
+                let delta = policy.state().difference(&to);
+                policy = policy.with_down(set(*mask)).apply(&delta).unwrap();
+                let fresh = Policy::empty().apply(&State::default().difference(&to)).unwrap();
+                let fresh = fresh.with_down(set(*mask));
+                for dst in ["10.9.1.1", "10.9.9.1", "10.8.8.1", "10.3.0.7", "8.8.8.8", "fd09::1"] {
+                    prop_assert_eq!(ways(&policy, dst), ways(&fresh, dst));
+                    let matched = |p: &Policy| {
+                        p.route_to(p.instance_named("default").unwrap(), dst.parse().unwrap())
+                    };
+                    prop_assert_eq!(matched(&policy), matched(&fresh));
+                }
+                prop_assert_eq!(policy.digests(), to.digests());
+            }
+        }
+    }
+}
