@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sluice_control_api::{Failure, SOCKET};
+use sluice_control_api::{AUTHOR_HEADER, Failure, SOCKET};
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
 use crate::failed::Failed;
 
@@ -20,16 +22,23 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// A routing table of a million routes takes about 200 MB as JSON.
 const LARGEST_ANSWER: usize = 1 << 30;
 
+/// The longest line of a stream.
+const LARGEST_LINE: usize = 1 << 20;
+
 /// The control process of one appliance.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
+    /// Who became root to run this command, for the record of what was changed.
+    author: Option<HeaderValue>,
 }
 
 impl Client {
     /// The control process of the appliance in `directory`. Connects with each request.
     pub(crate) fn new(directory: &Path) -> Client {
-        Client { socket: directory.join(SOCKET) }
+        let author = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
+        let author = author.and_then(|user| HeaderValue::from_str(&user).ok());
+        Client { socket: directory.join(SOCKET), author }
     }
 
     /// `GET path`.
@@ -72,25 +81,7 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failed> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| Failed::connecting(&self.socket, error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.broke_off(error.to_string()))?;
-        let driver = tokio::spawn(connection);
-        let kind = if body.first() == Some(&b'{') { "application/json" } else { "text/plain" };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "sluice")
-            .header("content-type", kind)
-            .body(Full::new(body))
-            .map_err(|error| Failed::Usage(format!("`{path}` is not a path: {error}")))?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| self.broke_off(error.to_string()))?;
+        let (response, driver) = self.send(method, path, body).await?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), LARGEST_ANSWER)
             .collect()
@@ -99,6 +90,54 @@ impl Client {
             .to_bytes();
         driver.abort();
         if status.is_success() { Ok(answer) } else { Err(refused(status, &answer)) }
+    }
+
+    /// `GET path`, which answers with lines for as long as the control process lives.
+    pub(crate) async fn lines(&self, path: &str) -> Result<Lines, Failed> {
+        let sent = tokio::time::timeout(DEADLINE, self.send(Method::GET, path, Bytes::new())).await;
+        let (response, driver) = sent.unwrap_or_else(|_| {
+            Err(self.broke_off(format!("no answer within {} s", DEADLINE.as_secs())))
+        })?;
+        let status = response.status();
+        let body = response.into_body();
+        if !status.is_success() {
+            let answer = Limited::new(body, LARGEST_LINE).collect().await;
+            let answer = answer.map_err(|error| self.broke_off(error.to_string()))?;
+            return Err(refused(status, &answer.to_bytes()));
+        }
+        Ok(Lines { body, begun: Vec::new(), _driver: Driver(driver) })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), Failed> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| Failed::connecting(&self.socket, error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broke_off(error.to_string()))?;
+        let driver = tokio::spawn(connection);
+        let kind = if body.first() == Some(&b'{') { "application/json" } else { "text/plain" };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "sluice")
+            .header("content-type", kind);
+        if let Some(author) = &self.author {
+            request = request.header(AUTHOR_HEADER, author);
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| Failed::Usage(format!("`{path}` is not a path: {error}")))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.broke_off(error.to_string()))?;
+        Ok((response, driver))
     }
 
     fn parse<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Failed> {
@@ -113,10 +152,49 @@ impl Client {
 }
 
 fn refused(status: StatusCode, answer: &[u8]) -> Failed {
-    Failed::Refused(serde_json::from_slice(answer).unwrap_or_else(|_| Failure {
+    let failure = serde_json::from_slice(answer).unwrap_or_else(|_| Failure {
         error: format!("{status}: {}", String::from_utf8_lossy(answer).trim()),
         details: Vec::new(),
-    }))
+    });
+    Failed::refused(status, failure)
+}
+
+/// Lines that arrive one by one.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    body: Incoming,
+    /// The beginning of a line whose end has not arrived.
+    begun: Vec<u8>,
+    _driver: Driver,
+}
+
+/// Ends the connection with its reader.
+#[derive(Debug)]
+struct Driver(JoinHandle<hyper::Result<()>>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Lines {
+    /// The next line that is not empty, without its end; none at the end of the conversation.
+    pub(crate) async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.begun.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line).trim().to_owned();
+                if !line.is_empty() {
+                    return Some(line);
+                }
+            } else if self.begun.len() > LARGEST_LINE {
+                return None;
+            } else if let Ok(data) = self.body.frame().await?.ok()?.into_data() {
+                self.begun.extend_from_slice(&data);
+            }
+        }
+    }
 }
 
 /// A path with a query, its values escaped.

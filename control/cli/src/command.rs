@@ -8,10 +8,10 @@ use sluice_control_api::{
 };
 use sluice_policy::config;
 
-use crate::args::{self, Apply, Cli, Command, Show};
+use crate::args::{self, Cli, Command, Show};
 use crate::client::{Client, with_query};
 use crate::failed::Failed;
-use crate::{check, explain, render, route, up};
+use crate::{check, commits, explain, pages, render, route, up, watch};
 
 /// Runs the command; what it prints when it succeeds.
 pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
@@ -29,21 +29,34 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
             })
         }
         Command::Schema => Ok(pretty(&config::schema())),
-        Command::Apply(options) => apply(&client, &options, json).await,
-        Command::Show(what) => show(&client, what, json).await,
-        Command::Route(args::Route::Add { prefix, target, instance, replace }) => {
-            let wanted = route::add(&prefix, &target, instance.as_deref(), replace)?;
-            let applied: Applied = client.post("/v1/routes", &wanted).await?;
-            Ok(told(&applied, json))
+        Command::Completions { shell } => Ok(pages::completions(shell)),
+        Command::Man { directory } => {
+            let pages = pages::write_manual(&directory)?;
+            Ok(format!("{pages} pages in {}\n", directory.display()))
         }
-        Command::Route(args::Route::Del { prefix, instance }) => {
+        Command::Apply(options) => commits::apply(&client, &options, json).await,
+        Command::Commits { limit } => commits::list(&client, limit, json).await,
+        Command::Diff { from, to } => commits::diff(&client, &from, to, json).await,
+        Command::Rollback { to, dry_run, how } => {
+            commits::rollback(&client, to, dry_run, &how, json).await
+        }
+        Command::Confirm => commits::confirm(&client, json).await,
+        Command::Watch { drops } => watch::run(&client, drops, json).await.map(|()| String::new()),
+        Command::Show(what) => show(&client, what, json).await,
+        Command::Route(args::Route::Add { prefix, target, instance, replace, how }) => {
+            let wanted = route::add(&prefix, &target, instance.as_deref(), replace)?;
+            let path = with_query("/v1/routes", &commits::query(&how));
+            print::<Applied>(client.post(&path, &wanted).await?, json, render::applied)
+        }
+        Command::Route(args::Route::Del { prefix, instance, how }) => {
             let wanted = route::delete(&prefix, instance.as_deref())?;
-            let query = [
+            let route = [
                 ("to", Some(wanted.to.to_string())),
                 ("instance", wanted.instance.map(|name| name.to_string())),
             ];
-            let applied: Applied = client.delete(&with_query("/v1/routes", &query)).await?;
-            Ok(told(&applied, json))
+            let query = [&route[..], &commits::query(&how)].concat();
+            let answer = client.delete(&with_query("/v1/routes", &query)).await?;
+            print::<Applied>(answer, json, render::applied)
         }
         Command::Neighbour(args::Neighbour::Flush { interface, address }) => {
             let flush = Flush { interface: interface.map(Into::into), address };
@@ -55,37 +68,6 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
             print::<Explained>(answer, json, explain::text)
         }
     }
-}
-
-async fn apply(client: &Client, options: &Apply, json: bool) -> Result<String, Failed> {
-    let (text, name) = check::bytes(&options.file)?;
-    let query = [
-        ("file", Some(name)),
-        ("dry_run", options.dry_run.then(|| "true".into())),
-        ("generation", options.generation.map(|generation| generation.to_string())),
-    ];
-    let applied: Applied = client.post_text(&with_query("/v1/apply", &query), text).await?;
-    Ok(told(&applied, json))
-}
-
-/// What a change did: `+2 routes, -1 rule; generation 7`.
-fn told(applied: &Applied, json: bool) -> String {
-    if json {
-        return pretty(applied);
-    }
-    let mut text = match applied.dry_run {
-        true => format!("would be: {}; generation {} stays\n", applied.changes, applied.generation),
-        false => format!("{}; generation {}\n", applied.changes, applied.generation),
-    };
-    for worker in &applied.waiting {
-        text.push_str(&format!(
-            "worker {worker} has not taken it over yet; it does before its next packet\n"
-        ));
-    }
-    for note in &applied.notes {
-        text.push_str(&format!("note: {note}\n"));
-    }
-    text
 }
 
 async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed> {
@@ -119,7 +101,7 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
 }
 
 /// The answer as it came, or drawn for people.
-fn print<T: DeserializeOwned>(
+pub(crate) fn print<T: DeserializeOwned>(
     answer: serde_json::Value,
     json: bool,
     draw: impl FnOnce(&T) -> String,
@@ -130,33 +112,8 @@ fn print<T: DeserializeOwned>(
     serde_json::from_value(answer).map(|value| draw(&value)).map_err(Failed::Answer)
 }
 
-fn pretty(value: &impl Serialize) -> String {
+pub(crate) fn pretty(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_is_told_in_a_line() {
-        let mut applied = Applied {
-            generation: 7,
-            dry_run: false,
-            changes: Default::default(),
-            waiting: Vec::new(),
-            notes: Vec::new(),
-            diff: None,
-            confirm: None,
-        };
-        applied.changes.routes.added = 2;
-        assert_eq!(told(&applied, false), "+2 routes; generation 7\n");
-        applied.dry_run = true;
-        assert_eq!(told(&applied, false), "would be: +2 routes; generation 7 stays\n");
-        applied.waiting = vec![1];
-        assert!(told(&applied, false).contains("worker 1"));
-        assert!(told(&applied, true).starts_with('{'));
-    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hyper::StatusCode;
 use sluice_control_api::Failure;
 use sluice_policy::config::Diagnostics;
 
@@ -12,6 +13,9 @@ pub(crate) enum Failed {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
     /// The configuration is wrong; each mistake is a line of its own.
     #[error("{0}")]
     Config(Diagnostics),
@@ -30,7 +34,11 @@ pub(crate) enum Failed {
     )]
     NotPermitted(PathBuf),
     /// The conversation broke off.
-    #[error("the control process at {} broke off: {reason}", socket.display())]
+    #[error(
+        "the control process at {} broke off: {reason}. `sluice show status` says whether it is \
+         back, and `sluice commits` what took effect",
+        socket.display()
+    )]
     Conversation { socket: PathBuf, reason: String },
     /// The control process speaks another dialect.
     #[error(
@@ -39,8 +47,13 @@ pub(crate) enum Failed {
     )]
     Answer(serde_json::Error),
     /// The control process said no.
-    #[error("{0}")]
-    Refused(Failure),
+    #[error("{failure}")]
+    Refused {
+        /// The exit code that goes with it.
+        code: u8,
+        /// What it said.
+        failure: Failure,
+    },
     /// A request that cannot be meant.
     #[error("{0}")]
     Usage(String),
@@ -52,10 +65,33 @@ pub(crate) enum Failed {
     Output(io::Error),
 }
 
+/// Exit codes; `help::EXIT_CODES` says what they mean.
+pub(crate) const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const ELSE: u8 = 3;
+const NOBODY: u8 = 4;
+
 impl Failed {
-    /// The exit code of the command: 2 for a usage error, else 1.
+    /// What the control process refused with this HTTP status.
+    pub(crate) fn refused(status: StatusCode, failure: Failure) -> Failed {
+        let code = match status {
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT => ELSE,
+            StatusCode::SERVICE_UNAVAILABLE => NOBODY,
+            _ => FAILED,
+        };
+        Failed::Refused { code, failure }
+    }
+
+    /// The exit code of the command.
     pub(crate) fn code(&self) -> u8 {
-        if matches!(self, Failed::Usage(_)) { 2 } else { 1 }
+        match self {
+            Failed::Usage(_) => USAGE,
+            Failed::Refused { code, .. } => *code,
+            Failed::NotRunning { .. } | Failed::NotPermitted(_) | Failed::Conversation { .. } => {
+                NOBODY
+            }
+            _ => FAILED,
+        }
     }
 
     /// The error of a socket that cannot be connected to.
@@ -69,7 +105,7 @@ impl Failed {
     /// The error as the JSON that the control process would have answered with.
     pub(crate) fn to_failure(&self) -> Failure {
         match self {
-            Failed::Refused(failure) => failure.clone(),
+            Failed::Refused { failure, .. } => failure.clone(),
             Failed::Config(diagnostics) => Failure {
                 error: "the configuration is wrong".into(),
                 details: diagnostics.0.iter().map(ToString::to_string).collect(),
@@ -91,5 +127,23 @@ mod tests {
         assert!(text.contains("sluice up -c FILE"), "{text}");
         let text = Failed::connecting(socket, io::ErrorKind::PermissionDenied.into()).to_string();
         assert!(text.contains("sudo"), "{text}");
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        let documented: Vec<u8> = crate::help::EXIT_CODES.iter().map(|(code, _)| *code).collect();
+        let refused = |status| Failed::refused(status, Failure::default()).code();
+        let socket = Path::new("/run/sluice/sluice/control.sock");
+        let codes = [
+            refused(StatusCode::BAD_REQUEST),
+            refused(StatusCode::INSUFFICIENT_STORAGE),
+            Failed::Usage(String::new()).code(),
+            refused(StatusCode::NOT_FOUND),
+            refused(StatusCode::CONFLICT),
+            refused(StatusCode::SERVICE_UNAVAILABLE),
+            Failed::connecting(socket, io::ErrorKind::NotFound.into()).code(),
+        ];
+        assert_eq!(codes, [1, 1, 2, 3, 3, 4, 4]);
+        assert!(codes.iter().all(|code| documented.contains(code)));
     }
 }

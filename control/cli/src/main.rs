@@ -3,8 +3,7 @@
 //! It holds no state. Everything it shows comes from the control process, whose JSON `--json`
 //! prints as it is; `check`, `schema` and the first step of `up` need no process at all.
 //!
-//! Exit codes: 0 for success, 1 for anything that failed or was refused, 2 for a command line
-//! that makes no sense.
+//! `help::EXIT_CODES` has the exit codes.
 
 #![forbid(unsafe_code)]
 
@@ -12,22 +11,28 @@ mod args;
 mod check;
 mod client;
 mod command;
+mod commits;
 mod explain;
 mod failed;
+mod help;
+mod pages;
 mod render;
 mod route;
+mod style;
 mod up;
+mod watch;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use crate::args::Cli;
 use crate::failed::Failed;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = help::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let json = cli.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,7 +44,7 @@ fn main() -> ExitCode {
                 // One mistake a line, each beginning with FILE:LINE:COLUMN, as editors like it.
                 eprintln!("{failed}");
             } else {
-                eprintln!("sluice: {failed}");
+                anstream::eprintln!("{} {failed}", style::paint(style::BAD, "sluice:"));
             }
             ExitCode::from(failed.code())
         }
@@ -54,7 +59,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
         .map_err(|error| Failed::Up(format!("cannot start the runtime: {error}")))?;
     let output = runtime.block_on(command::run(cli))?;
     // Whoever reads may have read enough: `sluice show routes | head`.
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = anstream::stdout().lock();
     match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failed::Output(error)),
         _ => Ok(()),

@@ -222,7 +222,7 @@ fn commands_say_what_to_do_when_nothing_runs() {
         command.arg("--dir").arg(nowhere).args(args).output().unwrap()
     };
     let output = run(&["show", "ports"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(4));
     assert!(said(&output).contains("/nonexistent/sluice/control.sock"), "{}", said(&output));
     assert!(said(&output).contains("sluice up -c FILE"), "{}", said(&output));
     let output = run(&["--json", "show", "ports"]);

@@ -1,28 +1,32 @@
 //! What the control process answers, for people: tables without borders, at most 100 columns on
 //! a terminal, one line a row when piped.
 
+mod commits;
 mod counters;
+mod event;
 mod pipeline;
 mod status;
 mod tables;
 
+pub(crate) use commits::{applied, commits, confirmed, diff};
 pub(crate) use counters::{drops, stats};
+pub(crate) use event::event;
 pub(crate) use pipeline::pipeline;
 pub(crate) use status::{status, workers};
 pub(crate) use tables::{interfaces, neighbours, ports, routes, rules};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 
 /// Widest line on a terminal.
 const WIDTH: u16 = 100;
 
 /// A table; a heading that begins with `#` is of numbers, which stand at the right.
-fn table<const N: usize>(
+fn table<const N: usize, T: Into<Cell>>(
     headings: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
+    rows: impl IntoIterator<Item = [T; N]>,
 ) -> String {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_preset(comfy_table::presets::NOTHING).enforce_styling();
     if table.is_tty() {
         let width = table.width().map_or(WIDTH, |width| width.min(WIDTH));
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
@@ -43,6 +47,17 @@ fn table<const N: usize>(
         text.push_str("(none)\n");
     }
     text
+}
+
+/// A cell that stands out if something is wrong with what it says.
+fn cell(text: impl ToString, wrong: bool) -> Cell {
+    let cell = Cell::new(text);
+    if wrong { cell.fg(Color::DarkRed) } else { cell }
+}
+
+/// `2026-01-02 03:04:05` of a time as the interface writes it; in UTC as there.
+fn clock(time: &str) -> String {
+    time.get(..19).unwrap_or(time).replacen('T', " ", 1)
 }
 
 /// A list with commas, `-` for an empty one.
@@ -67,7 +82,7 @@ fn duration(seconds: u64) -> String {
 }
 
 /// Text in lines of at most [`WIDTH`] columns, each behind `indent`.
-fn wrap(indent: &str, text: &str) -> String {
+pub(crate) fn wrap(indent: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = indent.to_owned();
     for word in text.split_whitespace() {
@@ -92,12 +107,12 @@ mod tests {
 
     #[test]
     fn tables_are_plain_and_aligned() {
-        let rows = [["a".into(), "1".into()], ["bcd".into(), "100".into()]];
+        let rows = [["a", "1"], ["bcd", "100"]];
         assert_eq!(
             table(["NAME", "#N"], rows),
             "NAME  N\na       1\nbcd   100\n".replace("NAME  N", "NAME    N")
         );
-        assert_eq!(table(["NAME"], [] as [[String; 1]; 0]), "NAME\n(none)\n");
+        assert_eq!(table(["NAME"], [] as [[&str; 1]; 0]), "NAME\n(none)\n");
     }
 
     #[test]

@@ -2,66 +2,113 @@
 
 use std::fmt::Write;
 
-use sluice_control_api::{Progress, Status, Worker};
+use comfy_table::Cell;
+use sluice_control_api::{Dataplane, Persistence, Progress, Status, Worker};
 
-use super::{duration, list, table};
+use super::commits::waits;
+use super::{cell, duration, list, maybe, table};
+use crate::style::{BAD, NOTE, paint};
 
 pub(crate) fn status(status: &Status) -> String {
-    let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        let _ = writeln!(text, "{label:<10} {value}");
-    };
+    let mut lines = Lines(String::new());
     let live = match status.live_routes {
         0 => String::new(),
         1 => " and 1 live route".into(),
         n => format!(" and {n} live routes"),
     };
     let file = status.file.as_deref().unwrap_or("what the dataplane ran (adopted)");
-    line("desired", format!("{file}{live}"));
+    lines.say("desired", format!("{file}{live}"));
     match &status.progress {
-        Progress::Committed { generation } => line("live", format!("generation {generation}")),
-        Progress::Waiting { reason } => line("live", format!("no dataplane: {reason}")),
+        Progress::Committed { generation } => {
+            lines.say("live", format!("generation {generation}"));
+        }
+        Progress::Waiting { reason } => {
+            lines.say("live", paint(BAD, format_args!("no dataplane: {reason}")));
+        }
         Progress::Refused { generation, details } => {
-            line("live", format!("generation {generation}, not what is desired; it was refused:"));
-            details.iter().for_each(|detail| line("", detail.clone()));
+            let text = format!("generation {generation}, not what is desired; it was refused:");
+            lines.say("live", paint(BAD, text));
+            details.iter().for_each(|detail| lines.say("", detail));
         }
     }
-    line(
-        "control",
-        format!("{}, pid {}, up {}", status.version, status.pid, duration(status.uptime_seconds)),
-    );
+    if let Some(confirm) = &status.confirm {
+        lines.say("confirm", paint(NOTE, waits(confirm)));
+    }
+    let uptime = duration(status.uptime_seconds);
+    lines.say("control", format!("{}, pid {}, up {uptime}", status.version, status.pid));
+    lines.persistence(&status.persistence);
     if let Some(dataplane) = &status.dataplane {
+        lines.dataplane(dataplane);
+    }
+    if let Some(ms) = status.agent_stalled_ms {
+        let text = format!(
+            "the agent has not gone round for {}: packets are forwarded, nothing else is done",
+            duration(ms / 1000)
+        );
+        lines.say("", paint(BAD, text));
+    }
+    lines.0
+}
+
+/// Lines of a label and a value.
+struct Lines(String);
+
+impl Lines {
+    fn say(&mut self, label: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "{label:<10} {value}");
+    }
+
+    fn persistence(&mut self, persistence: &Persistence) {
+        if !persistence.directory.is_empty() {
+            self.say("commits", &persistence.directory);
+        }
+        if let Some(error) = &persistence.error {
+            let text = format!("{error}; changes are refused until they can be kept");
+            self.say("", paint(BAD, text));
+        }
+        for damaged in &persistence.damaged {
+            let text = format!("damaged, put aside: {}: {}", damaged.file, damaged.problem);
+            self.say("", paint(NOTE, text));
+        }
+    }
+
+    fn dataplane(&mut self, dataplane: &Dataplane) {
         let pages = if dataplane.hugepages { "hugepages" } else { "no hugepages" };
-        line(
+        let uptime = duration(dataplane.uptime_seconds);
+        let Dataplane { version, pid, memory_mib, .. } = dataplane;
+        self.say(
             "dataplane",
-            format!(
-                "{}, pid {}, up {}, {} MiB, {pages}",
-                dataplane.version,
-                dataplane.pid,
-                duration(dataplane.uptime_seconds),
-                dataplane.memory_mib,
-            ),
+            format!("{version}, pid {pid}, up {uptime}, {memory_mib} MiB, {pages}"),
         );
         for pool in &dataplane.mempools {
-            line(
+            self.say(
                 "",
                 format!("pool {}: {} of {} buffers in use", pool.name, pool.in_use, pool.size),
             );
         }
     }
-    text
 }
 
 pub(crate) fn workers(workers: &[Worker]) -> String {
     table(
-        ["#WORKER", "#CORE", "#GENERATION", "STATE", "QUEUES"],
+        ["#WORKER", "#CORE", "#GENERATION", "STATE", "#BUSY", "#LOOPS", "QUEUES"],
         workers.iter().map(|worker| {
+            let state = match worker {
+                Worker { stalled_ms: Some(ms), .. } => {
+                    format!("stalled for {}.{} s", ms / 1000, ms / 100 % 10)
+                }
+                Worker { sleeping: true, .. } => "asleep".into(),
+                _ => "polling".into(),
+            };
+            let queues = worker.queues.iter();
             [
-                worker.worker.to_string(),
-                worker.core.to_string(),
-                worker.generation.to_string(),
-                if worker.sleeping { "asleep" } else { "polling" }.into(),
-                list(worker.queues.iter().map(|queue| format!("{}/{}", queue.port, queue.queue))),
+                Cell::new(worker.worker),
+                Cell::new(worker.core),
+                Cell::new(worker.generation),
+                cell(state, worker.stalled_ms.is_some()),
+                Cell::new(maybe(worker.busy_percent.map(|percent| format!("{percent} %")))),
+                Cell::new(worker.loops),
+                Cell::new(list(queues.map(|queue| format!("{}/{}", queue.port, queue.queue)))),
             ]
         }),
     )
@@ -73,18 +120,11 @@ mod tests {
 
     #[test]
     fn every_progress_is_said() {
-        let mut value = Status {
-            version: "0.1.0".into(),
-            pid: 7,
-            uptime_seconds: 5,
-            file: Some("lab.yaml".into()),
-            live_routes: 1,
-            progress: Progress::Committed { generation: 3 },
-            dataplane: None,
-            persistence: Default::default(),
-            confirm: None,
-            agent_stalled_ms: None,
-        };
+        let mut value: Status = serde_json::from_str(
+            r#"{"version":"0.1.0","pid":7,"uptime_seconds":5,"file":"lab.yaml","live_routes":1,
+                "progress":{"state":"committed","generation":3},"dataplane":null}"#,
+        )
+        .unwrap();
         let text = status(&value);
         assert!(text.contains("lab.yaml and 1 live route"), "{text}");
         assert!(text.contains("generation 3"), "{text}");
@@ -94,5 +134,35 @@ mod tests {
         assert!(text.contains("refused") && text.contains("port lan: busy"), "{text}");
         value.progress = Progress::Waiting { reason: "nobody".into() };
         assert!(status(&value).contains("no dataplane: nobody"));
+    }
+
+    #[test]
+    fn what_is_not_well_is_said() {
+        let value: Status = serde_json::from_str(
+            r#"{"version":"0.1.0","pid":7,"uptime_seconds":5,"file":null,"live_routes":0,
+                "progress":{"state":"committed","generation":3},"dataplane":null,
+                "persistence":{"directory":"/var/lib/sluice/sluice","error":"disk full",
+                    "damaged":[{"file":"7.damaged","problem":"cut off"}]},
+                "confirm":{"base":2,"remaining_seconds":41},"agent_stalled_ms":3000}"#,
+        )
+        .unwrap();
+        let text = status(&value);
+        for words in ["disk full", "7.damaged: cut off", "generation 2 comes back in 41 s", "agent"]
+        {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_stalled_worker_stands_out() {
+        let worker: Worker = serde_json::from_str(
+            r#"{"worker":1,"core":3,"generation":4,"sleeping":false,"queues":[],
+                "stalled_ms":1250,"loops":77,"busy_percent":40}"#,
+        )
+        .unwrap();
+        let well = Worker { stalled_ms: None, sleeping: true, ..worker.clone() };
+        let text = workers(&[worker, well]);
+        assert!(text.contains("stalled for 1.2 s") && text.contains("40 %"), "{text}");
+        assert!(text.contains("asleep"), "{text}");
     }
 }

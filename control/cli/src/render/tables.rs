@@ -1,9 +1,11 @@
 //! Ports, interfaces, routes, neighbours and rules.
 
+use comfy_table::Cell;
 use sluice_control_api::{Interface, Neighbour, Port, Route, Rule};
 use sluice_policy::model::{ChecksumMode, NextHop, Position, Target};
 
-use super::{duration, list, maybe, table};
+use super::{cell, duration, list, maybe, table};
+use crate::style::{BAD, paint};
 
 pub(crate) fn ports(ports: &[Port]) -> String {
     let mut text = table(
@@ -16,21 +18,24 @@ pub(crate) fn ports(ports: &[Port]) -> String {
                 (true, Some(mbps)) => format!("up, {mbps} Mb/s"),
             };
             [
-                port.name.to_string(),
-                link,
-                port.mtu.to_string(),
-                port.mac.to_string(),
-                port.driver.clone(),
-                port.rx_queues.to_string(),
-                port.tx_queues.to_string(),
-                list(&port.workers),
-                port.device.clone(),
+                Cell::new(&port.name),
+                cell(link, !port.link),
+                Cell::new(port.mtu),
+                Cell::new(port.mac),
+                Cell::new(&port.driver),
+                Cell::new(port.rx_queues),
+                Cell::new(port.tx_queues),
+                Cell::new(list(&port.workers)),
+                Cell::new(&port.device),
             ]
         }),
     );
     for port in ports {
         if let Some(error) = &port.error {
-            text.push_str(&format!("port {}: {error}\n", port.name));
+            text.push_str(&format!(
+                "{}\n",
+                paint(BAD, format_args!("port {}: {error}", port.name))
+            ));
         }
     }
     text
@@ -112,11 +117,11 @@ pub(crate) fn neighbours(neighbours: &[Neighbour]) -> String {
         ["INTERFACE", "ADDRESS", "MAC", "STATE", "AGE"],
         neighbours.iter().map(|neighbour| {
             [
-                neighbour.interface.to_string(),
-                neighbour.address.to_string(),
-                maybe(neighbour.mac),
-                neighbour.state.clone(),
-                duration(neighbour.age_seconds),
+                Cell::new(&neighbour.interface),
+                Cell::new(neighbour.address),
+                Cell::new(maybe(neighbour.mac)),
+                cell(&neighbour.state, neighbour.state == "failed"),
+                Cell::new(duration(neighbour.age_seconds)),
             ]
         }),
     )
@@ -206,6 +211,7 @@ mod tests {
         };
         let text = ports(&[port]);
         assert!(text.contains("up, 10 Gb/s") && text.contains("0,1"), "{text}");
+        let text = anstream::adapter::strip_str(&text).to_string();
         assert!(text.ends_with("port lan: veth0 is gone\n"), "{text}");
     }
 

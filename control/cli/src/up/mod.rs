@@ -22,7 +22,7 @@ use self::child::{Child, describe};
 use crate::args::{Appliance, Up};
 use crate::check;
 use crate::client::Client;
-use crate::failed::Failed;
+use crate::failed::{FAILED, Failed};
 
 /// How often the control process is asked whether the first commit stands.
 const POLL: Duration = Duration::from_millis(50);
@@ -159,7 +159,7 @@ async fn wait_until_ready(client: Client) -> Result<(u32, String), Failed> {
             }
             Ok(Status { progress: Progress::Refused { details, .. }, .. }) => {
                 let error = "the dataplane refused the configuration".into();
-                return Err(Failed::Refused(Failure { error, details }));
+                return Err(Failed::Refused { code: FAILED, failure: Failure { error, details } });
             }
             Ok(Status { progress: Progress::Waiting { reason }, .. }) => waits_for = reason,
             Err(Failed::NotRunning { .. } | Failed::Conversation { .. }) => {}

@@ -1,9 +1,15 @@
 //! The command line.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
+mod values;
 
-use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+use self::values::{appliance_name, icmp, protocol, seconds, tcp_flags};
 
 /// A packet-forwarding appliance: a router and firewall on DPDK.
 #[derive(Parser, Debug)]
@@ -22,7 +28,13 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Appliance {
     /// Directory of the appliance's sockets [default: /run/sluice/NAME]
-    #[arg(long, global = true, env = "SLUICE_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "SLUICE_DIR",
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath
+    )]
     dir: Option<PathBuf>,
     /// Name of the appliance
     #[arg(long, global = true, default_value = "sluice", value_parser = appliance_name)]
@@ -32,7 +44,7 @@ pub(crate) struct Appliance {
 impl Appliance {
     /// The directory in which the two processes meet.
     pub(crate) fn directory(&self) -> PathBuf {
-        self.dir.clone().unwrap_or_else(|| PathBuf::from("/run/sluice").join(&self.name))
+        self.dir.clone().unwrap_or_else(|| Path::new("/run/sluice").join(&self.name))
     }
 }
 
@@ -43,10 +55,50 @@ pub(crate) enum Command {
     /// Check a configuration file; nothing needs to run
     Check {
         /// The file; - reads standard input
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Make the running appliance as the file says, in one step
+    ///
+    /// Live routes (`sluice route add`) stay. All of it takes effect between two packets, or none.
     Apply(Apply),
+    /// List what took effect, newest first
+    Commits {
+        /// So many at most
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        limit: u64,
+    },
+    /// Say what differs between two commits, or between what is live and a file
+    Diff {
+        /// The commit to start from, or a file to compare what is live with; - reads standard input
+        #[arg(value_name = "COMMIT|FILE", value_hint = ValueHint::FilePath)]
+        from: Origin,
+        /// The commit to compare with [default: the live one]
+        #[arg(value_name = "COMMIT")]
+        to: Option<u64>,
+    },
+    /// Bring the state of an earlier commit back, as a new commit
+    Rollback {
+        /// The commit whose state comes back, as `sluice commits` lists it
+        #[arg(value_name = "COMMIT")]
+        to: u64,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        how: Commit,
+    },
+    /// Keep what was changed with --confirm
+    Confirm,
+    /// Tell what happens while it happens, until it is interrupted
+    ///
+    /// Commits, links, ports, neighbours, drops above a rate, rules that log, stalls. With --json
+    /// one JSON object a line. It outlives the control process: it waits for the next one.
+    Watch {
+        /// Tell of drop reasons with more packets a second than this
+        #[arg(long, value_name = "PACKETS")]
+        drops: Option<u64>,
+    },
     /// Show what runs
     #[command(subcommand)]
     Show(Show),
@@ -60,12 +112,23 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Print the JSON Schema of the configuration file
     Schema,
+    /// Print what makes a shell complete this command's words
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// The directory, such as /usr/local/share/man/man8; made when it is not there
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Up {
     /// The configuration file
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: PathBuf,
     /// What to log: error, warn, info, debug, trace, or a filter of tracing-subscriber
     #[arg(long, default_value = "info", env = "SLUICE_LOG", value_name = "LEVEL")]
@@ -75,6 +138,7 @@ pub(crate) struct Up {
 #[derive(Args, Debug)]
 pub(crate) struct Apply {
     /// The file; - reads standard input
+    #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Say what would change, and change nothing
     #[arg(short = 'n', long)]
@@ -82,6 +146,37 @@ pub(crate) struct Apply {
     /// Change nothing unless this generation is live
     #[arg(long, value_name = "N")]
     pub(crate) generation: Option<u64>,
+    #[command(flatten)]
+    pub(crate) how: Commit,
+}
+
+/// What goes with every change.
+#[derive(Args, Clone, Default, Debug)]
+pub(crate) struct Commit {
+    /// Why, for `sluice commits`
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Roll it back unless `sluice confirm` comes within this time, such as 60s or 10m
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) confirm: Option<Duration>,
+}
+
+/// Where a comparison starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// At a commit; what is all digits is one.
+    Generation(u64),
+    /// At what is live, compared with this file.
+    File(PathBuf),
+}
+
+impl From<OsString> for Origin {
+    fn from(text: OsString) -> Origin {
+        match text.to_str().map(str::parse) {
+            Some(Ok(generation)) => Origin::Generation(generation),
+            _ => Origin::File(text.into()),
+        }
+    }
 }
 
 #[derive(Subcommand, Clone, Debug)]
@@ -143,6 +238,8 @@ pub(crate) enum Route {
         /// Take the place of a `cli` route of the same prefix
         #[arg(long)]
         replace: bool,
+        #[command(flatten)]
+        how: Commit,
     },
     /// Remove a route
     Del {
@@ -151,6 +248,8 @@ pub(crate) enum Route {
         /// The instance
         #[arg(long)]
         instance: Option<String>,
+        #[command(flatten)]
+        how: Commit,
     },
 }
 
@@ -217,46 +316,6 @@ pub(crate) struct Explain {
     pub(crate) candidate: Option<PathBuf>,
 }
 
-fn appliance_name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if text.is_empty() || text.len() > 32 || !text.chars().all(plain) {
-        return Err("1 to 32 letters, digits, - and _ are allowed".into());
-    }
-    Ok(text.into())
-}
-
-fn protocol(text: &str) -> Result<u8, String> {
-    Ok(match text {
-        "icmp" => 1,
-        "tcp" => 6,
-        "udp" => 17,
-        "icmpv6" => 58,
-        "sctp" => 132,
-        number => number
-            .parse()
-            .map_err(|_| "tcp, udp, icmp, icmpv6, sctp or a number up to 255 is allowed")?,
-    })
-}
-
-fn tcp_flags(text: &str) -> Result<u8, String> {
-    const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
-    text.split(',').map(str::trim).try_fold(0, |flags, name| {
-        let bit = NAMES.iter().position(|known| *known == name).ok_or_else(|| {
-            format!("`{name}` is not a TCP flag; allowed are {}", NAMES.join(", "))
-        })?;
-        Ok(flags | 1 << bit)
-    })
-}
-
-fn icmp(text: &str) -> Result<(u8, u8), String> {
-    let (kind, code) = text.split_once('/').unwrap_or((text, "0"));
-    let number = |text: &str| {
-        let parsed = text.parse::<u8>();
-        parsed.map_err(|_| "a type and, after a slash, a code, each up to 255".to_owned())
-    };
-    Ok((number(kind)?, number(code)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,8 +360,5 @@ mod tests {
         let line = "sluice explain --in lan --src 10.0.1.2 --dst fd00::1 --proto icmpv6 --icmp 3/4";
         let Command::Explain(query) = parse(line).unwrap().command else { panic!() };
         assert_eq!((query.proto, query.icmp), (58, Some((3, 4))));
-        assert_eq!(tcp_flags("syn, ack"), Ok(0x12));
-        assert!(tcp_flags("syn,foo").unwrap_err().contains("`foo`"));
-        assert!(protocol("300").is_err());
     }
 }
