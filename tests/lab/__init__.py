@@ -7,9 +7,11 @@
 * `Sluice` runs `sluice up` in a namespace of its own, wraps the command line, and on exit holds
   the programs to what they promise: exit status 0, nothing left running, the kernel's
   interfaces given back as they were.
+* `Control` talks to a control process without the command line.
 * `Stream` is a numbered stream of datagrams that knows what it lost.
 """
 
+from .control import Control
 from .namespace import Host, Namespace
 from .sluice import Sluice, worker_core
 from .stations import Stations
@@ -18,6 +20,7 @@ from .topology import Lab, Pair, pair_configuration
 from .wire import Wire
 
 __all__ = [
+    "Control",
     "Host",
     "Lab",
     "Namespace",

@@ -69,6 +69,15 @@ class Wire:
                     return frame[:12] + struct.pack("!HH", tpid or 0x8100, tci) + frame[12:]
         return frame
 
+    def waiting(self):
+        """The frames that have come in, as bytes; does not wait for more."""
+        self._socket.setblocking(False)
+        try:
+            while True:
+                yield self._receive()
+        except BlockingIOError:
+            self._socket.setblocking(True)
+
     def drain(self):
         """Forgets what came in so far."""
         self._socket.setblocking(False)

@@ -2,9 +2,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/if_packet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shim.h"
@@ -193,4 +196,20 @@ const char *sluice_driver_directory(void)
 #else
 	return "";
 #endif
+}
+
+/* The af_packet driver has the kernel put IPv4 fragments together before they reach it. A router must
+ * see them as they came: the whole would be larger than the link, and a filter would not have seen the
+ * pieces. The driver leaves no choice, so the call is answered here: a symbol of
+ * the program goes before that of a library. All other calls pass as they are. */
+int setsockopt(int socket, int level, int name, const void *value, socklen_t length)
+{
+	int fanout;
+
+	if (level == SOL_PACKET && name == PACKET_FANOUT && length == sizeof(fanout)) {
+		memcpy(&fanout, value, sizeof(fanout));
+		fanout &= ~(PACKET_FANOUT_FLAG_DEFRAG << 16);
+		value = &fanout;
+	}
+	return (int)syscall(SYS_setsockopt, socket, level, name, value, length);
 }

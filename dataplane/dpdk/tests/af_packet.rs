@@ -60,6 +60,15 @@ fn frames_pass_both_ways(pool: &Mempool) {
     host.send(&tagged);
     assert_eq!(receive(&mut rx, 1)[0].data(), tagged);
 
+    // The kernel does not keep a fragment of IPv4 until the others come.
+    let mut fragment = frame(info.mac, 14 + 60, 0);
+    fragment[12..14].copy_from_slice(&[0x08, 0x00]);
+    fragment[14..34].copy_from_slice(&[
+        0x45, 0, 0, 60, 0, 7, 0x20, 0, 64, 17, 0x46, 0xa8, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    host.send(&fragment);
+    assert_eq!(receive(&mut rx, 1)[0].data(), fragment);
+
     run("ip link set near0 down");
     let mut slots = burst();
     slots[0] = Some(packet(pool, &frame(info.mac, 60, 5)));
