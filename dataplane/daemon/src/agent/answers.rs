@@ -59,7 +59,10 @@ impl Agent {
             rx_queues: attached.map_or(0, |port| port.workers.len() as u16),
             tx_queues: attached.map_or(0, |port| port.tx_queues),
             workers: attached.map(|port| port.workers.clone()).unwrap_or_default(),
-            error: attached.is_none().then(|| "the device is not attached".to_owned()),
+            error: attached.is_none().then(|| match self.ports.lost(entry.id) {
+                Some(lost) => lost.reason.clone(),
+                None => "the device is not attached".to_owned(),
+            }),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sluice_channel::Reply;
 use sluice_pipelines::Generation;
-use sluice_policy::model::Delta;
+use sluice_policy::model::{Delta, Port};
 use sluice_policy::{Policy, PortEntry, PortId, RuleSlot};
 
 use super::Agent;
@@ -78,6 +78,7 @@ impl Agent {
     /// Everything that can fail.
     fn prepare(&mut self, generation: u64, delta: &Delta) -> Result<Prepared, Vec<String>> {
         let current = &self.publisher.current().policy;
+        let live = current.generation();
         let policy = current
             .apply_as(generation, delta)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -88,8 +89,11 @@ impl Agent {
             self.ports.ids().into_iter().filter(|&id| policy.port(id).is_none()).collect();
         let changed: Vec<PortEntry> =
             policy.ports().filter(|entry| self.needs_restart(entry)).cloned().collect();
-        let new: Vec<PortEntry> =
-            policy.ports().filter(|entry| self.ports.get(entry.id).is_none()).cloned().collect();
+        let new: Vec<PortEntry> = policy
+            .ports()
+            .filter(|entry| self.ports.get(entry.id).is_none() && !self.stays_lost(entry))
+            .cloned()
+            .collect();
 
         // A changed port is a new one with an old one in its place; so is a new one that takes the
         // device of one that goes. Those have to leave first, and come back if anything fails.
@@ -106,11 +110,16 @@ impl Agent {
         for entry in &replaced {
             self.release(entry.id);
         }
+        // What has taken effect before is taken as it is: a port that has gone meanwhile must not
+        // keep all others from coming back.
+        let restores = live == 0 && generation > 1;
         let mut handles: Vec<(PortId, Handles)> = Vec::new();
+        let mut missing = Vec::new();
         let mut errors = Vec::new();
         for entry in new.iter().chain(&changed) {
             match self.ports.attach(entry, &mut self.links) {
                 Ok(of_port) => handles.push((entry.id, of_port)),
+                Err(error) if restores => missing.push((entry.clone(), format!("{error:#}"))),
                 Err(error) => errors.push(format!(
                     "{}:{}: port `{}`: {error:#}",
                     entry.spec.position.file, entry.spec.position.line, entry.name
@@ -118,6 +127,10 @@ impl Agent {
             }
         }
         if errors.is_empty() {
+            for (entry, reason) in missing {
+                self.announce_loss(&entry, reason);
+            }
+            let policy = policy.with_down(self.ports.down(&policy));
             return Ok(Prepared { policy, order, handles, leaving: late });
         }
         for (id, of_port) in handles {
@@ -136,10 +149,7 @@ impl Agent {
         }
         if !replaced.is_empty() {
             // The same policy, but the ports that were put back may have another link address.
-            let current = self.publisher.current();
-            let (policy, order) = (current.policy.clone(), current.order.clone());
-            let ports = self.ports.facts();
-            self.publisher.publish(Box::new(Generation { policy, order, ports }));
+            self.follow_ports();
         }
         for (id, of_port) in back {
             self.hand_out(id, of_port);
@@ -180,13 +190,16 @@ impl Agent {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
+    /// Whether `entry` is a lost port as it was: it is waited for, and no reason to refuse.
+    fn stays_lost(&self, entry: &PortEntry) -> bool {
+        self.ports
+            .lost(entry.id)
+            .is_some_and(|lost| lost.name == entry.name && !is_another(&lost.spec, &entry.spec))
+    }
+
     /// Whether an attached port has to be attached anew to become what `entry` says.
     fn needs_restart(&self, entry: &PortEntry) -> bool {
-        self.ports.get(entry.id).is_some_and(|attached| {
-            let (is, be) = (&attached.spec, &entry.spec);
-            (&is.device, is.mac, is.queues, &is.workers, is.mtu)
-                != (&be.device, be.mac, be.queues, &be.workers, be.mtu)
-        })
+        self.ports.get(entry.id).is_some_and(|attached| is_another(&attached.spec, &entry.spec))
     }
 
     /// The commit point and what follows from it.
@@ -216,6 +229,7 @@ impl Agent {
         for id in leaving {
             self.release(id);
         }
+        self.ports.forget_found(&self.publisher.current().policy);
         self.publisher.reclaim();
         self.statistics.agent().retired.set(self.publisher.retired() as u64);
         tracing::info!(generation, ?waiting, "committed");
@@ -227,7 +241,7 @@ impl Agent {
     }
 
     /// Gives workers their parts of a port.
-    fn hand_out(&mut self, id: PortId, handles: Handles) {
+    pub(super) fn hand_out(&mut self, id: PortId, handles: Handles) {
         for (worker, (queues, way)) in self.workers.iter_mut().zip(handles.by_worker) {
             if !worker.order(Order::Attach { port: id, queues, way }) {
                 tracing::error!("a worker does not take orders; port {} stays without it", id.0);
@@ -236,7 +250,7 @@ impl Agent {
     }
 
     /// Takes a port back from the workers and detaches it.
-    fn release(&mut self, id: PortId) {
+    pub(super) fn release(&mut self, id: PortId) {
         for worker in &mut self.workers {
             worker.order(Order::Detach(id));
         }
@@ -265,6 +279,12 @@ impl Agent {
             self.rule_log.set_baseline(info.slot, counted);
         }
     }
+}
+
+/// Whether a port that is as `is` says has to be attached anew to become what `be` says.
+fn is_another(is: &Port, be: &Port) -> bool {
+    (&is.device, is.mac, is.queues, &is.workers, is.mtu)
+        != (&be.device, be.mac, be.queues, &be.workers, be.mtu)
 }
 
 /// A transaction that cannot fail any more.

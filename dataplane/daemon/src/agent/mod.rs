@@ -8,6 +8,7 @@ mod answers;
 mod commit;
 mod neighbours;
 mod ports;
+mod presence;
 mod rule_log;
 mod start;
 
@@ -122,6 +123,7 @@ impl Agent {
             self.statistics.agent().heartbeat.set(monotonic_ms());
             self.serve();
             self.follow_links();
+            self.find_lost();
             self.hear_workers();
             self.tick();
             self.publisher.reclaim();
@@ -215,40 +217,6 @@ impl Agent {
         }
     }
 
-    /// Link changes that the kernel reports.
-    fn follow_links(&mut self) {
-        for change in self.links.drain() {
-            let up = change.up && !change.removed;
-            for (id, name) in self.ports.set_link(change.index, up) {
-                self.announce_link(id, &name, up);
-            }
-            if change.removed
-                && let Some(port) = self.ports.on_interface(change.index)
-            {
-                tracing::warn!(
-                    port = %port.name,
-                    "interface {} is gone; when it is back, apply a file without this port and \
-                     then one with it",
-                    change.name
-                );
-            }
-        }
-    }
-
-    fn announce_link(
-        &mut self,
-        id: sluice_policy::PortId,
-        name: &sluice_policy::model::Name,
-        up: bool,
-    ) {
-        tracing::info!(port = %name, up, "link");
-        self.statistics.port_gauges(id).link.set(u64::from(up));
-        self.server.event(&Notice::Link { port: name.clone(), up });
-        if up {
-            self.announce_addresses(Some(id));
-        }
-    }
-
     /// Takes in what the workers report.
     fn hear_workers(&mut self) {
         let now = self.now();
@@ -281,9 +249,7 @@ impl Agent {
             return;
         }
         self.looked_around = Instant::now();
-        for (id, name, up) in self.ports.poll_links() {
-            self.announce_link(id, &name, up);
-        }
+        self.poll_links();
         self.ports.read_devices(&self.statistics);
         let cut = self.statistics.drops(DropReason::SuperPacket);
         if cut > 0 && !self.told_of_super_packets {

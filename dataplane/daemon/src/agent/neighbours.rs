@@ -87,6 +87,11 @@ impl Neighbours {
         refused
     }
 
+    /// Forgets what was learnt on an interface.
+    pub fn forget(&mut self, interface: InterfaceId) {
+        self.flush(Some(interface), None);
+    }
+
     /// Forgets learnt neighbours.
     fn flush(&mut self, interface: Option<InterfaceId>, address: Option<IpAddr>) {
         let address = address.map(|address| (family_of(address), number_of(address)));

@@ -1,22 +1,23 @@
 //! The ports: attached, configured, handed to workers, watched, and given back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sluice_channel::MempoolStatus;
 use sluice_channel::statistics::Statistics;
 use sluice_dpdk::{
-    Eal, Link, Mempool, Port, PortSetup, QueueDescriptor, device_with_frame_size,
-    device_with_queues, required_data_room,
+    CloseError, DpdkError, Eal, Link, Mempool, Port, PortSetup, QueueDescriptor,
+    device_with_frame_size, device_with_queues, required_data_room,
 };
 use sluice_hooks::{PortFacts, Ports};
 use sluice_packet::ipv6;
 use sluice_pipelines::tx;
 use sluice_policy::model::Name;
-use sluice_policy::{PortEntry, PortId, model};
+use sluice_policy::{Policy, PortEntry, PortId, model};
 
 use crate::kernel::{self, KernelInterface, LinkWatch};
 use crate::worker::Polled;
@@ -29,6 +30,9 @@ const ROOMS: [u16; 4] = [STANDARD_ROOM, 4_096, 10_240, 16_384];
 const BUFFER_OVERHEAD: u32 = 320;
 /// Most and fewest buffers of a pool.
 const POOL: std::ops::RangeInclusive<u32> = 1_023..=65_535;
+/// How long a lost port is left alone between two tries to attach it.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// Link header with a tag.
 const LINK_HEADER: u32 = 18;
 
@@ -68,11 +72,35 @@ impl Attached {
     }
 }
 
+/// A configured port that is not attached.
+pub struct Lost {
+    /// Its name.
+    pub name: Name,
+    /// What it was configured as.
+    pub spec: model::Port,
+    /// Why it is not attached.
+    pub reason: String,
+    /// When it is tried again, and how long to wait if that fails.
+    due: Instant,
+    pause: Duration,
+}
+
+impl Lost {
+    /// The kernel's interface that the port stands on.
+    pub fn interface(&self) -> Option<&str> {
+        kernel::device_interface(&self.spec.device)
+    }
+}
+
 /// All ports, and the memory that their packets live in.
 pub struct PortTable {
     eal: Eal,
     pools: BTreeMap<u16, Mempool>,
     attached: BTreeMap<PortId, Attached>,
+    /// Ports of the live policy that are not attached, and why.
+    lost: BTreeMap<PortId, Lost>,
+    /// Devices that could not be detached yet: some worker still has a queue.
+    closing: Vec<(Name, Port)>,
     state_dir: PathBuf,
     workers: usize,
     next_worker: usize,
@@ -89,6 +117,8 @@ impl PortTable {
             eal,
             pools: BTreeMap::new(),
             attached: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            closing: Vec::new(),
             state_dir,
             workers,
             next_worker: 0,
@@ -130,6 +160,61 @@ impl PortTable {
     /// The numbers of all attached ports.
     pub fn ids(&self) -> Vec<PortId> {
         self.attached.keys().copied().collect()
+    }
+
+    /// Why a configured port is not attached.
+    pub fn lost(&self, id: PortId) -> Option<&Lost> {
+        self.lost.get(&id)
+    }
+
+    /// The ports of `policy` that nothing can be sent by.
+    pub fn down(&self, policy: &Policy) -> BTreeSet<PortId> {
+        let carries = |id| {
+            let attached = self.attached.get(&id);
+            attached.is_some_and(|port| port.facts.link.load(Ordering::Relaxed))
+        };
+        policy.ports().map(|entry| entry.id).filter(|&id| !carries(id)).collect()
+    }
+
+    /// Notes that a configured port is not attached; it is tried again from now on.
+    pub fn lose(&mut self, id: PortId, name: Name, spec: model::Port, reason: String) {
+        let (due, pause) = (Instant::now() + SHORTEST_PAUSE, SHORTEST_PAUSE);
+        self.lost.insert(id, Lost { name, spec, reason, due, pause });
+    }
+
+    /// Forgets lost ports that are attached now, or that `policy` does not have any more.
+    pub fn forget_found(&mut self, policy: &Policy) {
+        let attached = &self.attached;
+        self.lost.retain(|id, lost| {
+            let there = policy.port(*id).is_some_and(|entry| entry.name == lost.name);
+            there && !attached.contains_key(id)
+        });
+    }
+
+    /// Something happened to a kernel interface of this name: a port that waits for it is tried at
+    /// once.
+    pub fn interface_came(&mut self, name: &str) {
+        for lost in self.lost.values_mut().filter(|lost| lost.interface() == Some(name)) {
+            (lost.due, lost.pause) = (Instant::now(), SHORTEST_PAUSE);
+        }
+    }
+
+    /// The lost ports that are to be tried again now.
+    pub fn due(&self) -> Vec<PortId> {
+        let now = Instant::now();
+        self.lost.iter().filter(|(_, lost)| lost.due <= now).map(|(&id, _)| id).collect()
+    }
+
+    /// A lost port is still not there; says whether the reason, if there is another, is news.
+    pub fn still_lost(&mut self, id: PortId, reason: Option<&str>) -> bool {
+        let Some(lost) = self.lost.get_mut(&id) else { return false };
+        lost.due = Instant::now() + lost.pause;
+        lost.pause = (lost.pause * 2).min(LONGEST_PAUSE);
+        let news = reason.filter(|reason| *reason != lost.reason);
+        if let Some(reason) = news {
+            reason.clone_into(&mut lost.reason);
+        }
+        news.is_some()
     }
 
     /// What the pipeline needs to know of the ports.
@@ -252,16 +337,37 @@ impl PortTable {
         }
     }
 
-    /// Detaches a port, its queues having come back, and gives the kernel its interface.
+    /// Detaches a port and gives the kernel its interface. A device of which a worker still has a
+    /// queue is detached once it has come back.
     pub fn close(&mut self, id: PortId) {
         let Some(attached) = self.attached.remove(&id) else { return };
         let Attached { name, port, kernel, descriptors, .. } = attached;
         drop(descriptors);
-        if let Err(error) = port.close() {
-            tracing::error!(port = %name, "cannot detach: {}", error.error);
-        }
+        self.detach(name.clone(), port);
         if let Some(Err(error)) = kernel.map(KernelInterface::restore) {
             tracing::error!(port = %name, "{error}");
+        }
+    }
+
+    /// Whether something waits to be detached.
+    pub fn is_closing(&self) -> bool {
+        !self.closing.is_empty()
+    }
+
+    /// Detaches what could not be detached before.
+    pub fn finish_closing(&mut self) {
+        for (name, port) in std::mem::take(&mut self.closing) {
+            self.detach(name, port);
+        }
+    }
+
+    fn detach(&mut self, name: Name, port: Port) {
+        match port.close() {
+            Ok(()) => {}
+            Err(CloseError { port, error: DpdkError::InUse { .. } }) => {
+                self.closing.push((name, *port));
+            }
+            Err(error) => tracing::error!(port = %name, "cannot detach: {}", error.error),
         }
     }
 
@@ -270,13 +376,17 @@ impl PortTable {
         for id in self.ids() {
             self.close(id);
         }
+        self.finish_closing();
+        for (name, _) in self.closing.drain(..) {
+            tracing::error!(port = %name, "cannot detach: a worker has not given its queues back");
+        }
         kernel::restore_abandoned(&self.state_dir);
     }
 
     /// The port that has taken a kernel interface, told by its number: a new interface of an old
     /// name is not the one that was taken.
-    pub fn on_interface(&self, index: u32) -> Option<&Attached> {
-        self.attached.values().find(|attached| attached.is_on(index))
+    pub fn on_interface(&self, index: u32) -> Option<PortId> {
+        self.attached.iter().find(|(_, attached)| attached.is_on(index)).map(|(&id, _)| id)
     }
 
     /// Notes the link of a kernel interface. Returns the ports for which that is news.
