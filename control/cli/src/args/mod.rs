@@ -46,6 +46,14 @@ impl Appliance {
     pub(crate) fn directory(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(|| Path::new("/run/sluice").join(&self.name))
     }
+
+    /// The directory with what was committed, where none is named.
+    pub(crate) fn state(&self) -> PathBuf {
+        match &self.dir {
+            Some(dir) => dir.join("state"),
+            None => Path::new("/var/lib/sluice").join(&self.name),
+        }
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -130,6 +138,9 @@ pub(crate) struct Up {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: PathBuf,
+    /// Directory with what was committed [default: /var/lib/sluice/NAME, or DIR/state with --dir]
+    #[arg(long, env = "SLUICE_STATE", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or a filter of tracing-subscriber
     #[arg(long, default_value = "info", env = "SLUICE_LOG", value_name = "LEVEL")]
     pub(crate) log: String,

@@ -53,11 +53,6 @@ impl Child {
         self.process.as_ref().and_then(tokio::process::Child::id)
     }
 
-    /// Arguments from the next start on.
-    pub(super) fn set_args(&mut self, args: Vec<OsString>) {
-        self.args = args;
-    }
-
     /// Starts it.
     pub(super) fn start(&mut self) -> Result<(), Failed> {
         // A group of its own: Ctrl-C at the terminal reaches `sluice up` alone, which stops both.

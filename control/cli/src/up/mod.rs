@@ -2,8 +2,8 @@
 //!
 //! The configuration is checked before anything starts. A dataplane that dies is started again
 //! at once and gets its policy from the control process; a control process that dies is started
-//! again and takes over what the dataplane runs (`--adopt`), so that live changes survive either.
-//! Whatever happens, both end with this process.
+//! again and reads what was committed from its state directory, so that live changes survive
+//! either. Whatever happens, both end with this process.
 
 mod child;
 mod respawn;
@@ -67,11 +67,10 @@ impl Supervisor {
             "sluice-dataplane",
             dataplane_args(appliance, directory, &options.log, &configuration.dataplane),
         )?;
-        let control_args = control_args(directory, options);
-        let mut control = Child::new("sluice-control", control_args.clone())?;
+        let mut control =
+            Child::new("sluice-control", control_args(appliance, directory, options))?;
         dataplane.start()?;
         control.start()?;
-        control.set_args([control_args, vec!["--adopt".into()]].concat());
         Ok(Supervisor { dataplane, control, ready: false })
     }
 
@@ -219,11 +218,14 @@ fn dataplane_args(
     args
 }
 
-fn control_args(directory: &Path, options: &Up) -> Vec<OsString> {
+fn control_args(appliance: &Appliance, directory: &Path, options: &Up) -> Vec<OsString> {
     let config: PathBuf = options.config.clone();
+    let state = options.state.clone().unwrap_or_else(|| appliance.state());
     vec![
         "--dir".into(),
         directory.into(),
+        "--state".into(),
+        state.into(),
         "--config".into(),
         config.into(),
         "--log".into(),
