@@ -32,6 +32,9 @@ pub struct Status {
     /// For how long the dataplane's agent has not gone round; none while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_stalled_ms: Option<u64>,
+    /// What the operator should know: a file that was changed and is not applied, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How commits are kept.

@@ -5,13 +5,18 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Instant;
 
 use sluice_channel::{Command, Neighbour, PortStatus, Reply, RuleStatus, Status, WorkerStatus};
-use sluice_control_api::Applied;
+use sluice_control_api::{Applied, Commit};
+use sluice_policy::Policy;
 use tokio::sync::{oneshot, watch};
 
-use crate::change::Change;
+use crate::change::{Change, Order};
 use crate::error::ControlError;
+use crate::events::Events;
+use crate::head::Head;
 use crate::reconciler::Request;
+use crate::store::Header;
 use crate::view::View;
+use crate::watchdog::Health;
 
 /// What every handler has.
 #[derive(Clone, Debug)]
@@ -20,6 +25,10 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     view: watch::Receiver<Arc<View>>,
     requests: SyncSender<Request>,
+    /// What happens.
+    pub(crate) events: Events,
+    health: watch::Receiver<Health>,
+    stopping: watch::Receiver<bool>,
 }
 
 /// Asks the dataplane, and takes the answer out of its reply.
@@ -51,8 +60,25 @@ questions! {
 }
 
 impl App {
-    pub(crate) fn new(view: watch::Receiver<Arc<View>>, requests: SyncSender<Request>) -> App {
-        App { started: Instant::now(), view, requests }
+    pub(crate) fn new(
+        view: watch::Receiver<Arc<View>>,
+        requests: SyncSender<Request>,
+        events: Events,
+        health: watch::Receiver<Health>,
+        stopping: watch::Receiver<bool>,
+    ) -> App {
+        App { started: Instant::now(), view, requests, events, health, stopping }
+    }
+
+    /// How the dataplane's threads are.
+    pub(crate) fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Waits until the process stops.
+    pub(crate) async fn stopped(&self) {
+        // A sender that is gone has stopped as well.
+        let _ = self.stopping.clone().wait_for(|stopping| *stopping).await;
     }
 
     /// What the reconciler last knew.
@@ -79,10 +105,31 @@ impl App {
     pub(crate) async fn change(
         &self,
         change: Change,
-        dry_run: bool,
-        expected: Option<u64>,
+        order: Order,
     ) -> Result<Applied, ControlError> {
-        self.request(|answer| Request::Change { change, dry_run, expected, answer }).await
+        self.request(|answer| Request::Change { change, order, answer }).await
+    }
+
+    /// Keeps what waits to be confirmed.
+    pub(crate) async fn confirm(&self, author: String) -> Result<Commit, ControlError> {
+        self.request(|answer| Request::Confirm { author, answer }).await
+    }
+
+    /// The policy of a commit, as the dataplane ran it under that number.
+    pub(crate) async fn policy_at(&self, generation: u64) -> Result<Arc<Policy>, ControlError> {
+        self.head_at(generation).await.map(|head| head.policy)
+    }
+
+    /// A commit, with its policy.
+    pub(crate) async fn head_at(&self, generation: u64) -> Result<Head, ControlError> {
+        let view = self.view();
+        if generation == view.head.generation() {
+            return Ok(view.head.clone());
+        }
+        // Large tables take a while to read and to compile.
+        tokio::task::spawn_blocking(move || read(&view, generation))
+            .await
+            .unwrap_or(Err(ControlError::Stopping))
     }
 
     async fn request<T>(
@@ -96,4 +143,16 @@ impl App {
         })?;
         answer.await.unwrap_or(Err(ControlError::Stopping))
     }
+}
+
+fn read(view: &View, generation: u64) -> Result<Head, ControlError> {
+    let unreadable = |error: &dyn std::fmt::Display| ControlError::Unreadable(error.to_string());
+    let missing = || view.no_such_commit(generation);
+    let header = match generation {
+        0 => Header::nothing(),
+        _ => view.history.header(generation).cloned().ok_or_else(missing)?,
+    };
+    let state = view.history.state(generation).ok_or_else(missing)?;
+    let state = state.map_err(|error| unreadable(&error))?;
+    Head::compile(header, &state).map_err(|error| unreadable(&error))
 }

@@ -8,6 +8,8 @@ use sluice_control_api::Failure;
 use sluice_policy::config::Diagnostics;
 use sluice_policy::model::Name;
 
+use crate::store::StoreError;
+
 /// Why a request did not succeed. Nothing was changed, unless it is
 /// [`Undecided`](ControlError::Undecided).
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,42 @@ pub enum ControlError {
         /// The instance.
         instance: Name,
     },
+    /// There is no such commit.
+    #[error("there is no commit {generation}; there are {oldest} to {newest} (`sluice commits`)")]
+    NoSuchCommit {
+        /// What was asked for.
+        generation: u64,
+        /// The oldest that there is.
+        oldest: u64,
+        /// The last.
+        newest: u64,
+    },
+    /// A commit is there and cannot be read.
+    #[error("a commit cannot be read; nothing changed: {0}")]
+    Unreadable(String),
+    /// A change cannot be written to disk.
+    #[error("the change could not be kept, and was not made: {0}")]
+    NotKept(#[from] StoreError),
+    /// Something waits to be confirmed already.
+    #[error(
+        "a change waits to be confirmed already, for {seconds} s more: `sluice confirm` keeps what \
+         is live, `sluice rollback {base}` goes back; what changes meanwhile belongs to it"
+    )]
+    ConfirmPending {
+        /// What comes back.
+        base: u64,
+        /// What is left.
+        seconds: u64,
+    },
+    /// Nothing waits to be confirmed.
+    #[error("nothing waits to be confirmed")]
+    NothingToConfirm,
+    /// It was not confirmed in time.
+    #[error("the time to confirm is over; generation {base} comes back")]
+    TooLate {
+        /// What comes back.
+        base: u64,
+    },
     /// The path is unknown.
     #[error("there is no `{0}`; see the documentation of the interface")]
     NoSuchPath(String),
@@ -87,16 +125,22 @@ impl ControlError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Config(_) | Self::Policy(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::NoSuchRoute { .. } | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
-            Self::Refused(_) | Self::Conflict { .. } | Self::RouteExists { .. } => {
-                StatusCode::CONFLICT
+            Self::NoSuchRoute { .. } | Self::NoSuchCommit { .. } | Self::NoSuchPath(_) => {
+                StatusCode::NOT_FOUND
             }
+            Self::Refused(_)
+            | Self::Conflict { .. }
+            | Self::RouteExists { .. }
+            | Self::ConfirmPending { .. }
+            | Self::NothingToConfirm
+            | Self::TooLate { .. } => StatusCode::CONFLICT,
+            Self::NotKept(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoDataplane(_)
             | Self::NotCommitted(_)
             | Self::Undecided(_)
             | Self::Busy
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unexpected { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unexpected { .. } | Self::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

@@ -3,15 +3,20 @@
 //!
 //! * [`Service`] is the process without its command line: a lock on the directory, the
 //!   reconciler's thread, and the HTTP server.
-//! * `desired` is what the appliance should be: the configuration file's layer and the live one.
-//! * `reconciler` is the one thread that talks to the dataplane: it attaches, compares, pushes.
-//! * `transaction` is one change of the dataplane.
+//! * `store` is what was committed, on disk; `head` is the last commit: what the appliance should
+//!   be.
+//! * `reconciler` is the one thread that talks to the dataplane: it attaches, compares, pushes, and
+//!   makes commits.
+//! * `transaction` is one change of the dataplane; `difference` is what it changes, in words.
+//! * `events` is what happens, for whoever watches; `watchdog` notices what does not.
 //! * `http` is the interface; its types are in `sluice-control-api`.
 //!
 //! Invariants:
 //!
 //! * The dataplane forwards without this process. Nothing here is needed on a packet's way.
 //! * What is desired changes only after the dataplane took it, and then as a whole.
+//! * A change is on disk before the dataplane hears of it, and refused if it cannot be. Whatever
+//!   dies, what was answered as committed is what comes back.
 //! * What is answered about policy is about the generation that the dataplane confirmed; while
 //!   there is none, the answer is that there is none.
 
@@ -19,19 +24,24 @@
 
 mod app;
 mod change;
-mod changes;
-mod desired;
+mod deadline;
+mod difference;
 mod error;
+mod events;
+mod head;
 mod http;
 mod lock;
 mod notice;
 mod reconciler;
 mod service;
+mod store;
 mod text;
 mod transaction;
 mod view;
+mod watchdog;
 
 pub use error::ControlError;
 pub use http::document;
 pub use lock::LockError;
-pub use service::{Options, Service, ServiceError};
+pub use service::{Options, Reload, Service, ServiceError};
+pub use store::StoreError;

@@ -1,20 +1,18 @@
-//! One control process for a directory: a lock file that is held for life and names its holder.
+//! One control process for a directory, be it the appliance's or the one with its commits: a lock
+//! file that is held for life and names its holder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Name of the lock file.
-const FILE: &str = "control.lock";
-
 /// Why the directory cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another control process has it.
     #[error(
-        "another control process ({owner}) serves {}; stop it, or name another directory with \
-         --dir",
+        "another control process ({owner}) has {}; stop it, or name another directory with --dir \
+         or --state",
         directory.display()
     )]
     Held {
@@ -40,9 +38,9 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Takes the directory, or says who has it.
-    pub fn acquire(directory: &Path) -> Result<DirectoryLock, LockError> {
-        let path = directory.join(FILE);
+    /// Takes the directory by its lock file, or says who has it.
+    pub fn acquire(directory: &Path, file: &str) -> Result<DirectoryLock, LockError> {
+        let path = directory.join(file);
         let io = |source| LockError::Io { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .read(true)
@@ -80,16 +78,18 @@ mod tests {
     #[test]
     fn the_second_is_told_the_first() {
         let directory = tempfile::tempdir().unwrap();
-        let first = DirectoryLock::acquire(directory.path()).unwrap();
-        let refused = DirectoryLock::acquire(directory.path()).unwrap_err().to_string();
+        let first = DirectoryLock::acquire(directory.path(), "control.lock").unwrap();
+        let refused =
+            DirectoryLock::acquire(directory.path(), "control.lock").unwrap_err().to_string();
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
         drop(first);
-        DirectoryLock::acquire(directory.path()).unwrap();
+        DirectoryLock::acquire(directory.path(), "control.lock").unwrap();
     }
 
     #[test]
     fn a_missing_directory_is_named() {
-        let refused = DirectoryLock::acquire(Path::new("/nonexistent/sluice")).unwrap_err();
+        let refused =
+            DirectoryLock::acquire(Path::new("/nonexistent/sluice"), "control.lock").unwrap_err();
         assert!(refused.to_string().contains("/nonexistent/sluice/control.lock"));
     }
 }

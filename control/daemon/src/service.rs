@@ -9,12 +9,21 @@ use std::thread::JoinHandle;
 use sluice_control_api::SOCKET;
 use sluice_policy::config::{self, Diagnostics};
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 use crate::app::App;
-use crate::desired::Desired;
-use crate::http;
+use crate::change::{Change, FileChange, Order};
+use crate::error::ControlError;
+use crate::events::Events;
+use crate::head::Head;
+use crate::http::{self, Peer};
 use crate::lock::{DirectoryLock, LockError};
-use crate::reconciler::{Origin, Reconciler};
+use crate::reconciler::Reconciler;
+use crate::store::{FileRead, Store};
+use crate::watchdog::{self, Health};
+
+/// The lock file of the directory in which it meets the dataplane.
+const LOCK: &str = "control.lock";
 
 /// How many requests may wait for the dataplane.
 const WAITING: usize = 64;
@@ -24,10 +33,10 @@ const WAITING: usize = 64;
 pub struct Options {
     /// The directory in which it meets the dataplane.
     pub directory: PathBuf,
-    /// The configuration file that says what is desired.
+    /// The directory with what was committed.
+    pub state: PathBuf,
+    /// The configuration file to apply, unless it is as it was when it was last read.
     pub config: Option<PathBuf>,
-    /// Whether what a running dataplane does goes before the file.
-    pub adopt: bool,
 }
 
 /// Why the process cannot start or go on.
@@ -55,9 +64,6 @@ pub enum ServiceError {
     /// The configuration file is wrong.
     #[error("{0}")]
     Config(Diagnostics),
-    /// The configuration makes no sense as a whole.
-    #[error("{}", .0.join("\n"))]
-    Policy(Vec<String>),
     /// The socket cannot be had.
     #[error("cannot listen at {}: {source}", path.display())]
     Listen {
@@ -85,6 +91,8 @@ pub struct Service {
     listener: UnixListener,
     socket: PathBuf,
     app: App,
+    config: Option<PathBuf>,
+    stopping: watch::Sender<bool>,
     reconciler: JoinHandle<()>,
     // Given back last, after the socket is gone.
     lock: DirectoryLock,
@@ -100,27 +108,35 @@ impl Service {
             .mode(0o755)
             .create(directory)
             .map_err(|source| ServiceError::Directory { path: directory.clone(), source })?;
-        let configured = match options.config.as_deref().map(read).transpose() {
-            Ok(configured) => configured,
-            // What runs goes before the file, so that the file need not be in order.
-            Err(error) if options.adopt => {
-                tracing::warn!("the configuration file is left alone: {error}");
-                None
-            }
-            Err(error) => return Err(error),
+        let lock = DirectoryLock::acquire(directory, LOCK)?;
+        let loaded = Store::open(&options.state)?;
+        let mut notes = Vec::new();
+        let wanted = match &options.config {
+            Some(path) => wanted(path, &loaded.head, &mut notes)?,
+            None => None,
         };
-        let lock = DirectoryLock::acquire(directory)?;
         let socket = directory.join(SOCKET);
         let listener = listen(&socket)
             .map_err(|source| ServiceError::Listen { path: socket.clone(), source })?;
         let (requests, waiting) = sync_channel(WAITING);
-        let origin = Origin { configured, adopt: options.adopt };
-        let (reconciler, view) = Reconciler::new(directory.clone(), origin);
+        let events = Events::new();
+        let (reconciler, view) =
+            Reconciler::new(directory.clone(), loaded, wanted, notes, events.clone());
         let reconciler = std::thread::Builder::new()
             .name("reconciler".into())
             .spawn(move || reconciler.run(&waiting))
             .map_err(ServiceError::Thread)?;
-        Ok(Service { listener, socket, app: App::new(view, requests), reconciler, lock })
+        let (healthy, health) = watch::channel(Health::default());
+        tokio::spawn(watchdog::watch(view.clone(), healthy, events.clone()));
+        let (stopping, stops) = watch::channel(false);
+        let app = App::new(view, requests, events, health, stops);
+        let config = options.config.clone();
+        Ok(Service { listener, socket, app, config, stopping, reconciler, lock })
+    }
+
+    /// The way to apply the configuration file again, as it is then.
+    pub fn reload(&self) -> Reload {
+        Reload { app: self.app.clone(), config: self.config.clone() }
     }
 
     /// Where it listens.
@@ -133,8 +149,14 @@ impl Service {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServiceError> {
-        let Service { listener, socket, app, reconciler, lock } = self;
-        let served = axum::serve(listener, http::router(app)).with_graceful_shutdown(stop).await;
+        let Service { listener, socket, app, stopping, reconciler, lock, .. } = self;
+        let stop = async move {
+            stop.await;
+            // Whoever watches would otherwise keep us.
+            stopping.send_replace(true);
+        };
+        let service = http::router(app).into_make_service_with_connect_info::<Peer>();
+        let served = axum::serve(listener, service).with_graceful_shutdown(stop).await;
         // Whoever connects from now on finds nothing, rather than a socket that does not answer.
         let _ = std::fs::remove_file(&socket);
         // The last sender of requests is gone with the router: the thread ends.
@@ -144,13 +166,90 @@ impl Service {
     }
 }
 
-fn read(path: &Path) -> Result<Desired, ServiceError> {
-    let text =
-        std::fs::read(path).map_err(|source| ServiceError::Read { path: path.into(), source })?;
+/// Applies the configuration file again.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    app: App,
+    config: Option<PathBuf>,
+}
+
+impl Reload {
+    /// Applies the configuration file as it is now. What comes of it is logged.
+    pub async fn apply(&self) {
+        let Some(path) = self.config.clone() else {
+            return tracing::warn!("there is no configuration file to read again");
+        };
+        let name = path.display().to_string();
+        let read = tokio::task::spawn_blocking(move || {
+            let content = load(&path).map_err(|error| error.to_string())?;
+            parse(&path, &content).map_err(|error| error.to_string())
+        });
+        let file = match read.await {
+            Ok(Ok(file)) => file,
+            Ok(Err(error)) => return tracing::error!("nothing changed: {error}"),
+            Err(_) => return,
+        };
+        let order = Order::own(Some("read again on SIGHUP".into()));
+        match self.app.change(Change::File(file.into()), order).await {
+            Ok(applied) => tracing::info!("{name} was read again: {}", applied.changes),
+            Err(error) => report(&name, &error),
+        }
+    }
+}
+
+fn report(name: &str, error: &ControlError) {
+    tracing::error!("{name} was read again: {}", error.failure());
+}
+
+/// The file to apply: none when it is as it was when it was last read, so that what was changed
+/// since stays. Where there is an earlier commit, a file that is wrong is no reason to do nothing.
+fn wanted(
+    path: &Path,
+    head: &Head,
+    notes: &mut Vec<String>,
+) -> Result<Option<FileChange>, ServiceError> {
+    let name = path.display();
+    let read = load(path).and_then(|content| {
+        let unchanged =
+            fingerprint(path, &content).is_some_and(|read| head.header.files.contains(&read));
+        if unchanged { Ok(None) } else { parse(path, &content).map(Some) }
+    });
+    match read {
+        Ok(None) => {
+            tracing::info!(
+                "{name} is as it was when it was last read: generation {} stays; `sluice apply \
+                 {name}` would apply it",
+                head.generation()
+            );
+            Ok(None)
+        }
+        Ok(file) => Ok(file),
+        Err(error) if head.generation() == 0 => Err(error),
+        Err(error) => {
+            let note = format!(
+                "{name} was not applied, generation {} stays: {error}; `sluice apply {name}` \
+                 tries again",
+                head.generation()
+            );
+            tracing::error!("{note}");
+            notes.push(note);
+            Ok(None)
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<Vec<u8>, ServiceError> {
+    std::fs::read(path).map_err(|source| ServiceError::Read { path: path.into(), source })
+}
+
+fn fingerprint(path: &Path, content: &[u8]) -> Option<FileRead> {
+    FileRead::of(&std::path::absolute(path).ok()?, content)
+}
+
+fn parse(path: &Path, content: &[u8]) -> Result<FileChange, ServiceError> {
     let name = path.display().to_string();
-    let configuration = config::read(&text, &name).map_err(ServiceError::Config)?;
-    Desired::configured(name.into(), configuration)
-        .map_err(|errors| ServiceError::Policy(errors.iter().map(ToString::to_string).collect()))
+    let configuration = config::read(content, &name).map_err(ServiceError::Config)?;
+    Ok(FileChange { name: name.into(), read: fingerprint(path, content), configuration })
 }
 
 /// Listens for the owner alone. Called with the directory's lock held, so that a socket that is

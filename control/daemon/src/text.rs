@@ -1,7 +1,8 @@
-//! Words for values of the configuration model.
+//! Words for values of the configuration model and of the channel.
 
 use std::ops::RangeInclusive;
 
+use sluice_channel::NeighbourState;
 use sluice_policy::model::{IcmpMatch, Rule, TcpFlags};
 
 /// A protocol's name, or its number.
@@ -13,6 +14,18 @@ pub(crate) fn protocol(number: u8) -> String {
         58 => "icmpv6".into(),
         132 => "sctp".into(),
         other => format!("protocol {other}"),
+    }
+}
+
+/// The name of a neighbour's state (RFC 4861 section 7.3.2, and ours).
+pub(crate) fn state_name(state: NeighbourState) -> &'static str {
+    match state {
+        NeighbourState::Incomplete => "incomplete",
+        NeighbourState::Reachable => "reachable",
+        NeighbourState::Stale => "stale",
+        NeighbourState::Probe => "probe",
+        NeighbourState::Failed => "failed",
+        NeighbourState::Static => "static",
     }
 }
 
@@ -40,21 +53,24 @@ fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     items.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
-fn range(range: &RangeInclusive<u16>) -> String {
+/// `80`, or `8000-8080`.
+pub(crate) fn range(range: &RangeInclusive<u16>) -> String {
     match (range.start(), range.end()) {
         (low, high) if low == high => low.to_string(),
         (low, high) => format!("{low}-{high}"),
     }
 }
 
-fn icmp(icmp: &IcmpMatch) -> String {
+/// `8`, or `3/4`.
+pub(crate) fn icmp(icmp: &IcmpMatch) -> String {
     match icmp.code {
         Some(code) => format!("{}/{code}", icmp.kind),
         None => icmp.kind.to_string(),
     }
 }
 
-fn flags(flags: TcpFlags) -> String {
+/// `syn,!ack`.
+pub(crate) fn flags(flags: TcpFlags) -> String {
     const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
     let words: Vec<String> = (0..8)
         .filter_map(|bit| match (flags.set >> bit & 1, flags.clear >> bit & 1) {

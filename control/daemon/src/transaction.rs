@@ -19,8 +19,6 @@ const PART: usize = 32 * 1024;
 pub(crate) enum Outcome {
     /// It took effect.
     Committed {
-        /// The generation that is live now.
-        generation: u64,
         /// Workers that had not taken it over by the dataplane's deadline.
         waiting: Vec<u16>,
     },
@@ -47,10 +45,16 @@ pub(crate) enum Broken {
     Unexpected(&'static str),
 }
 
-/// Makes the delta take effect on top of generation `expected`, wholly or not at all.
-pub(crate) fn push(client: &mut Client, expected: u64, delta: Delta) -> Result<Outcome, Broken> {
+/// Makes the delta take effect on top of generation `expected`, as `generation`, wholly or not at
+/// all.
+pub(crate) fn push(
+    client: &mut Client,
+    expected: u64,
+    generation: u64,
+    delta: Delta,
+) -> Result<Outcome, Broken> {
     let mut parts = Parts::new(delta);
-    let mut command = Command::Begin { expected, generation: expected + 1 };
+    let mut command = Command::Begin { expected, generation };
     loop {
         match client.call(&command, PATIENCE) {
             Ok(Reply::Done) => {}
@@ -70,8 +74,8 @@ pub(crate) fn push(client: &mut Client, expected: u64, delta: Delta) -> Result<O
         }
     }
     match client.call(&Command::Commit, COMMIT_PATIENCE) {
-        Ok(Reply::Committed { generation, waiting }) => {
-            Ok(Outcome::Committed { generation, waiting })
+        Ok(Reply::Committed { generation: made, waiting }) if made == generation => {
+            Ok(Outcome::Committed { waiting })
         }
         Ok(Reply::Conflict { generation }) => Ok(Outcome::Conflict { live: generation }),
         Ok(Reply::Refused(reasons)) => Ok(Outcome::Refused(reasons)),

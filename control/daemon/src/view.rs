@@ -3,23 +3,26 @@
 use std::sync::Arc;
 
 use sluice_channel::Statistics;
-use sluice_control_api::Progress;
+use sluice_control_api::{Commit, Persistence, Progress};
 use sluice_policy::Policy;
-use sluice_policy::model::Name;
 
 use crate::error::ControlError;
+use crate::head::{self, Head};
+use crate::store::History;
 
 /// What the reconciler last knew.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     /// How far the desired state has come.
     pub(crate) progress: Progress,
-    /// What is desired; none before the first dataplane was met.
-    pub(crate) policy: Option<Arc<Policy>>,
-    /// The configuration file of what is desired.
-    pub(crate) file: Option<Name>,
-    /// How many live changes there are.
-    pub(crate) live: usize,
+    /// What is desired: the last commit.
+    pub(crate) head: Head,
+    /// The commits that can be read.
+    pub(crate) history: History,
+    /// How commits are kept.
+    pub(crate) persistence: Persistence,
+    /// What the operator should know.
+    pub(crate) notes: Vec<String>,
     /// The counters of the attached dataplane.
     pub(crate) statistics: Option<Arc<Statistics>>,
 }
@@ -27,13 +30,10 @@ pub(crate) struct View {
 impl View {
     /// What is desired and its generation, if that is what the dataplane runs.
     pub(crate) fn live(&self) -> Result<(&Policy, u64), ControlError> {
-        match (&self.progress, &self.policy) {
-            (Progress::Committed { generation }, Some(policy)) => Ok((policy, *generation)),
-            (Progress::Refused { details, .. }, _) => {
-                Err(ControlError::NotCommitted(details.clone()))
-            }
-            (Progress::Waiting { reason }, _) => Err(ControlError::NoDataplane(reason.clone())),
-            (Progress::Committed { .. }, None) => Err(ControlError::NotCommitted(Vec::new())),
+        match &self.progress {
+            Progress::Committed { generation } => Ok((&self.head.policy, *generation)),
+            Progress::Refused { details, .. } => Err(ControlError::NotCommitted(details.clone())),
+            Progress::Waiting { reason } => Err(ControlError::NoDataplane(reason.clone())),
         }
     }
 
@@ -43,5 +43,23 @@ impl View {
             Progress::Waiting { reason } => ControlError::NoDataplane(reason.clone()),
             _ => ControlError::NotCommitted(Vec::new()),
         })
+    }
+
+    /// The commits, newest first.
+    pub(crate) fn commits(&self) -> impl Iterator<Item = Commit> {
+        let last = (self.head.generation() != 0).then(|| Commit {
+            live: matches!(self.progress, Progress::Committed { .. }),
+            ..self.head.commit()
+        });
+        let earlier = self.history.headers().iter().rev();
+        let earlier = earlier.filter(|header| header.generation < self.head.generation());
+        last.into_iter().chain(earlier.map(head::told))
+    }
+
+    /// That there is no such commit, and which there are.
+    pub(crate) fn no_such_commit(&self, generation: u64) -> ControlError {
+        let oldest = self.history.headers().first().map(|header| header.generation);
+        let newest = self.head.generation();
+        ControlError::NoSuchCommit { generation, oldest: oldest.unwrap_or(newest), newest }
     }
 }

@@ -34,12 +34,12 @@ fn a_dataplane_that_comes_back_gets_everything_again() {
     assert!(failure.error.contains("no dataplane"), "{failure}");
 
     let dataplane = FakeDataplane::start(directory.path());
-    assert_eq!(control.committed(), 1);
-    assert_eq!(dataplane.state(), before, "live changes included");
+    assert_eq!(control.committed(), 2, "under the number that it always had");
+    assert_eq!((dataplane.generation(), dataplane.state()), (2, before));
 }
 
 #[test]
-fn a_control_process_that_starts_again_keeps_the_live_routes() {
+fn a_control_process_that_starts_again_keeps_what_was_committed() {
     let directory = tempfile::tempdir().unwrap();
     let dataplane = FakeDataplane::start(directory.path());
     let control = Control::with_config(directory.path(), &configuration(BLACKHOLE), &[]);
@@ -48,47 +48,19 @@ fn a_control_process_that_starts_again_keeps_the_live_routes() {
     control.kill();
     assert_eq!(dataplane.generation(), 2, "the dataplane goes on");
 
-    let control = Control::with_config(directory.path(), &configuration(""), &[]);
-    assert_eq!(control.committed(), 3);
-    assert_eq!(owners(&dataplane), [Owner::Cli], "the file is reconciled, the live route stays");
-    assert_eq!(control.get::<Status>("/v1/status").live_routes, 1);
-}
-
-#[test]
-fn without_a_file_the_running_state_is_adopted() {
-    let directory = tempfile::tempdir().unwrap();
-    let dataplane = FakeDataplane::start(directory.path());
     let control = Control::with_config(directory.path(), &configuration(BLACKHOLE), &[]);
-    control.committed();
-    let _: Applied = control.done("POST", "/v1/routes", LIVE_ROUTE);
+    assert_eq!(control.committed(), 2, "nothing was pushed: the file is as it was");
+    assert_eq!(owners(&dataplane), [Owner::Static, Owner::Cli]);
+    control.kill();
+
+    let control = Control::with_config(directory.path(), &configuration(""), &[]);
+    assert_eq!(control.reaches(3), 3, "the file was edited");
+    assert_eq!(owners(&dataplane), [Owner::Cli], "the live route stays");
+    assert_eq!(control.get::<Status>("/v1/status").live_routes, 1);
     control.kill();
 
     let control = Control::start(directory.path(), &[]);
-    assert_eq!(control.committed(), 2, "nothing was pushed");
-    let status: Status = control.get("/v1/status");
-    assert_eq!((status.file, status.live_routes), (None, 1));
-    assert_eq!(owners(&dataplane), [Owner::Static, Owner::Cli]);
-}
-
-#[test]
-fn adopting_goes_before_the_file_unless_there_is_nothing_to_adopt() {
-    let directory = tempfile::tempdir().unwrap();
-    let dataplane = FakeDataplane::start(directory.path());
-    let control = Control::with_config(directory.path(), &configuration(""), &["--adopt"]);
-    assert_eq!(control.committed(), 1, "a fresh dataplane gets the file");
-    let _: Applied = control.done("POST", "/v1/apply?file=other.yaml", &configuration(BLACKHOLE));
-    control.kill();
-
-    let control = Control::with_config(directory.path(), &configuration(""), &["--adopt"]);
-    assert_eq!(control.committed(), 2, "what was applied since is not undone");
-    assert_eq!(owners(&dataplane), [Owner::Static]);
-    control.kill();
-
-    std::fs::write(directory.path().join("broken.yaml"), "ports: [").unwrap();
-    let broken = directory.path().join("broken.yaml");
-    let args = ["--config", broken.to_str().unwrap(), "--adopt"];
-    let control = Control::start(directory.path(), &args);
-    assert_eq!(control.committed(), 2, "a file that is not needed need not be in order");
+    assert_eq!(control.committed(), 3, "without a file it is the same");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! What would happen to a packet: the evaluator on the live generation, an earlier one or a file
 //! that is not applied, and the dataplane's word on links and neighbours.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
@@ -15,7 +13,6 @@ use super::Answer;
 use super::extract::{Body, Params};
 use super::tables::state_name;
 use crate::app::App;
-use crate::desired::Desired;
 use crate::error::ControlError;
 
 pub(super) async fn explain(State(app): State<App>, Body(query): Body<Query>) -> Answer<Explained> {
@@ -58,18 +55,18 @@ pub(super) async fn candidate(
 ) -> Answer<Explained> {
     let live = live(&app).await?;
     let view = app.view();
-    let (policy, generation) = view.live()?;
-    let running = Desired { policy: Arc::new(policy.clone()), file: None, dataplane: None };
+    let (_, generation) = view.live()?;
+    let running = view.head.clone();
     // A large file takes a while, and this thread has other requests to answer.
     let compiled = tokio::task::spawn_blocking(move || {
         let file = params.file.unwrap_or_else(|| "configuration".into());
         let configuration = config::read(yaml.as_bytes(), &file).map_err(ControlError::Config)?;
         let delta = running.towards(&configuration.state);
-        running.after(&delta).map_err(|errors| {
+        running.policy.apply(&delta).map_err(|errors| {
             ControlError::Policy(errors.iter().map(ToString::to_string).collect())
         })
     });
-    let Desired { policy, .. } = compiled.await.map_err(|_| ControlError::Stopping)??;
+    let policy = compiled.await.map_err(|_| ControlError::Stopping)??;
     let asked = Asked { policy: &policy, generation, basis: Basis::Candidate, live: &live };
     asked.answer(&query).map(Json)
 }

@@ -1,12 +1,15 @@
 //! The HTTP interface; `sluice-control-api` has the types of its bodies, `docs/api.md` all of it.
 
 mod change;
+mod commit;
 mod counters;
 mod explain;
 mod extract;
 mod openapi;
+mod peer;
 mod status;
 mod tables;
+mod watch;
 
 use std::sync::OnceLock;
 
@@ -16,6 +19,7 @@ use axum::{Json, Router};
 use serde_json::Value;
 
 use self::openapi::Api;
+pub(crate) use self::peer::Peer;
 use crate::app::App;
 use crate::error::ControlError;
 
@@ -48,6 +52,12 @@ fn api() -> Api {
         .get("/v1/drops", "Why packets were dropped", counters::drops)
         .get("/v1/pipeline", "What a packet passes, in order", counters::pipeline)
         .post("/v1/apply", "Make the appliance as a configuration file says", change::apply)
+        .get("/v1/commits", "What was committed, newest first", commit::commits)
+        .get("/v1/diff", "What differs between two generations", commit::diff)
+        .post("/v1/diff", "What a configuration file would change", commit::diff_file)
+        .post("/v1/rollback", "Make the appliance as an earlier generation was", commit::rollback)
+        .post("/v1/confirm", "Keep what waits to be confirmed", commit::confirm)
+        .get("/v1/watch", "What happens, while it happens", watch::watch)
         .post("/v1/explain", "What would happen to a packet, and why", explain::explain)
         .post("/v1/explain/many", "The same of many packets at one moment", explain::many)
         .post(

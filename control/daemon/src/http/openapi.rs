@@ -14,9 +14,10 @@ use axum::{Json, Router};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
-use sluice_control_api::Failure;
+use sluice_control_api::{Failure, WatchEvent};
 
-use super::extract::{Body, Params};
+use super::extract::{Author, Body, Params};
+use super::watch::Lines;
 use crate::app::App;
 use crate::error::ControlError;
 
@@ -182,6 +183,11 @@ impl Input for State<App> {
     fn describe(_: &mut Operation, _: &mut SchemaGenerator) {}
 }
 
+/// The user at the other end of the socket.
+impl Input for Author {
+    fn describe(_: &mut Operation, _: &mut SchemaGenerator) {}
+}
+
 impl<T: JsonSchema> Input for Params<T> {
     fn describe(operation: &mut Operation, schemas: &mut SchemaGenerator) {
         let schema = T::json_schema(schemas);
@@ -225,6 +231,14 @@ impl<T: JsonSchema> Output for Json<T> {
     fn describe(operation: &mut Operation, schemas: &mut SchemaGenerator) {
         let schema = schemas.subschema_for::<T>();
         operation.answer("200", "It is done.", "application/json", schema.into());
+    }
+}
+
+/// One event a line.
+impl Output for Lines {
+    fn describe(operation: &mut Operation, schemas: &mut SchemaGenerator) {
+        let schema = schemas.subschema_for::<WatchEvent>();
+        operation.answer("200", "One a line.", Lines::CONTENT_TYPE, schema.into());
     }
 }
 

@@ -9,15 +9,20 @@ use crate::app::App;
 
 /// Never fails: without a dataplane it says so.
 pub(super) async fn status(State(app): State<App>) -> Json<Status> {
+    // An agent that is stuck does not answer, and nobody should wait for it to be told so.
+    let health = app.health();
+    let dataplane = match health.agent_stalled {
+        None => app.status().await.ok(),
+        Some(_) => None,
+    };
     // First the question, which may find that the dataplane is gone, then the view.
-    let dataplane = app.status().await.ok();
     let view = app.view();
     Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_seconds: app.started.elapsed().as_secs(),
-        file: view.file.as_deref().map(Into::into),
-        live_routes: view.live,
+        file: view.head.header.file.as_deref().map(Into::into),
+        live_routes: view.head.live(),
         progress: view.progress.clone(),
         dataplane: dataplane.map(|status| Dataplane {
             version: status.version,
@@ -32,20 +37,17 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
                 .map(|pool| Mempool { name: pool.name, size: pool.size, in_use: pool.in_use })
                 .collect(),
         }),
-        persistence: Default::default(),
-        confirm: None,
-        agent_stalled_ms: None,
+        persistence: view.persistence.clone(),
+        confirm: view.head.confirm(),
+        agent_stalled_ms: health.agent_stalled.map(|stalled| stalled.as_millis() as u64),
+        notes: view.notes.clone(),
     })
 }
 
 pub(super) async fn workers(State(app): State<App>) -> Answer<Vec<Worker>> {
     let workers = app.workers().await?;
-    let view = app.view();
-    let blocks: Vec<_> = view.statistics()?.blocks().collect();
+    let health = app.health();
     let workers = workers.into_iter().map(|worker| Worker {
-        stalled_ms: None,
-        loops: blocks.get(usize::from(worker.worker)).map_or(0, |block| block.core().loops.get()),
-        busy_percent: None,
         worker: worker.worker,
         core: worker.core,
         generation: worker.generation,
@@ -55,6 +57,9 @@ pub(super) async fn workers(State(app): State<App>) -> Answer<Vec<Worker>> {
             .into_iter()
             .map(|(port, queue)| WorkerQueue { port, queue })
             .collect(),
+        stalled_ms: worker.stalled_ms,
+        loops: worker.loops,
+        busy_percent: health.busy_percent.get(usize::from(worker.worker)).copied().flatten(),
     });
     Ok(Json(workers.collect()))
 }

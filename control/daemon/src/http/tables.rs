@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_channel::{NeighbourState, RuleStatus};
+use sluice_channel::RuleStatus;
 use sluice_control_api::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule,
 };
@@ -18,6 +18,7 @@ use super::extract::Params;
 use crate::app::App;
 use crate::error::ControlError;
 use crate::text;
+pub(super) use crate::text::state_name;
 
 /// Which part of a table is wanted.
 #[derive(Deserialize, JsonSchema)]
@@ -115,18 +116,6 @@ pub(super) async fn neighbours(State(app): State<App>) -> Answer<Vec<Neighbour>>
         age_seconds: neighbour.age_seconds,
     });
     Ok(Json(neighbours.collect()))
-}
-
-/// The name of a neighbour's state (RFC 4861 section 7.3.2, and ours).
-pub(super) fn state_name(state: NeighbourState) -> &'static str {
-    match state {
-        NeighbourState::Incomplete => "incomplete",
-        NeighbourState::Reachable => "reachable",
-        NeighbourState::Stale => "stale",
-        NeighbourState::Probe => "probe",
-        NeighbourState::Failed => "failed",
-        NeighbourState::Static => "static",
-    }
 }
 
 pub(super) async fn rules(

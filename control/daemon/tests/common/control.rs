@@ -114,6 +114,16 @@ impl Control {
         })
     }
 
+    /// Waits until the dataplane runs this generation.
+    pub fn reaches(&self, wanted: u64) -> u64 {
+        eventually(&format!("generation {wanted} is committed"), || {
+            match self.get::<Status>("/v1/status").progress {
+                Progress::Committed { generation } if generation == wanted => Some(generation),
+                _ => None,
+            }
+        })
+    }
+
     /// Waits until the dataplane refused what is desired; its reasons.
     pub fn refused(&self) -> Vec<String> {
         eventually("the desired state is refused", || {

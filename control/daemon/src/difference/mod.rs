@@ -1,0 +1,287 @@
+//! What differs between two states, thing by thing, for people: counted for a commit's line, and
+//! in the configuration's words for `diff`.
+//!
+//! Where in a file a thing stands is no difference: a line inserted above it does not change it.
+
+mod words;
+
+use std::collections::BTreeMap;
+
+use sluice_control_api::{Change, Changes, DiffEntry, DiffKind};
+use sluice_policy::model::{
+    Delta, Filter, Instance, Interface, MacAddress, Name, Operation, Port, Route, Rule, State,
+};
+
+/// How much `delta` changes in `from`.
+pub(crate) fn count(from: &State, delta: &Delta) -> Changes {
+    let mut changes = Changes::default();
+    for difference in differences(from, delta) {
+        let change = match difference.kind {
+            DiffKind::Port => &mut changes.ports,
+            DiffKind::Interface => &mut changes.interfaces,
+            DiffKind::Instance => &mut changes.instances,
+            DiffKind::Route => &mut changes.routes,
+            DiffKind::Filter => &mut changes.filters,
+            DiffKind::Rule => &mut changes.rules,
+            DiffKind::Neighbour => &mut changes.neighbours,
+        };
+        let Change { added, removed, changed } = change;
+        match (difference.before, difference.after) {
+            (None, _) => *added += 1,
+            (_, None) => *removed += 1,
+            _ => *changed += 1,
+        }
+    }
+    changes
+}
+
+/// What `delta` changes in `from`, in the configuration's words.
+pub(crate) fn entries(from: &State, delta: &Delta) -> Vec<DiffEntry> {
+    let mut entries: Vec<DiffEntry> = differences(from, delta)
+        .into_iter()
+        .map(|difference| DiffEntry {
+            kind: difference.kind,
+            name: difference.name(),
+            before: difference.before.map(|value| value.to_string()),
+            after: difference.after.map(|value| value.to_string()),
+        })
+        .collect();
+    // Gone and new things of a table come apart in a delta, and belong together for a reader.
+    entries.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
+    entries
+}
+
+/// A thing that differs.
+struct Difference<'a> {
+    kind: DiffKind,
+    key: Key<'a>,
+    before: Option<Value<'a>>,
+    after: Option<Value<'a>>,
+}
+
+/// What a thing is named by: what stands before the rule's name, and the rule's name.
+struct Key<'a>(&'a Operation, Option<&'a Name>);
+
+/// A thing, to be compared and to be shown.
+enum Value<'a> {
+    Port(&'a Port),
+    Interface(&'a Interface),
+    Instance(&'a Instance),
+    Route(&'a Route),
+    Filter(&'a Filter),
+    /// A rule and, if it moved, its place and the number of rules.
+    Rule(&'a Rule, Option<(usize, usize)>),
+    Neighbour(&'a MacAddress),
+}
+
+impl Value<'_> {
+    fn same(&self, other: &Value<'_>) -> bool {
+        match (self, other) {
+            (Value::Port(a), Value::Port(b)) => {
+                **a == Port { position: a.position.clone(), ..(*b).clone() }
+            }
+            (Value::Interface(a), Value::Interface(b)) => {
+                **a == Interface { position: a.position.clone(), ..(*b).clone() }
+            }
+            (Value::Instance(a), Value::Instance(b)) => a == b,
+            (Value::Route(a), Value::Route(b)) => a.target == b.target,
+            (Value::Filter(a), Value::Filter(b)) => a.default == b.default,
+            (Value::Rule(a, place), Value::Rule(b, other)) => {
+                place.is_none()
+                    && other.is_none()
+                    && **a == Rule { position: a.position.clone(), ..(*b).clone() }
+            }
+            (Value::Neighbour(a), Value::Neighbour(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+fn differences<'a>(from: &'a State, delta: &'a Delta) -> Vec<Difference<'a>> {
+    let mut found = Vec::new();
+    for operation in &delta.operations {
+        let mut note = |kind, before: Option<Value<'a>>, after: Option<Value<'a>>| {
+            push(&mut found, kind, Key(operation, None), before, after);
+        };
+        match operation {
+            Operation::Port(key, to) => {
+                let was = from.ports.get(key).map(Value::Port);
+                note(DiffKind::Port, was, to.as_ref().map(Value::Port));
+            }
+            Operation::Interface(key, to) => {
+                let was = from.interfaces.get(key).map(Value::Interface);
+                note(DiffKind::Interface, was, to.as_ref().map(Value::Interface));
+            }
+            Operation::Instance(key, to) => {
+                let was = from.instances.get(key).map(Value::Instance);
+                note(DiffKind::Instance, was, to.as_ref().map(Value::Instance));
+            }
+            Operation::Route(key, to) => {
+                let was = from.routes.get(key).map(Value::Route);
+                note(DiffKind::Route, was, to.as_ref().map(Value::Route));
+            }
+            Operation::Neighbour(key, to) => {
+                let was = from.neighbours.get(key).map(Value::Neighbour);
+                note(DiffKind::Neighbour, was, to.as_ref().map(Value::Neighbour));
+            }
+            Operation::Filter(key, to) => {
+                let was = from.filters.get(key);
+                note(DiffKind::Filter, was.map(Value::Filter), to.as_ref().map(Value::Filter));
+                rules(operation, was, to.as_ref(), &mut found);
+            }
+        }
+    }
+    found
+}
+
+fn push<'a>(
+    found: &mut Vec<Difference<'a>>,
+    kind: DiffKind,
+    key: Key<'a>,
+    before: Option<Value<'a>>,
+    after: Option<Value<'a>>,
+) {
+    let differs = match (&before, &after) {
+        (Some(before), Some(after)) => !before.same(after),
+        (None, None) => false,
+        _ => true,
+    };
+    if differs {
+        found.push(Difference { kind, key, before, after });
+    }
+}
+
+/// The rules of a filter that differ, by name, and those that moved.
+fn rules<'a>(
+    operation: &'a Operation,
+    was: Option<&'a Filter>,
+    is: Option<&'a Filter>,
+    found: &mut Vec<Difference<'a>>,
+) {
+    let list = |filter: Option<&'a Filter>| filter.map_or(&[][..], |filter| &filter.rules);
+    let (old, new) = (list(was), list(is));
+    let places = |rules: &'a [Rule]| -> BTreeMap<&'a Name, usize> {
+        rules.iter().enumerate().map(|(place, rule)| (&rule.name, place)).collect()
+    };
+    let (old_places, new_places) = (places(old), places(new));
+    // The old places of those that are in both, in the new order: what is out of order moved.
+    let kept: Vec<usize> =
+        new.iter().filter_map(|rule| old_places.get(&rule.name).copied()).collect();
+    let stayed = longest_increasing(&kept);
+    for rule in old.iter().filter(|rule| !new_places.contains_key(&rule.name)) {
+        let key = Key(operation, Some(&rule.name));
+        push(found, DiffKind::Rule, key, Some(Value::Rule(rule, None)), None);
+    }
+    for (place, rule) in new.iter().enumerate() {
+        let key = Key(operation, Some(&rule.name));
+        let Some(&before) = old_places.get(&rule.name) else {
+            push(found, DiffKind::Rule, key, None, Some(Value::Rule(rule, None)));
+            continue;
+        };
+        let moved = stayed.binary_search(&before).is_err();
+        let at = |place, of: &[Rule]| moved.then_some((place + 1, of.len()));
+        let before = Value::Rule(&old[before], at(before, old));
+        let after = Value::Rule(rule, at(place, new));
+        push(found, DiffKind::Rule, key, Some(before), Some(after));
+    }
+}
+
+/// A longest part of a sequence of different numbers that is in order (patience sorting).
+fn longest_increasing(sequence: &[usize]) -> Vec<usize> {
+    // The last card of each pile, by place in the sequence, and the card under each card.
+    let mut piles: Vec<usize> = Vec::new();
+    let mut under: Vec<Option<usize>> = Vec::with_capacity(sequence.len());
+    for (place, number) in sequence.iter().enumerate() {
+        let pile = piles.partition_point(|&top| sequence[top] < *number);
+        under.push(pile.checked_sub(1).map(|left| piles[left]));
+        match piles.get_mut(pile) {
+            Some(top) => *top = place,
+            None => piles.push(place),
+        }
+    }
+    let mut longest = Vec::with_capacity(piles.len());
+    let mut next = piles.last().copied();
+    while let Some(place) = next {
+        longest.push(sequence[place]);
+        next = under[place];
+    }
+    longest.reverse();
+    longest
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_policy::config;
+
+    use super::*;
+
+    fn state(rules: &str, routes: &str) -> State {
+        let text = format!(
+            "ports:\n  lan: {{ device: net_null0, addresses: [10.0.1.1/24] }}\n\
+             routes: [{routes}]\nfilters:\n  forward:\n    default: accept\n    rules: [{rules}]\n"
+        );
+        config::read(text.as_bytes(), "test.yaml").unwrap_or_else(|e| panic!("{e}")).state
+    }
+
+    fn between(from: &State, to: &State) -> String {
+        count(from, &from.difference(to)).to_string()
+    }
+
+    const A: &str = "{ name: a, protocol: tcp, action: drop }";
+    const B: &str = "{ name: b, protocol: udp, action: drop }";
+
+    #[test]
+    fn counts_are_what_an_operator_expects() {
+        let one = state(A, "");
+        let two = state(&format!("{B}, {A}"), "{ to: 10.9.0.0/16, blackhole: true }");
+        assert_eq!(between(&one, &two), "+1 route, +1 rule");
+        assert_eq!(between(&two, &one), "-1 route, -1 rule");
+        assert_eq!(between(&two, &two), "no change");
+        let turned = state(&format!("{A}, {B}"), "{ to: 10.9.0.0/16, reject: true }");
+        assert_eq!(between(&two, &turned), "~1 route, ~1 rule");
+        let first = between(&State::default(), &one);
+        assert!(first.starts_with("+1 port, +1 interface"), "{first}");
+    }
+
+    #[test]
+    fn entries_are_in_the_words_of_the_configuration() {
+        let one = state(&format!("{A}, {B}"), "{ to: 10.9.0.0/16, blackhole: true }");
+        let two = state(
+            &format!("{B}, {A}"),
+            "{ to: 10.8.0.0/16, via: 10.0.1.2 }, { to: 10.9.0.0/16, via: [ { address: 10.0.1.2, \
+             weight: 3 }, { address: 10.0.1.3 } ] }",
+        );
+        let entries = entries(&one, &one.difference(&two));
+        let lines: Vec<String> = entries
+            .iter()
+            .map(|entry| {
+                let side = |text: &Option<String>| text.clone().unwrap_or_default();
+                format!(
+                    "{} {}: {} -> {}",
+                    entry.kind.name(),
+                    entry.name,
+                    side(&entry.before),
+                    side(&entry.after)
+                )
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "route default 10.8.0.0/16 static:  -> { via: 10.0.1.2 }",
+                "route default 10.9.0.0/16 static: { blackhole: true } -> { via: [{ address: \
+                 10.0.1.2, weight: 3 }, { address: 10.0.1.3 }] }",
+                "rule default forward b: { protocol: udp, action: drop } # rule 2 of 2 -> \
+                 { protocol: udp, action: drop } # rule 1 of 2",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_what_moved_moved() {
+        assert_eq!(longest_increasing(&[4, 0, 1, 2, 3]), [0, 1, 2, 3]);
+        assert_eq!(longest_increasing(&[1, 2, 3, 0]), [1, 2, 3]);
+        assert_eq!(longest_increasing(&[2, 1, 0]).len(), 1);
+        assert!(longest_increasing(&[]).is_empty());
+    }
+}

@@ -1,0 +1,175 @@
+//! Things in one line each, as the configuration file would have them.
+
+use std::fmt::{self, Display};
+
+use sluice_policy::model::{
+    ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, NextHop, Operation, Port, Rule, Target,
+};
+
+use super::{Difference, Value};
+use crate::text;
+
+impl Difference<'_> {
+    /// The thing's name: `lan`, `default 10.9.0.0/16 static`, `default forward no-http`.
+    pub(super) fn name(&self) -> String {
+        let name = match self.key.0 {
+            Operation::Port(name, _)
+            | Operation::Interface(name, _)
+            | Operation::Instance(name, _) => name.to_string(),
+            Operation::Route(key, _) => {
+                format!("{} {} {}", key.instance, key.prefix, key.owner.name())
+            }
+            Operation::Filter(key, _) => format!("{} {}", key.instance, key.point.name()),
+            Operation::Neighbour(key, _) => format!("{} {}", key.interface, key.address),
+        };
+        match self.key.1 {
+            Some(rule) => format!("{name} {rule}"),
+            None => name,
+        }
+    }
+}
+
+impl Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Port(port) => port_words(port).fmt(f),
+            Value::Interface(interface) => interface_words(interface).fmt(f),
+            Value::Instance(instance) => instance_words(instance).fmt(f),
+            Value::Route(route) => target_words(&route.target).fmt(f),
+            Value::Filter(filter) => {
+                Mapping::default().with("default", filter.default.name()).fmt(f)
+            }
+            Value::Rule(rule, None) => rule_words(rule).fmt(f),
+            Value::Rule(rule, Some((place, of))) => {
+                write!(f, "{} # rule {place} of {of}", rule_words(rule))
+            }
+            Value::Neighbour(mac) => mac.fmt(f),
+        }
+    }
+}
+
+/// A mapping in YAML's flow style.
+#[derive(Default)]
+struct Mapping(Vec<String>);
+
+impl Mapping {
+    /// One more key, its value as it is.
+    fn raw(mut self, key: &str, value: impl Display) -> Mapping {
+        self.0.push(format!("{key}: {value}"));
+        self
+    }
+
+    fn with(self, key: &str, value: impl Display) -> Mapping {
+        self.raw(key, scalar(value))
+    }
+
+    fn when(self, given: bool, key: &str, value: impl Display) -> Mapping {
+        if given { self.with(key, value) } else { self }
+    }
+
+    /// A list; one item stands alone, and no items are no key.
+    fn list<T: Display>(self, key: &str, items: impl IntoIterator<Item = T>) -> Mapping {
+        let items: Vec<String> = items.into_iter().map(scalar).collect();
+        match items.as_slice() {
+            [] => self,
+            [item] => self.raw(key, item),
+            items => self.raw(key, format_args!("[{}]", items.join(", "))),
+        }
+    }
+}
+
+impl Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("{}") } else { write!(f, "{{ {} }}", self.0.join(", ")) }
+    }
+}
+
+/// A scalar, quoted where it would not be plain.
+fn scalar(value: impl Display) -> String {
+    let text = value.to_string();
+    let plain = !text.is_empty()
+        && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '/' | '-' | '_' | '='))
+        && !text.starts_with('-');
+    if plain { text } else { format!("{text:?}") }
+}
+
+fn port_words(port: &Port) -> Mapping {
+    let Port { device, mac, mtu, queues, workers, checksum, steal, position: _ } = port;
+    let checksum = match checksum {
+        ChecksumMode::Verify => "verify",
+        ChecksumMode::Complete => "complete",
+        ChecksumMode::Trust => "trust",
+    };
+    Mapping::default()
+        .with("device", device)
+        .list("mac", mac)
+        .with("mtu", mtu)
+        .with("queues", queues)
+        .list("workers", workers)
+        .with("checksum", checksum)
+        .when(*steal, "steal", true)
+}
+
+fn interface_words(interface: &Interface) -> Mapping {
+    // Port and VLAN are in the interface's name.
+    let Interface { port: _, vlan: _, instance, mtu, addresses, position: _ } = interface;
+    Mapping::default()
+        .when(&**instance != DEFAULT_INSTANCE, "instance", instance)
+        .with("mtu", mtu)
+        .list("addresses", addresses)
+}
+
+fn instance_words(instance: &Instance) -> Mapping {
+    let events = instance.pipeline.iter().fold(Mapping::default(), |events, (event, stages)| {
+        let stages: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
+        events.raw(event.name(), format_args!("[{}]", stages.join(", ")))
+    });
+    Mapping::default().raw("pipeline", events)
+}
+
+fn target_words(target: &Target) -> Mapping {
+    match target {
+        Target::Blackhole => Mapping::default().with("blackhole", true),
+        Target::Reject => Mapping::default().with("reject", true),
+        Target::NextHops(hops) => match hops.as_slice() {
+            [NextHop { via, interface, weight: 1 }] => {
+                Mapping::default().list("via", via).list("interface", interface)
+            }
+            hops => {
+                let hops: Vec<String> = hops.iter().map(|hop| hop_words(hop).to_string()).collect();
+                Mapping::default().raw("via", format_args!("[{}]", hops.join(", ")))
+            }
+        },
+    }
+}
+
+fn hop_words(hop: &NextHop) -> Mapping {
+    Mapping::default().list("address", &hop.via).list("interface", &hop.interface).when(
+        hop.weight != 1,
+        "weight",
+        hop.weight,
+    )
+}
+
+fn rule_words(rule: &Rule) -> Mapping {
+    Mapping::default()
+        .list("in", &rule.input)
+        .list("out", &rule.output)
+        .list("source", &rule.source)
+        .list("destination", &rule.destination)
+        .list("protocol", rule.protocol.iter().map(|&number| protocol(number)))
+        .list("source-port", rule.source_port.iter().map(text::range))
+        .list("destination-port", rule.destination_port.iter().map(text::range))
+        .list("tcp-flags", rule.tcp_flags.map(text::flags))
+        .list("icmp-type", rule.icmp.iter().map(text::icmp))
+        .with("action", rule.action.name())
+        .when(rule.log, "log", true)
+}
+
+/// By name where the configuration knows one.
+fn protocol(number: u8) -> String {
+    match text::protocol(number) {
+        name if name.contains(' ') => number.to_string(),
+        name => name,
+    }
+}

@@ -1,0 +1,95 @@
+//! The last commit: what the appliance should be. It has two layers, what the configuration file
+//! says and on top of it the live changes, which are the routes of owner `cli`.
+//!
+//! Both layers are in one compiled [`Policy`]: a route's key carries its owner, so that the layers
+//! cannot collide, and the dataplane keeps them apart the same way. A [`Head`] is always
+//! consistent; every change goes through [`Policy::apply`], which finds what does not fit before
+//! the dataplane hears of it.
+
+use std::sync::Arc;
+
+use sluice_control_api::{Commit, Confirm};
+use sluice_policy::Policy;
+use sluice_policy::model::{Delta, Owner, Route, RouteKey, State};
+
+use crate::store::Header;
+
+/// A commit and its compiled state.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// Who, when, what.
+    pub(crate) header: Header,
+    /// Both layers, compiled under the commit's number.
+    pub(crate) policy: Arc<Policy>,
+}
+
+impl Head {
+    /// Generation 0: an appliance that does nothing.
+    pub(crate) fn nothing() -> Head {
+        Head { header: Header::nothing(), policy: Arc::new(Policy::empty()) }
+    }
+
+    /// A commit of a state; or why that makes no sense.
+    pub(crate) fn compile(header: Header, state: &State) -> Result<Head, String> {
+        let delta = State::default().difference(state);
+        let policy = Policy::empty().apply_as(header.generation, &delta).map_err(|errors| {
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        })?;
+        Ok(Head { header, policy: Arc::new(policy) })
+    }
+
+    /// Its number.
+    pub(crate) fn generation(&self) -> u64 {
+        self.header.generation
+    }
+
+    /// Both layers by name.
+    pub(crate) fn state(&self) -> &State {
+        self.policy.state()
+    }
+
+    /// The step to what another configuration file asks for; the live changes stay.
+    pub(crate) fn towards(&self, configured: &State) -> Delta {
+        let mut to = configured.clone();
+        to.routes.extend(live_routes(self.state()).map(|(key, r)| (key.clone(), r.clone())));
+        self.state().difference(&to)
+    }
+
+    /// How many live changes there are.
+    pub(crate) fn live(&self) -> usize {
+        live_routes(self.state()).count()
+    }
+
+    /// What waits to be confirmed.
+    pub(crate) fn confirm(&self) -> Option<Confirm> {
+        self.header.confirm.as_ref().map(|deadline| deadline.confirm())
+    }
+
+    /// Whether nobody confirmed in time.
+    pub(crate) fn overdue(&self) -> bool {
+        self.header.confirm.as_ref().is_some_and(|deadline| deadline.remaining().is_none())
+    }
+
+    /// As it is told; it is the last commit.
+    pub(crate) fn commit(&self) -> Commit {
+        Commit { confirm: self.confirm(), live: true, ..told(&self.header) }
+    }
+}
+
+/// A commit of the past, as it is told.
+pub(crate) fn told(header: &Header) -> Commit {
+    Commit {
+        generation: header.generation,
+        time: header.time.clone(),
+        author: header.author.clone(),
+        message: header.message.clone(),
+        kind: header.kind.clone(),
+        changes: header.changes,
+        confirm: None,
+        live: false,
+    }
+}
+
+fn live_routes(state: &State) -> impl Iterator<Item = (&RouteKey, &Route)> {
+    state.routes.iter().filter(|(key, _)| key.owner == Owner::Cli)
+}

@@ -1,0 +1,298 @@
+//! One commit as a file: a line of JSON that says who, when and what, one line for each operation,
+//! and a last line with their number and the CRC-32C (RFC 3385) of everything before it.
+//!
+//! A record is either whole, and then its operations lead from the empty state to its own, or it
+//! names the commit that its operations start from. A file that ends early, or of which a bit has
+//! turned, has no last line that fits; one that a later release wrote says so in its first line.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use sluice_control_api::{Changes, CommitKind};
+use sluice_policy::config::Dataplane;
+use sluice_policy::model::{Delta, Name, Operation};
+
+use crate::deadline::Deadline;
+
+/// The format that this release writes, and the latest that it reads.
+const FORMAT: u32 = 1;
+
+/// The first line of a record: the commit without its operations.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Header {
+    /// The format of the file.
+    pub(crate) format: u32,
+    /// The commit's number.
+    pub(crate) generation: u64,
+    /// The commit that the operations start from; none for a whole record.
+    pub(crate) base: Option<u64>,
+    /// When, RFC 3339.
+    pub(crate) time: String,
+    /// Who.
+    pub(crate) author: String,
+    /// What they had to say.
+    pub(crate) message: Option<String>,
+    /// What was done.
+    pub(crate) kind: CommitKind,
+    /// How much changed.
+    pub(crate) changes: Changes,
+    /// Until when it must be confirmed, or what it was put on top of.
+    pub(crate) confirm: Option<Deadline>,
+    /// The configuration file of the lower layer.
+    pub(crate) file: Option<Name>,
+    /// What that file says about the dataplane's start.
+    pub(crate) dataplane: Option<Dataplane>,
+    /// The files that were read, and what was in them.
+    pub(crate) files: Vec<FileRead>,
+}
+
+/// A file that was read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct FileRead {
+    /// Its path, without links and dots.
+    pub(crate) path: String,
+    /// SHA-256 of what was in it, in hexadecimal.
+    pub(crate) sha256: String,
+}
+
+impl FileRead {
+    /// What was read from an absolute path; none for another, which means something else to the
+    /// next reader.
+    pub(crate) fn of(path: &Path, content: &[u8]) -> Option<FileRead> {
+        if !path.is_absolute() {
+            return None;
+        }
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+        let digest = Sha256::digest(content);
+        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(FileRead { path: path.display().to_string(), sha256 })
+    }
+}
+
+impl Header {
+    /// Generation 0: nothing was ever committed.
+    pub(crate) fn nothing() -> Header {
+        Header {
+            format: FORMAT,
+            generation: 0,
+            base: None,
+            time: String::new(),
+            author: String::new(),
+            message: None,
+            kind: CommitKind::Adopted,
+            changes: Changes::default(),
+            confirm: None,
+            file: None,
+            dataplane: None,
+            files: Vec::new(),
+        }
+    }
+}
+
+/// The last line of a record.
+#[derive(Serialize, Deserialize)]
+struct Trailer {
+    operations: u64,
+    crc32c: u32,
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Damage {
+    /// It cannot be read at all.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// It ends early.
+    #[error("it is torn: its last line is missing")]
+    Torn,
+    /// Something in it changed.
+    #[error("it is corrupt: its checksum is {found:08x}, it should be {expected:08x}")]
+    Corrupt {
+        /// Of the content.
+        found: u32,
+        /// What the last line says.
+        expected: u32,
+    },
+    /// A later release wrote it.
+    #[error("it is of a later release (format {0}; this release reads up to {FORMAT})")]
+    Later(u32),
+    /// A line is not what it should be.
+    #[error("line {line} is not understood: {error}")]
+    Line {
+        /// Which, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+    /// Its name and its content do not agree.
+    #[error("it holds commit {0}")]
+    Misnamed(u64),
+    /// What it starts from is not there.
+    #[error("it starts from commit {0}, which cannot be read")]
+    Orphan(u64),
+    /// Its operations make no sense together.
+    #[error("its content does not fit together: {0}")]
+    Unfit(String),
+}
+
+/// Writes a record.
+pub(super) fn write(header: &Header, delta: &Delta, to: impl Write) -> io::Result<()> {
+    let mut to = Summed { to, crc: 0 };
+    serde_json::to_writer(&mut to, header)?;
+    to.write_all(b"\n")?;
+    for operation in &delta.operations {
+        serde_json::to_writer(&mut to, operation)?;
+        to.write_all(b"\n")?;
+    }
+    let trailer = Trailer { operations: delta.operations.len() as u64, crc32c: to.crc };
+    serde_json::to_writer(&mut to.to, &trailer)?;
+    to.to.write_all(b"\n")
+}
+
+/// Reads a record.
+pub(super) fn read(path: &Path) -> Result<(Header, Delta), Damage> {
+    decode(&std::fs::read(path)?)
+}
+
+/// Reads the first line of a record only; the rest is not looked at.
+pub(super) fn read_header(path: &Path) -> Result<Header, Damage> {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let mut line = Vec::new();
+    BufReader::new(std::fs::File::open(path)?).take(LONGEST_HEADER).read_until(b'\n', &mut line)?;
+    header(line.strip_suffix(b"\n").ok_or(Damage::Torn)?)
+}
+
+/// No header that was written is longer.
+const LONGEST_HEADER: u64 = 1 << 20;
+
+fn header(line: &[u8]) -> Result<Header, Damage> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let wrong = |error| Damage::Line { line: 1, error };
+    // Whatever else a later release has in this line, it says its format.
+    let Format { format } = serde_json::from_slice(line).map_err(wrong)?;
+    if format > FORMAT {
+        return Err(Damage::Later(format));
+    }
+    serde_json::from_slice(line).map_err(wrong)
+}
+
+fn decode(bytes: &[u8]) -> Result<(Header, Delta), Damage> {
+    let bytes = bytes.strip_suffix(b"\n").ok_or(Damage::Torn)?;
+    let end = bytes.iter().rposition(|&byte| byte == b'\n').ok_or(Damage::Torn)? + 1;
+    let (content, trailer) = bytes.split_at(end);
+    let mut lines = content[..end - 1].split(|&byte| byte == b'\n');
+    let header = lines.next().map(header).ok_or(Damage::Torn)?;
+    // A record of a later release may end otherwise: its format is what is wrong with it.
+    if let Err(later @ Damage::Later(_)) = header {
+        return Err(later);
+    }
+    let trailer: Trailer = serde_json::from_slice(trailer).map_err(|_| Damage::Torn)?;
+    let found = crc32c::crc32c(content);
+    if found != trailer.crc32c {
+        return Err(Damage::Corrupt { found, expected: trailer.crc32c });
+    }
+    let header = header?;
+    let operations: Vec<Operation> = lines
+        .enumerate()
+        .map(|(i, line)| {
+            serde_json::from_slice(line).map_err(|error| Damage::Line { line: i + 2, error })
+        })
+        .collect::<Result<_, _>>()?;
+    if operations.len() as u64 != trailer.operations {
+        return Err(Damage::Torn);
+    }
+    Ok((header, Delta { operations }))
+}
+
+/// Sums up what is written.
+struct Summed<W> {
+    to: W,
+    crc: u32,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.crc = crc32c::crc32c_append(self.crc, &bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_policy::config;
+
+    use super::*;
+
+    fn sample() -> (Header, Delta) {
+        let text = include_str!("../../../../conf/lab.yaml");
+        let state = config::read(text.as_bytes(), "lab.yaml").unwrap().state;
+        let header = Header {
+            generation: 7,
+            kind: CommitKind::File { file: "lab.yaml".into() },
+            ..Header::nothing()
+        };
+        (header, sluice_policy::model::State::default().difference(&state))
+    }
+
+    fn encoded() -> Vec<u8> {
+        let (header, delta) = sample();
+        let mut bytes = Vec::new();
+        write(&header, &delta, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(decode(&encoded()).unwrap(), sample());
+    }
+
+    #[test]
+    fn no_prefix_of_a_record_is_a_record() {
+        let bytes = encoded();
+        for length in 0..bytes.len() {
+            decode(&bytes[..length]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn no_bit_may_turn() {
+        let bytes = encoded();
+        let mut turned = bytes.clone();
+        for at in 0..bytes.len() * 8 {
+            turned[at / 8] ^= 1 << (at % 8);
+            // The trailer may be written in another way that means the same.
+            if let Ok(read) = decode(&turned) {
+                assert_eq!(read, sample(), "bit {at}");
+            }
+            turned[at / 8] ^= 1 << (at % 8);
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_named() {
+        let damage = decode(b"{\"format\":2,\"new\":true}\nnot even JSON\n").unwrap_err();
+        assert!(damage.to_string().contains("format 2"), "{damage}");
+    }
+
+    /// Files of this format are on disks out there. A release that reads them no longer has a new
+    /// format, and says how the old one is led over.
+    #[test]
+    fn format_1_stays_readable() {
+        let kept = include_bytes!("format-1.ndjson");
+        if std::env::var_os("SLUICE_WRITE_RECORD").is_some() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-1.ndjson");
+            std::fs::write(path, encoded()).unwrap();
+        }
+        assert_eq!(decode(kept).unwrap(), sample());
+    }
+}
