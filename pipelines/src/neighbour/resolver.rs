@@ -128,7 +128,8 @@ pub enum Action {
         /// To this station alone; `None`: to all (broadcast, solicited-node multicast).
         unicast: Option<[u8; 6]>,
     },
-    /// The neighbour has a usable entry now: workers send what they hold for it.
+    /// The neighbour has a usable entry now, or another link address: workers send what they hold
+    /// for it.
     Resolved {
         /// Its interface.
         interface: InterfaceId,
@@ -266,6 +267,7 @@ impl Resolver {
             (HeardKind::ArpRequest | HeardKind::NdSolicitation, None, Some(mac)) => {
                 if let Ok(slot) = self.writer.insert(&key, mac, State::Stale, now) {
                     self.schedule(slot, now + self.timing.poll, 0);
+                    out.push(resolved(&key));
                 }
             }
             // Nobody asked for it (RFC 826's merge flag; RFC 4861 section 7.2.5), or it says
@@ -308,7 +310,7 @@ impl Resolver {
         self.writer.set(entry.slot, mac, State::Reachable, now);
         let lifetime = self.jitter(self.timing.reachable);
         self.schedule(entry.slot, now + lifetime, 0);
-        if entry.mac.is_none() {
+        if entry.mac != Some(mac) {
             out.push(resolved(&entry.key));
         }
     }
@@ -317,8 +319,6 @@ impl Resolver {
     fn learn(&mut self, entry: Entry, mac: [u8; 6], now: u64, out: &mut Vec<Action>) {
         if entry.mac != Some(mac) {
             self.stale(entry.slot, mac, now);
-        }
-        if entry.mac.is_none() {
             out.push(resolved(&entry.key));
         }
     }
@@ -448,7 +448,11 @@ impl Resolver {
                 out.push(solicit(&key, Some(mac)));
                 self.schedule(slot, now + self.timing.retransmit, sent + 1);
             }
-            State::Failed | State::Stale | State::Probe => self.forget(slot),
+            State::Probe => {
+                self.forget(slot);
+                out.push(failed(&key));
+            }
+            State::Failed | State::Stale => self.forget(slot),
             State::Static => {}
         }
     }

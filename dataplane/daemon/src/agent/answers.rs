@@ -85,7 +85,7 @@ impl Agent {
             sleeping: self.workers[index].doorbell.is_asleep(),
             loops: counted.loops.get(),
             busy_loops: counted.busy_loops.get(),
-            stalled_ms: None,
+            stalled_ms: self.watchdog.stalled_ms(index, self.now()),
             queues,
         }
     }

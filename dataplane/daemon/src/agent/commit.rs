@@ -222,6 +222,7 @@ impl Agent {
 
         let deadline = Instant::now() + ADOPTION;
         while !self.publisher.adopted(epoch) && Instant::now() < deadline {
+            self.beat();
             std::thread::sleep(Duration::from_micros(50));
         }
         let waiting: Vec<u16> =
@@ -257,6 +258,7 @@ impl Agent {
         let deadline = Instant::now() + RETURN;
         let mut missing: Vec<bool> = vec![true; self.workers.len()];
         while missing.contains(&true) && Instant::now() < deadline {
+            self.beat();
             for (worker, missing) in self.workers.iter_mut().zip(&mut missing) {
                 while let Ok(returned) = worker.returns.pop() {
                     *missing &= returned.port != id;

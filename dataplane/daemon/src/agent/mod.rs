@@ -11,6 +11,7 @@ mod ports;
 mod presence;
 mod rule_log;
 mod start;
+mod watchdog;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -37,6 +38,7 @@ use commit::Transaction;
 use neighbours::Neighbours;
 use ports::PortTable;
 use rule_log::RuleLogger;
+use watchdog::Watchdog;
 
 /// How often the agent looks around while workers are awake.
 const BUSY: Duration = Duration::from_millis(1);
@@ -99,6 +101,7 @@ pub struct Agent {
     links: LinkWatch,
     transaction: Option<Transaction>,
     rule_log: RuleLogger,
+    watchdog: Watchdog,
     doorbell: Arc<Doorbell>,
     signals: UnixStream,
     looked_around: Instant,
@@ -120,7 +123,7 @@ impl Agent {
             if let Some(index) = self.ended_worker() {
                 break Err(anyhow::anyhow!("worker {index} ended by itself"));
             }
-            self.statistics.agent().heartbeat.set(monotonic_ms());
+            self.beat();
             self.serve();
             self.follow_links();
             self.find_lost();
@@ -158,6 +161,13 @@ impl Agent {
         // An interrupted wait is a short one.
         let _ = poll(&mut descriptors, Some(&limit));
         self.doorbell.awake();
+    }
+
+    /// Shows that the agent is alive, and looks whether the workers are. Whatever takes long calls
+    /// it now and then.
+    fn beat(&mut self) {
+        self.statistics.agent().heartbeat.set(monotonic_ms());
+        self.watch_workers();
     }
 
     fn stop_requested(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sluice_channel::{Neighbour, NeighbourState, Reply};
+use sluice_channel::{Neighbour, NeighbourState, Notice, Reply};
 use sluice_packet::Family;
 use sluice_packet::descriptor::{ip_of, number_of};
 use sluice_pipelines::neighbour::resolver::{Action, Heard, Resolver};
@@ -15,17 +15,44 @@ use sluice_policy::{Interface, InterfaceId, Policy, PortId};
 
 use super::Agent;
 
+/// Neighbours that are announced a second, and how many at once: whoever watches is told of a
+/// network, not of a flood.
+const RATE: u64 = 50;
+const BURST: u64 = 200;
+
 /// The resolver and what it wants done.
 pub struct Neighbours {
     resolver: Resolver,
     actions: Vec<Action>,
     limit: u32,
+    notices: Bucket,
+}
+
+/// So many events a second and no more, with a reserve for a burst.
+#[derive(Debug)]
+struct Bucket {
+    /// In thousandths, so that milliseconds refill them.
+    tokens: u64,
+    last: u64,
+}
+
+impl Bucket {
+    /// Whether one more event may be told.
+    fn admit(&mut self, now: u64) -> bool {
+        let refill = now.saturating_sub(self.last).saturating_mul(RATE);
+        self.tokens = self.tokens.saturating_add(refill).min(BURST * 1000);
+        self.last = now;
+        let room = self.tokens >= 1000;
+        self.tokens -= if room { 1000 } else { 0 };
+        room
+    }
 }
 
 impl Neighbours {
     /// The resolver of the table that `writer` writes.
     pub fn new(writer: TableWriter, limit: u32) -> Neighbours {
-        Neighbours { resolver: Resolver::new(writer), actions: Vec::new(), limit }
+        let notices = Bucket { tokens: BURST * 1000, last: 0 };
+        Neighbours { resolver: Resolver::new(writer), actions: Vec::new(), limit, notices }
     }
 
     /// Neighbours that the table has room for.
@@ -36,7 +63,12 @@ impl Neighbours {
     /// A packet waits for a neighbour.
     pub fn wanted(&mut self, key: &NeighbourKey, now: u64) {
         let (interface, family, address) = (key.interface, key.family, key.address);
+        let known = self.actions.len();
         self.resolver.wanted(interface, family, address, now, &mut self.actions);
+        // What the table says already is no news to anybody.
+        let solicits = |action: &Action| matches!(action, Action::Solicit { .. });
+        let asked = self.actions.split_off(known);
+        self.actions.extend(asked.into_iter().filter(solicits));
     }
 
     /// A neighbour spoke.
@@ -107,18 +139,23 @@ impl Neighbours {
                     interface: policy.interface(entry.key.interface)?.name.clone(),
                     address: ip_of(entry.key.family, entry.key.address),
                     mac: entry.mac.map(MacAddress),
-                    state: match entry.state {
-                        State::Incomplete => NeighbourState::Incomplete,
-                        State::Reachable => NeighbourState::Reachable,
-                        State::Stale => NeighbourState::Stale,
-                        State::Delay | State::Probe => NeighbourState::Probe,
-                        State::Failed => NeighbourState::Failed,
-                        State::Static => NeighbourState::Static,
-                    },
+                    state: reported(entry.state),
                     age_seconds: age / 1000,
                 })
             })
             .collect()
+    }
+}
+
+/// A state as reports show it.
+fn reported(state: State) -> NeighbourState {
+    match state {
+        State::Incomplete => NeighbourState::Incomplete,
+        State::Reachable => NeighbourState::Reachable,
+        State::Stale => NeighbourState::Stale,
+        State::Delay | State::Probe => NeighbourState::Probe,
+        State::Failed => NeighbourState::Failed,
+        State::Static => NeighbourState::Static,
     }
 }
 
@@ -130,16 +167,45 @@ fn family_of(address: IpAddr) -> Family {
 }
 
 impl Agent {
-    /// Has workers send what the resolver asked for.
+    /// Has workers send what the resolver asked for, and says what it found out.
     pub(super) fn solicit_neighbours(&mut self) {
         let actions = std::mem::take(&mut self.neighbours.actions);
+        let now = self.now();
         for action in actions {
             // Workers find out about the rest by looking at the table.
-            if let Action::Solicit { interface, family, addr, unicast } = action {
-                let (address, station) = (addr, unicast);
-                self.send(Solicit::Ask { interface, family, address, station }, interface);
+            match action {
+                Action::Solicit { interface, family, addr, unicast } => {
+                    let (address, station) = (addr, unicast);
+                    self.send(Solicit::Ask { interface, family, address, station }, interface);
+                }
+                Action::Resolved { interface, family, addr } => {
+                    let key = NeighbourKey { interface, family, address: addr };
+                    self.announce_neighbour(&key, now);
+                }
+                Action::Failed { interface, family, addr } => {
+                    let key = NeighbourKey { interface, family, address: addr };
+                    self.announce_neighbour(&key, now);
+                }
             }
         }
+    }
+
+    /// Says what is known of a neighbour now, if that is news and not one of too many.
+    fn announce_neighbour(&mut self, key: &NeighbourKey, now: u64) {
+        let policy = &self.publisher.current().policy;
+        let Some(interface) = policy.interface(key.interface) else { return };
+        let table = self.neighbours.resolver.table();
+        let entry = table.find(key).and_then(|slot| table.entry(slot));
+        let (mac, state) = entry.map_or((None, State::Failed), |entry| (entry.mac, entry.state));
+        if !self.neighbours.notices.admit(now) {
+            return;
+        }
+        self.server.event(&Notice::Neighbour {
+            interface: interface.name.clone(),
+            address: ip_of(key.family, key.address),
+            mac: mac.map(MacAddress),
+            state: reported(state),
+        });
     }
 
     /// Announces own addresses to their links: those of one port, or all.

@@ -20,6 +20,7 @@ use sluice_quiescent::Publisher;
 use super::neighbours::Neighbours;
 use super::ports::PortTable;
 use super::rule_log::RuleLogger;
+use super::watchdog::Watchdog;
 use super::{Agent, WorkerHandle};
 use crate::arguments::Arguments;
 use crate::doorbell::Doorbell;
@@ -133,6 +134,7 @@ impl Agent {
             links,
             transaction: None,
             rule_log: RuleLogger::default(),
+            watchdog: Watchdog::new(arguments.cores.len()),
             doorbell,
             signals,
             looked_around: Instant::now(),
