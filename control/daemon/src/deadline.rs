@@ -4,6 +4,7 @@
 //! goes on while the machine sleeps; the machine's boot id tells a restart, after which the count
 //! means nothing and the deadline has passed.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -27,12 +28,12 @@ impl Deadline {
     /// In so many seconds from now.
     pub(crate) fn start(base: u64, seconds: u64) -> Deadline {
         let due_ms = now_ms().saturating_add(seconds.saturating_mul(1000));
-        Deadline { base, seconds, due_ms, boot: boot_id() }
+        Deadline { base, seconds, due_ms, boot: boot_id().into() }
     }
 
     /// What is left; nothing when it has passed.
     pub(crate) fn remaining(&self) -> Option<Duration> {
-        self.remaining_at(now_ms(), &boot_id())
+        self.remaining_at(now_ms(), boot_id())
     }
 
     fn remaining_at(&self, now_ms: u64, boot: &str) -> Option<Duration> {
@@ -56,9 +57,12 @@ fn now_ms() -> u64 {
 }
 
 /// Where there is none, a deadline outlives a restart for as long as the count allows.
-fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+fn boot_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.trim().to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ fn target_words(target: &Target) -> Mapping {
 }
 
 fn hop_words(hop: &NextHop) -> Mapping {
-    Mapping::default().list("address", &hop.via).list("interface", &hop.interface).when(
+    Mapping::default().list("address", hop.via).list("interface", &hop.interface).when(
         hop.weight != 1,
         "weight",
         hop.weight,

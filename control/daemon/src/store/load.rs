@@ -10,9 +10,9 @@ use sluice_policy::model::{Delta, State};
 
 use super::history::{History, Unreadable};
 use super::record::{self, Damage, Header};
-use super::{COMMITS, LOCK, PENDING, Store, disk};
+use super::{COMMITS, PENDING, Store, Unclaimed, disk};
 use crate::head::Head;
-use crate::lock::{DirectoryLock, LockError};
+use crate::lock::LockError;
 
 /// How many damaged files are named.
 const MOST_NAMED: usize = 32;
@@ -43,29 +43,16 @@ impl Store {
             retry: Instant::now(),
             damaged: Vec::new(),
         };
-        match store.take() {
-            Ok(()) => {
-                let written = store.probe();
-                let _ = store.note(written);
-            }
-            Err(Taking::Held(held)) => return Err(held),
-            Err(Taking::Failed(problem)) => store.problem = Some(problem),
-        }
+        let written = match store.claim() {
+            Ok(()) => store.probe(),
+            Err(Unclaimed::Held(held)) => return Err(held),
+            Err(Unclaimed::Failed(failed)) => Err(failed),
+        };
+        let _ = store.note(written);
         store.scan();
         let head = store.last_readable();
         let pending = store.read_pending(&head);
         Ok(Loaded { store, head, pending })
-    }
-
-    fn take(&mut self) -> Result<(), Taking> {
-        let failed = |error: disk::StoreError| Taking::Failed(error.to_string());
-        disk::make_directory(&self.directory).map_err(failed)?;
-        match DirectoryLock::acquire(&self.directory, LOCK) {
-            Ok(lock) => self.lock = Some(lock),
-            Err(held @ LockError::Held { .. }) => return Err(Taking::Held(held)),
-            Err(error) => return Err(Taking::Failed(error.to_string())),
-        }
-        disk::make_directory(&self.directory.join(COMMITS)).map_err(failed)
     }
 
     /// Finds out what commits there are.
@@ -176,11 +163,6 @@ impl Store {
             self.damaged.push(DamagedFile { file: file.display().to_string(), problem });
         }
     }
-}
-
-enum Taking {
-    Held(LockError),
-    Failed(String),
 }
 
 /// What a record that was under way leads to, if it starts from `head`.

@@ -43,6 +43,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 const COMMITS: &str = "commits";
 const PENDING: &str = "pending.ndjson";
+const LOCK: &str = "lock";
 
 /// What was committed, on disk.
 #[derive(Debug)]
@@ -179,21 +180,19 @@ impl Store {
     }
 
     /// Makes the directory, and makes it ours.
-    fn claim(&mut self) -> Result<(), StoreError> {
+    fn claim(&mut self) -> Result<(), Unclaimed> {
         if self.lock.is_some() {
             return Ok(());
         }
         disk::make_directory(&self.directory)?;
         disk::make_directory(&self.directory.join(COMMITS))?;
-        let path = self.directory.join(LOCK);
-        let lock = DirectoryLock::acquire(&self.directory, LOCK).map_err(|error| {
-            let source = match error {
-                LockError::Io { source, .. } => source,
-                held @ LockError::Held { .. } => std::io::Error::other(held.to_string()),
-            };
-            StoreError::new("lock", &path)(source)
-        })?;
-        self.lock = Some(lock);
+        match DirectoryLock::acquire(&self.directory, LOCK) {
+            Ok(lock) => self.lock = Some(lock),
+            Err(LockError::Io { path, source }) => {
+                return Err(StoreError::new("lock", &path)(source).into());
+            }
+            Err(held @ LockError::Held { .. }) => return Err(Unclaimed::Held(held)),
+        }
         Ok(())
     }
 
@@ -210,7 +209,8 @@ impl Store {
         self.highest = self.highest.max(header.generation);
         self.history.put(header);
         let horizon = self.history.horizon(KEPT, needed);
-        for old in self.history.forget(|header| header.generation < horizon) {
+        // The newest first: whenever this is cut off, no commit is left without what it starts from.
+        for old in self.history.forget(|header| header.generation < horizon).iter().rev() {
             // One that stays is found at the next start, and pruned then.
             let _ = std::fs::remove_file(self.history.path(old.generation));
         }
@@ -224,7 +224,27 @@ impl Store {
     }
 }
 
-const LOCK: &str = "lock";
+/// Why the directory is not ours.
+#[derive(Debug, thiserror::Error)]
+enum Unclaimed {
+    /// Another process has it.
+    #[error(transparent)]
+    Held(LockError),
+    /// It cannot be made or locked.
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+impl From<Unclaimed> for StoreError {
+    fn from(unclaimed: Unclaimed) -> StoreError {
+        match unclaimed {
+            Unclaimed::Failed(failed) => failed,
+            Unclaimed::Held(held) => {
+                StoreError::new("lock", Path::new(LOCK))(std::io::Error::other(held))
+            }
+        }
+    }
+}
 
 /// How many operations a whole record takes.
 fn size(state: &State) -> usize {

@@ -1,6 +1,6 @@
 //! The control process as its own program.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sluice_control_api::{Failure, Progress, Status};
+use sluice_control_api::{Failure, Progress, Status, WatchEvent, WatchKind};
 
 use super::eventually;
 
@@ -25,13 +25,13 @@ pub struct Control {
 impl Control {
     /// Starts it and waits until it listens.
     pub fn start(directory: &Path, args: &[&str]) -> Control {
-        let child = Command::new(PROGRAM)
-            .arg("--dir")
-            .arg(directory)
-            .args(args)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        Control::start_by(Command::new(PROGRAM), directory, args)
+    }
+
+    /// Starts it by a command that ends as the program, and waits until it listens.
+    pub fn start_by(mut command: Command, directory: &Path, args: &[&str]) -> Control {
+        let child =
+            command.arg("--dir").arg(directory).args(args).stdin(Stdio::null()).spawn().unwrap();
         let control = Control { child, directory: directory.into() };
         eventually("the control process listens", || {
             UnixStream::connect(control.socket()).is_ok().then_some(())
@@ -54,6 +54,18 @@ impl Control {
         self.child.id()
     }
 
+    /// What happens from now on.
+    pub fn watch(&self, query: &str) -> Watch {
+        let stream = self.send("GET", &format!("/v1/watch{query}"), "", "");
+        let mut lines = BufReader::new(stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "no head");
+        }
+        Watch { lines }
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -67,17 +79,33 @@ impl Control {
         self.child.wait().unwrap().code()
     }
 
-    /// One request; the answer's code and JSON.
-    pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    /// Sends a request; the answer is to be read. A failure if nobody takes it.
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        headers: &str,
+    ) -> std::io::Result<UnixStream> {
+        let mut stream = UnixStream::connect(self.socket())?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let length = body.len();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: sluice\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: sluice\r\nconnection: close\r\n{headers}\
              content-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
+        )?;
+        Ok(stream)
+    }
+
+    /// Sends a request; the answer is to be read.
+    pub fn send(&self, method: &str, path: &str, body: &str, headers: &str) -> UnixStream {
+        self.try_send(method, path, body, headers).unwrap()
+    }
+
+    /// One request; the answer's code and JSON.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let mut stream = self.send(method, path, body, "");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let _ = stream.shutdown(Shutdown::Both);
@@ -139,5 +167,38 @@ impl Drop for Control {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A reader of events.
+#[derive(Debug)]
+pub struct Watch {
+    lines: BufReader<UnixStream>,
+}
+
+impl Watch {
+    /// The next event; none when there are no more.
+    pub fn next(&mut self) -> Option<WatchKind> {
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            // Sizes of chunks and empty lines stand between the events.
+            if line.starts_with('{') {
+                let event: WatchEvent = serde_json::from_str(&line).unwrap();
+                return Some(event.event);
+            }
+        }
+    }
+
+    /// The next event that is wanted.
+    pub fn until<T>(&mut self, what: &str, wanted: impl Fn(&WatchKind) -> Option<T>) -> T {
+        loop {
+            let event = self.next().unwrap_or_else(|| panic!("no more events, never: {what}"));
+            if let Some(found) = wanted(&event) {
+                return found;
+            }
+        }
     }
 }

@@ -10,8 +10,8 @@ use sluice_channel::{
     Command, Incoming, Limits, Neighbour, NeighbourState, Notice, PortStatus, Reply, RuleStatus,
     Server, Statistics, Status, WorkerStatus,
 };
-use sluice_policy::Policy;
 use sluice_policy::model::{Delta, State};
+use sluice_policy::{Policy, Table};
 
 const LIMITS: Limits = Limits { workers: 2, ports: 8, rules: 64 };
 
@@ -31,6 +31,8 @@ pub struct Behaviour {
     pub silent_at_commit: bool,
     /// Pretends that another generation came in between.
     pub conflict_once: bool,
+    /// The tables that were asked for.
+    pub asked: Vec<Table>,
     /// Sizes of the transactions' parts, of all transactions.
     pub parts: Vec<usize>,
     /// Transactions that a session left open.
@@ -62,6 +64,7 @@ impl FakeDataplane {
             die_before_commit: false,
             silent_at_commit: false,
             conflict_once: false,
+            asked: Vec::new(),
             parts: Vec::new(),
             discarded: 0,
             flushed: 0,
@@ -183,6 +186,7 @@ impl Agent {
             }
             Command::Status => Reply::Status(self.status()),
             Command::State { tables } => {
+                self.behaviour().asked.extend(&tables);
                 Reply::State(self.behaviour().policy.state().only(&tables))
             }
             Command::Ports => Reply::Ports(self.ports()),
