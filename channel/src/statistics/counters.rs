@@ -101,6 +101,18 @@ row! {
     }
 }
 
+impl CoreCounters {
+    /// Packets that came and did not go, by the account above; 0 whenever the worker is between two
+    /// bursts. Right however often a counter has wrapped.
+    pub fn unaccounted(&self) -> i64 {
+        let came = [&self.rx, &self.generated, &self.handed_in];
+        let went =
+            [&self.tx, &self.punted, &self.consumed, &self.dropped, &self.handed_out, &self.held];
+        let sum = |of: &[&Counter]| of.iter().fold(0, |sum: u64, n| sum.wrapping_add(n.get()));
+        sum(&came).wrapping_sub(sum(&went)) as i64
+    }
+}
+
 row! {
     /// What one worker did at one port.
     PortCounters {

@@ -264,6 +264,30 @@ mod tests {
     }
 
     #[test]
+    fn counters_wrap_and_accounts_hold_all_the_same() {
+        let statistics = Statistics::in_memory(LIMITS).unwrap();
+        let core = statistics.worker(0).core();
+        for counter in [&core.rx, &core.tx, &core.generated] {
+            counter.set(u64::MAX - 1);
+        }
+        core.dropped.set(u64::MAX - 1);
+        assert_eq!(core.unaccounted(), 0);
+        core.rx.add(70);
+        assert_eq!((core.rx.get(), core.unaccounted()), (68, 70));
+        core.tx.add(60);
+        core.held.set(10);
+        assert_eq!(core.unaccounted(), 0);
+        core.tx.add(1);
+        assert_eq!(core.unaccounted(), -1);
+        for block in statistics.blocks() {
+            block.port(PortId(0)).rx_packets.set(u64::MAX);
+            block.rule(RuleSlot(1)).packets.set(u64::MAX);
+        }
+        assert_eq!(statistics.port(PortId(0), |port| &port.rx_packets), u64::MAX - 2);
+        assert_eq!(statistics.rule(RuleSlot(1)).0, u64::MAX - 2);
+    }
+
+    #[test]
     fn sums_go_over_all_workers() {
         let statistics = Statistics::in_memory(LIMITS).unwrap();
         for (worker, block) in statistics.blocks().enumerate() {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use sluice_pipelines::tx::MAX_PORTS;
 
+use crate::fault::Fault;
+
 /// The Sluice dataplane: owns ports and cores, forwards packets, takes policy from the control
 /// process. `sluice up` starts both.
 #[derive(Parser, Clone, Debug)]
@@ -40,4 +42,21 @@ pub struct Arguments {
     /// What to log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: tracing::Level,
+    /// How to log: text for people, or json with one object a line.
+    #[arg(long, value_name = "FORMAT", env = "SLUICE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Have something go wrong, to try out what happens then: `panic-on-udp-port=PORT` has the
+    /// worker that receives a datagram to that port panic. May be given several times.
+    #[arg(long = "fault", value_name = "FAULT", env = "SLUICE_FAULT", value_delimiter = ',')]
+    #[arg(hide = true)]
+    pub faults: Vec<Fault>,
+}
+
+/// How to log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people; whoever reads them knows the time.
+    Text,
+    /// One JSON object a line, with the time in UTC.
+    Json,
 }

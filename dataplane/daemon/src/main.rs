@@ -7,7 +7,9 @@
 
 mod agent;
 mod arguments;
+mod crash;
 mod doorbell;
+mod fault;
 mod kernel;
 mod worker;
 
@@ -16,15 +18,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use arguments::Arguments;
+use arguments::{Arguments, LogFormat};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(LevelFilter::from_level(arguments.log));
+    start_log(LevelFilter::from_level(arguments.log), arguments.log_format);
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -34,19 +37,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(level: LevelFilter) {
+fn start_log(level: LevelFilter, format: LogFormat) {
     // A kernel newer than the netlink crate is nothing that an operator could mend.
     let quiet = level.min(LevelFilter::ERROR);
     let targets = Targets::new().with_default(level).with_target("netlink_packet_route", quiet);
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
-        .finish()
-        .with(targets)
-        .init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let log = match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).without_time().boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(log).with(targets).init();
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

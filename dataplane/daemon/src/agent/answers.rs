@@ -40,7 +40,7 @@ impl Agent {
             mempools: self.ports.mempools(),
             limits: self.limits,
             max_neighbours: self.neighbours.limit(),
-            crash: None,
+            crash: self.crash.clone(),
         }
     }
 

@@ -16,13 +16,14 @@ mod watchdog;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rtrb::{Consumer, Producer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sluice_channel::statistics::Statistics;
-use sluice_channel::{Command, Limits, Notice, Reply};
+use sluice_channel::{Command, CrashReport, Limits, Notice, Reply};
 use sluice_channel::{Incoming, Server};
 use sluice_hooks::Registry;
 use sluice_pipelines::neighbour::solicit::Solicit;
@@ -70,6 +71,11 @@ impl WorkerHandle {
         self.doorbell.ring();
     }
 
+    /// Whether its thread has ended.
+    fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Gives the worker an order that has to arrive. `false` when it takes none for too long: it
     /// is stuck.
     fn order(&mut self, mut order: Order) -> bool {
@@ -106,6 +112,9 @@ pub struct Agent {
     signals: UnixStream,
     looked_around: Instant,
     told_of_super_packets: bool,
+    /// How the last dataplane of this directory ended, if it crashed.
+    crash: Option<CrashReport>,
+    told_of_crash: bool,
 }
 
 impl Agent {
@@ -193,6 +202,10 @@ impl Agent {
                 Incoming::Attached { pid, .. } => {
                     tracing::info!(pid, "control process attached");
                     self.transaction = None;
+                    if let Some(crash) = self.crash.clone().filter(|_| !self.told_of_crash) {
+                        self.told_of_crash = true;
+                        self.server.event(&Notice::Crashed(crash));
+                    }
                 }
                 Incoming::Detached { reason } => {
                     tracing::info!("control process detached: {reason}");
@@ -269,12 +282,27 @@ impl Agent {
     }
 
     /// Stops every worker and takes back what it has. Returns why one failed, if one did.
+    ///
+    /// In two steps, so that no packet is lost on its way from one worker to another: first they
+    /// all stop receiving, then each sends what it was handed.
     fn stop_workers(&mut self) -> Option<anyhow::Error> {
-        let mut failed = None;
+        let drained = Arc::new(AtomicUsize::new(0));
+        for worker in &mut self.workers {
+            worker.order(Order::Drain(Arc::clone(&drained)));
+        }
+        let all = |drained: usize| drained == self.workers.len();
+        wait_until(|| all(drained.load(Ordering::Acquire)));
         for worker in &mut self.workers {
             worker.order(Order::Stop);
         }
+        wait_until(|| self.workers.iter().all(WorkerHandle::has_ended));
+        let mut failed = None;
         for (index, worker) in self.workers.iter_mut().enumerate() {
+            if !worker.has_ended() {
+                // What it holds stays with it until the process ends.
+                failed = Some(anyhow::anyhow!("worker {index} does not stop"));
+                continue;
+            }
             match worker.thread.take().map(JoinHandle::join) {
                 Some(Ok(Err(error))) => failed = Some(error.context(format!("worker {index}"))),
                 Some(Err(_)) => failed = Some(anyhow::anyhow!("worker {index} panicked")),
@@ -284,7 +312,33 @@ impl Agent {
                 drop(returned);
             }
         }
+        if failed.is_none() {
+            self.check_accounts();
+        }
         failed
+    }
+
+    /// Every packet has been accounted for, now that there are no more; anything else is a bug.
+    fn check_accounts(&self) {
+        for (index, block) in self.statistics.blocks().enumerate() {
+            let packets = block.core().unaccounted();
+            if packets != 0 {
+                tracing::error!(worker = index, packets, "packets are not accounted for");
+            }
+        }
+        let handed_out = self.statistics.sum(|block| block.core().handed_out.get());
+        let handed_in = self.statistics.sum(|block| block.core().handed_in.get());
+        if handed_out != handed_in {
+            tracing::error!(handed_out, handed_in, "packets are lost between workers");
+        }
+    }
+}
+
+/// Waits for a condition, for as long as a worker may take to do what it is told.
+fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + STUCK;
+    while !condition() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(100));
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sluice_channel::{Neighbour, NeighbourState, Notice, Reply};
+use sluice_hooks::TokenBucket;
 use sluice_packet::Family;
 use sluice_packet::descriptor::{ip_of, number_of};
 use sluice_pipelines::neighbour::resolver::{Action, Heard, Resolver};
@@ -25,33 +26,13 @@ pub struct Neighbours {
     resolver: Resolver,
     actions: Vec<Action>,
     limit: u32,
-    notices: Bucket,
-}
-
-/// So many events a second and no more, with a reserve for a burst.
-#[derive(Debug)]
-struct Bucket {
-    /// In thousandths, so that milliseconds refill them.
-    tokens: u64,
-    last: u64,
-}
-
-impl Bucket {
-    /// Whether one more event may be told.
-    fn admit(&mut self, now: u64) -> bool {
-        let refill = now.saturating_sub(self.last).saturating_mul(RATE);
-        self.tokens = self.tokens.saturating_add(refill).min(BURST * 1000);
-        self.last = now;
-        let room = self.tokens >= 1000;
-        self.tokens -= if room { 1000 } else { 0 };
-        room
-    }
+    notices: TokenBucket,
 }
 
 impl Neighbours {
     /// The resolver of the table that `writer` writes.
     pub fn new(writer: TableWriter, limit: u32) -> Neighbours {
-        let notices = Bucket { tokens: BURST * 1000, last: 0 };
+        let notices = TokenBucket::new(RATE, BURST, 1000);
         Neighbours { resolver: Resolver::new(writer), actions: Vec::new(), limit, notices }
     }
 
@@ -197,7 +178,7 @@ impl Agent {
         let table = self.neighbours.resolver.table();
         let entry = table.find(key).and_then(|slot| table.entry(slot));
         let (mac, state) = entry.map_or((None, State::Failed), |entry| (entry.mac, entry.state));
-        if !self.neighbours.notices.admit(now) {
+        if !self.neighbours.notices.take(now) {
             return;
         }
         self.server.event(&Notice::Neighbour {

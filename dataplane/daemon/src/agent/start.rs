@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use rtrb::RingBuffer;
-use sluice_channel::Limits;
-use sluice_channel::Server;
+use sluice_channel::{CrashReport, Limits, Server};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, LogLevel, tsc_hz};
 use sluice_hooks::{HookOrder, Outbox, Ports, Registry};
 use sluice_pipelines::neighbour::table::NeighbourTable;
@@ -23,6 +22,7 @@ use super::rule_log::RuleLogger;
 use super::watchdog::Watchdog;
 use super::{Agent, WorkerHandle};
 use crate::arguments::Arguments;
+use crate::crash;
 use crate::doorbell::Doorbell;
 use crate::kernel::LinkWatch;
 use crate::worker::Worker;
@@ -54,6 +54,12 @@ impl Agent {
         };
         let server = Server::bind(&arguments.dir, limits)?;
         let statistics = server.statistics();
+        // Not before the directory is ours alone.
+        let crash = crash::last(&arguments.dir);
+        if let Some(crash) = &crash {
+            tell_of_crash(crash);
+        }
+        crash::install(&arguments.dir);
         let state_dir = arguments.dir.join("kernel");
 
         let prefix = format!("{}-{}", arguments.name, std::process::id());
@@ -69,6 +75,10 @@ impl Agent {
 
         let mut registry = Registry::new();
         sluice_pipelines::register(&mut registry);
+        for fault in &arguments.faults {
+            tracing::warn!(?fault, "a fault will happen on request: not for production");
+            registry.register(fault.registration())?;
+        }
         let mut publisher = Publisher::new(Box::new(Generation {
             policy: Policy::empty(),
             order: HookOrder::default(),
@@ -139,7 +149,27 @@ impl Agent {
             signals,
             looked_around: Instant::now(),
             told_of_super_packets: false,
+            crash,
+            told_of_crash: false,
         })
+    }
+}
+
+fn tell_of_crash(crash: &CrashReport) {
+    tracing::error!(
+        thread = crash.thread,
+        place = crash.stage.as_deref().unwrap_or("unknown"),
+        generation = crash.generation,
+        packets = crash.packets.as_deref().unwrap_or("none"),
+        "the last dataplane crashed: {}; the report is in {}",
+        crash.message,
+        crash.file
+    );
+    for packet in &crash.poison {
+        tracing::error!(
+            "poison: {packet}: this packet was in hand in an earlier crash too; a filter rule that \
+             drops it does not help before the stage that crashes, so keep its sender away"
+        );
     }
 }
 

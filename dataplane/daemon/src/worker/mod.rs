@@ -3,7 +3,9 @@
 pub mod sleep;
 
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer};
@@ -15,6 +17,7 @@ use sluice_pipelines::{Generation, Pipeline, tx};
 use sluice_policy::PortId;
 use sluice_quiescent::Reader;
 
+use crate::crash;
 use crate::doorbell::Doorbell;
 use sleep::Sleeper;
 
@@ -46,7 +49,10 @@ pub enum Order {
     Detach(PortId),
     /// Send this.
     Solicit(Solicit),
-    /// Give everything back and end.
+    /// Receive nothing more, let go of what is held, and add one to the number once nothing more
+    /// goes to another worker.
+    Drain(Arc<AtomicUsize>),
+    /// Send what others have handed over, give everything back and end. They have all drained.
     Stop,
 }
 
@@ -91,6 +97,7 @@ struct Polling {
     sleeper: Sleeper,
     burst: Burst,
     blind: bool,
+    draining: bool,
     stopping: bool,
 }
 
@@ -107,17 +114,29 @@ impl Worker {
             sleeper: Sleeper::new(self.doorbell.as_fd())?,
             burst: Burst::new(),
             blind: false,
+            draining: false,
             stopping: false,
         };
         let statistics = Arc::clone(&self.statistics);
         let statistics = statistics.worker(self.index);
+        crash::expect_worker();
+        let ended = catch_unwind(AssertUnwindSafe(|| self.poll(&mut polling, statistics)));
+        if ended.is_err() {
+            let generation = statistics.core().generation.get();
+            crash::of_worker(self.index, self.core, generation, &polling.burst);
+        }
+        Ok(())
+    }
+
+    /// Polls until the agent says [`Order::Stop`].
+    fn poll(&mut self, polling: &mut Polling, statistics: WorkerBlock<'_>) {
         let patience = cycles(sleep::PATIENCE, self.hertz);
         let nap = cycles(sleep::NAP, self.hertz);
         let mut rang = 0;
         let mut last_work = tsc();
         while !polling.stopping {
             self.generations.refresh();
-            let worked = self.turn(&mut polling, statistics);
+            let worked = self.turn(polling, statistics);
             let now = tsc();
             statistics.core().loops.add(1);
             if worked > 0 {
@@ -128,12 +147,11 @@ impl Worker {
                     rang = now;
                 }
             } else if now.wrapping_sub(last_work) > patience {
-                self.sleep(&mut polling, statistics, now.wrapping_sub(last_work));
+                self.sleep(polling, statistics, now.wrapping_sub(last_work));
             }
         }
         self.pipeline.clear(statistics);
         self.pipeline.output.flush(statistics);
-        Ok(())
     }
 
     /// Once around: orders, queues, other workers' packets, held packets, transmission. Returns
@@ -149,7 +167,7 @@ impl Worker {
             follow(order, polling, pipeline, generation, statistics, &mut self.returns);
         }
         for polled in &mut polling.queues {
-            if generation.policy.port(polled.port).is_none() {
+            if polling.draining || generation.policy.port(polled.port).is_none() {
                 continue;
             }
             for _ in 0..BURSTS_PER_TURN {
@@ -220,9 +238,15 @@ fn follow(
         }
         Order::Detach(port) => let_go(port, polling, pipeline, statistics, returns),
         Order::Solicit(solicit) => pipeline.solicit(generation, statistics, solicit),
+        Order::Drain(drained) => {
+            polling.draining = true;
+            pipeline.clear(statistics);
+            pipeline.output.flush(statistics);
+            drained.fetch_add(1, Ordering::Release);
+        }
         Order::Stop => {
             polling.stopping = true;
-            pipeline.output.flush(statistics);
+            while pipeline.output.receive(statistics) > 0 {}
             for port in (0..tx::MAX_PORTS as u16).map(PortId) {
                 let_go(port, polling, pipeline, statistics, returns);
             }
