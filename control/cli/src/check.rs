@@ -18,6 +18,13 @@ pub(crate) fn bytes(path: &Path) -> Result<(Vec<u8>, String), Failed> {
     Ok((std::fs::read(path).map_err(failed)?, path.display().to_string()))
 }
 
+/// The file's absolute path, by which the control process knows at its next start that it was read;
+/// none for standard input.
+pub(crate) fn absolute(path: &Path) -> Option<String> {
+    let absolute = std::fs::canonicalize(path).ok().filter(|_| path != Path::new("-"))?;
+    absolute.into_os_string().into_string().ok()
+}
+
 /// The configuration, if nothing is wrong with it that can be found without a dataplane.
 pub(crate) fn read(path: &Path) -> Result<Configuration, Failed> {
     let (bytes, name) = bytes(path)?;

@@ -1,7 +1,5 @@
 //! Changes and their history: apply, route, roll back, confirm, compare.
 
-use std::path::Path;
-
 use sluice_control_api::{Applied, Commit, Diff};
 
 use crate::args::{self, Apply, Origin};
@@ -25,15 +23,10 @@ fn flag(set: bool) -> Option<String> {
 /// `sluice apply`.
 pub(crate) async fn apply(client: &Client, options: &Apply, json: bool) -> Result<String, Failed> {
     let (text, name) = check::bytes(&options.file)?;
-    // By its path the next start knows that this content was read.
-    let path = (options.file != Path::new("-"))
-        .then(|| std::path::absolute(&options.file).ok())
-        .flatten()
-        .map(|path| path.display().to_string());
     let mut query = query(&options.how);
     query.extend([
         ("file", Some(name)),
-        ("path", path),
+        ("path", check::absolute(&options.file)),
         ("dry_run", flag(options.dry_run)),
         ("generation", options.generation.map(|generation| generation.to_string())),
     ]);

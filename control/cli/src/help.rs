@@ -24,6 +24,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "sluice up",
         &[
             ("sluice up -c router.yaml", "until Ctrl-C; commits stay in /var/lib/sluice/sluice"),
+            ("sluice up -c router.yaml --state /data/sluice", "commits stay there"),
             ("sluice --name lab up -c lab.yaml", "a second appliance"),
             ("sluice --dir /tmp/lab up -c lab.yaml", "one that keeps everything in /tmp/lab"),
         ],
@@ -126,6 +127,11 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("sluice explain --in lan --src 10.0.1.2 --dst 10.0.2.2 --dport 80", "a TCP SYN"),
             ("sluice explain --src fd00:1::2 --dst fd00:2::2 --proto icmpv6", "an echo request"),
+            ("sluice explain --src 10.0.1.2 --dst 10.0.2.2 --at 11", "as it was in commit 11"),
+            (
+                "sluice explain --src 10.0.1.2 --dst 10.0.2.2 --candidate router.yaml",
+                "if the file were applied",
+            ),
         ],
     ),
     ("sluice schema", &[("sluice schema", "for editors: put it beside the file")]),
@@ -173,6 +179,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 /// Environment variables that matter to an operator.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("SLUICE_DIR", "Like --dir."),
+    ("SLUICE_STATE", "Like `sluice up --state`."),
     ("SLUICE_LOG", "Like `sluice up --log`."),
     ("SUDO_USER", "Whom commits name as their author when root asks."),
     ("NO_COLOR", "When it is set, nothing is coloured. Nor is it when the output is no terminal."),

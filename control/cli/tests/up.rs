@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -15,6 +15,18 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 const COMMITTED: &str = r#"{"state":"committed","generation":1}"#;
 /// Writes down its process id and waits; stops when it is told to.
 const WAITS: &str = "echo $$ >> \"$0.pids\"; exec sleep 1000";
+/// Writes down SIGHUPs as well.
+const TAKES_HUP: &str = "trap 'echo HUP >> \"$0.hups\"' HUP; echo $$ >> \"$0.pids\"; \
+                         while :; do sleep 0.05; done";
+
+/// Held while programs are written, and while one is started: a child that is born in between would
+/// have them open for writing, and such a program cannot be started (`ETXTBSY`).
+static PROGRAMS: Mutex<()> = Mutex::new(());
+
+fn spawn(command: &mut Command) -> Child {
+    let _guard = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().unwrap()
+}
 
 /// A directory with a copy of the program and its stand-ins.
 struct Stage {
@@ -24,6 +36,7 @@ struct Stage {
 
 impl Stage {
     fn new(dataplane: &str, control: &str) -> Stage {
+        let _guard = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         fs::copy(env!("CARGO_BIN_EXE_sluice"), at("sluice")).unwrap();
@@ -53,12 +66,12 @@ impl Stage {
     }
 
     fn run(&self) -> Output {
-        self.command().output().unwrap()
+        spawn(&mut self.command()).wait_with_output().unwrap()
     }
 
     /// Starts it and waits for the line that says that it is ready.
     fn ready(&self) -> Child {
-        let mut up = self.command().spawn().unwrap();
+        let mut up = spawn(&mut self.command());
         let mut line = String::new();
         BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "sluice: ready, 1 port, generation 1\n");
@@ -140,6 +153,7 @@ fn it_says_when_it_is_ready_and_stops_both_when_told() {
 #[test]
 fn a_dead_child_is_started_again() {
     let stage = Stage::new(WAITS, &format!("echo \"$@\" >> \"$0.args\"; {WAITS}"));
+    let state = format!("--state {}", stage.path("run/state").display());
     let up = stage.ready();
     for name in ["sluice-dataplane", "sluice-control"] {
         for lives in 1..=2 {
@@ -151,11 +165,48 @@ fn a_dead_child_is_started_again() {
         }
     }
     let args = fs::read_to_string(stage.path("sluice-control.args")).unwrap();
-    let state = format!("--state {}", stage.path("run/state").display());
-    assert_eq!(args.matches(&state).count(), 3, "it reads what was committed: {args}");
+    assert_eq!(args.lines().count(), 3);
+    assert!(
+        args.lines().all(|line| line.contains(&state)),
+        "each goes on from its commits: {args}"
+    );
     let output = stop(up, Signal::TERM);
     assert_eq!(output.status.code(), Some(0));
     assert!(said(&output).contains("sluice-dataplane was killed by signal"), "{}", said(&output));
+}
+
+#[test]
+fn sighup_is_passed_on_and_a_storm_of_it_harms_nobody() {
+    let stage = Stage::new(WAITS, TAKES_HUP);
+    let up = stage.ready();
+    let hups = || {
+        let text = fs::read_to_string(stage.path("sluice-control.hups"));
+        text.unwrap_or_default().lines().count()
+    };
+    kill_process(Pid::from_child(&up), Signal::HUP).unwrap();
+    eventually("the control process is told", || (hups() == 1).then_some(()));
+    for _ in 0..1000 {
+        kill_process(Pid::from_child(&up), Signal::HUP).unwrap();
+    }
+    eventually("it is told again", || (hups() > 1).then_some(()));
+    let output = stop(up, Signal::TERM);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(hups() < 500, "{} times", hups());
+    assert_eq!(stage.pids("sluice-control").len(), 1, "nobody died: {}", said(&output));
+    assert_eq!(stage.pids("sluice-dataplane").len(), 1);
+}
+
+#[test]
+fn a_child_that_ignores_sigterm_is_killed_and_all_ends_within_10_s() {
+    let stubborn = "trap '' TERM; echo $$ >> \"$0.pids\"; while :; do sleep 1; done";
+    let stage = Stage::new(stubborn, WAITS);
+    let up = stage.ready();
+    let began = Instant::now();
+    let output = stop(up, Signal::TERM);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(said(&output).contains("did not stop and was killed"), "{}", said(&output));
+    assert!(!stage.pids("sluice-dataplane").into_iter().any(alive));
 }
 
 #[test]
@@ -219,7 +270,9 @@ fn commands_say_what_to_do_when_nothing_runs() {
     let nowhere = Path::new("/nonexistent/sluice");
     let run = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-        command.arg("--dir").arg(nowhere).args(args).output().unwrap()
+        command.arg("--dir").arg(nowhere).args(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        spawn(&mut command).wait_with_output().unwrap()
     };
     let output = run(&["show", "ports"]);
     assert_eq!(output.status.code(), Some(4));

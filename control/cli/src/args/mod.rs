@@ -47,7 +47,7 @@ impl Appliance {
         self.dir.clone().unwrap_or_else(|| Path::new("/run/sluice").join(&self.name))
     }
 
-    /// The directory with what was committed, where none is named.
+    /// The directory in which commits are kept, unless another is named.
     pub(crate) fn state(&self) -> PathBuf {
         match &self.dir {
             Some(dir) => dir.join("state"),
@@ -135,10 +135,10 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct Up {
-    /// The configuration file
+    /// The configuration file; SIGHUP has it read again
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: PathBuf,
-    /// Directory with what was committed [default: /var/lib/sluice/NAME, or DIR/state with --dir]
+    /// Directory in which commits are kept [default: /var/lib/sluice/NAME, and DIR/state with --dir]
     #[arg(long, env = "SLUICE_STATE", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or a filter of tracing-subscriber
@@ -346,6 +346,7 @@ mod tests {
         let cli = parse("sluice show ports --json --dir /tmp/x").unwrap();
         assert!(cli.json);
         assert_eq!(cli.appliance.directory(), PathBuf::from("/tmp/x"));
+        assert_eq!(cli.appliance.state(), PathBuf::from("/tmp/x/state"));
         assert!(matches!(cli.command, Command::Show(Show::Ports)));
     }
 
@@ -354,6 +355,7 @@ mod tests {
         let mut appliance = parse("sluice --name lab show status").unwrap().appliance;
         appliance.dir = None; // whatever the environment says
         assert_eq!(appliance.directory(), PathBuf::from("/run/sluice/lab"));
+        assert_eq!(appliance.state(), PathBuf::from("/var/lib/sluice/lab"));
         assert!(parse("sluice --name ../etc show status").is_err());
     }
 

@@ -99,12 +99,17 @@ impl Child {
         self.due.is_some()
     }
 
-    /// Asks it to stop.
-    pub(super) fn terminate(&mut self) {
+    /// Asks it to stop, for good.
+    pub(super) fn stop(&mut self) {
         self.due = None;
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal, if it runs.
+    pub(super) fn signal(&self, signal: Signal) {
         if let Some(pid) = self.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
             // The process is not waited for yet, so that the id is still its own.
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, signal);
         }
     }
 

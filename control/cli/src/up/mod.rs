@@ -2,23 +2,26 @@
 //!
 //! The configuration is checked before anything starts. A dataplane that dies is started again
 //! at once and gets its policy from the control process; a control process that dies is started
-//! again and reads what was committed from its state directory, so that live changes survive
-//! either. Whatever happens, both end with this process.
+//! again and goes on from its commits, so that live changes survive either. SIGHUP has the file
+//! read again. Whatever happens, both end with this process.
 
 mod child;
+mod reload;
 mod respawn;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use sluice_control_api::{Failure, Port, Progress, Status};
 use sluice_policy::config::{Configuration, Dataplane};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 
 use self::child::{Child, describe};
+use self::reload::Reload;
 use crate::args::{Appliance, Up};
 use crate::check;
 use crate::client::Client;
@@ -30,11 +33,16 @@ const POLL: Duration = Duration::from_millis(50);
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long `ready` waits for links to come up; a cable may be out.
 const LINK_PATIENCE: Duration = Duration::from_secs(3);
-/// How long the children have to drain and give the interfaces back.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the children have to drain and give the interfaces back. All ends within 10 s.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Runs the appliance until it is told to stop.
 pub(crate) async fn run(appliance: &Appliance, options: &Up) -> Result<(), Failed> {
+    if options.config == Path::new("-") {
+        let text = "`sluice up` reads the configuration again later: standard input cannot be";
+        return Err(Failed::Usage(text.into()));
+    }
+    let mut signals = Signals::new()?;
     let configuration = check::read(&options.config)?;
     let directory = appliance.directory();
     std::fs::create_dir_all(&directory).map_err(|error| {
@@ -44,9 +52,32 @@ pub(crate) async fn run(appliance: &Appliance, options: &Up) -> Result<(), Faile
         ))
     })?;
     let mut supervisor = Supervisor::start(appliance, &directory, options, &configuration)?;
-    let outcome = supervisor.supervise(Client::new(&directory)).await;
+    let client = Client::new(&directory);
+    let reload = Reload::new(client.clone());
+    let outcome = supervisor.supervise(client, &mut signals, reload).await;
     supervisor.stop().await;
     outcome
+}
+
+/// The signals that mean something; from here on they do not end the process by themselves.
+struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failed> {
+        let handler = |kind| {
+            unix::signal(kind)
+                .map_err(|error| Failed::Up(format!("cannot handle signals: {error}")))
+        };
+        Ok(Signals {
+            interrupt: handler(SignalKind::interrupt())?,
+            terminate: handler(SignalKind::terminate())?,
+            hangup: handler(SignalKind::hangup())?,
+        })
+    }
 }
 
 struct Supervisor {
@@ -67,25 +98,34 @@ impl Supervisor {
             "sluice-dataplane",
             dataplane_args(appliance, directory, &options.log, &configuration.dataplane),
         )?;
-        let mut control =
-            Child::new("sluice-control", control_args(appliance, directory, options))?;
+        let state = options.state.clone().unwrap_or_else(|| appliance.state());
+        let control_args = control_args(directory, &state, options);
+        let mut control = Child::new("sluice-control", control_args)?;
         dataplane.start()?;
         control.start()?;
         Ok(Supervisor { dataplane, control, ready: false })
     }
 
-    async fn supervise(&mut self, client: Client) -> Result<(), Failed> {
-        let handler = |kind| {
-            signal(kind).map_err(|error| Failed::Up(format!("cannot handle signals: {error}")))
-        };
-        let mut interrupt = handler(SignalKind::interrupt())?;
-        let mut terminate = handler(SignalKind::terminate())?;
+    async fn supervise(
+        &mut self,
+        client: Client,
+        signals: &mut Signals,
+        mut reload: Reload,
+    ) -> Result<(), Failed> {
         let ready = wait_until_ready(client.clone());
         tokio::pin!(ready);
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.hangup.recv() => reload.ask(),
+                process = reload.due(), if self.ready => {
+                    if self.control.id() == Some(process) {
+                        self.control.signal(Signal::HUP);
+                    } else {
+                        reload.ask();
+                    }
+                }
                 ended = self.dataplane.wait() => {
                     if let Some(status) = ended? {
                         bury(&mut self.dataplane, status, self.ready)?;
@@ -116,7 +156,7 @@ impl Supervisor {
     async fn stop(&mut self) {
         let deadline = Instant::now() + STOP_PATIENCE;
         for child in [&mut self.control, &mut self.dataplane] {
-            child.terminate();
+            child.stop();
         }
         for child in [&mut self.control, &mut self.dataplane] {
             match child.reap(deadline).await {
@@ -218,16 +258,14 @@ fn dataplane_args(
     args
 }
 
-fn control_args(appliance: &Appliance, directory: &Path, options: &Up) -> Vec<OsString> {
-    let config: PathBuf = options.config.clone();
-    let state = options.state.clone().unwrap_or_else(|| appliance.state());
+fn control_args(directory: &Path, state: &Path, options: &Up) -> Vec<OsString> {
     vec![
         "--dir".into(),
         directory.into(),
         "--state".into(),
         state.into(),
         "--config".into(),
-        config.into(),
+        options.config.clone().into(),
         "--log".into(),
         options.log.clone().into(),
         "--die-with-parent".into(),

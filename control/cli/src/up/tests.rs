@@ -47,7 +47,7 @@ fn the_dataplane_section_becomes_arguments() {
         "--dir /tmp/x --name lab --cores 1,3 --memory 256 --max-ports 32 --max-rules 16384 \
          --max-neighbours 4096 --log warn --die-with-parent"
     );
-    let args = control_args(&cli.appliance, &directory, &options);
+    let args = control_args(&directory, &cli.appliance.state(), &options);
     let text: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
     assert_eq!(
         text.join(" "),
