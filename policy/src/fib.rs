@@ -1,9 +1,10 @@
 //! Longest-prefix match for IPv4 and IPv6.
 //!
-//! A multibit trie with a stride of eight bits. A node maps each value of one address byte to a
-//! slot, but keeps one slot only for each run of equal values, as Poptrie does (Asai and Ohara,
-//! SIGCOMM 2015): sparse tables, IPv6 above all, stay in the cache. A lookup visits at most one
-//! node per byte of the address, two loads each, and does no work per bit.
+//! A multibit trie with a stride of eight bits; a lookup visits at most one node per byte of the
+//! address and does no work per bit. There are two kinds of node. [`Direct`] has a place for each
+//! value of the byte: the first two levels of IPv4, where nearly every lookup ends or passes
+//! through. [`Node`] keeps one slot only for each run of equal values, as Poptrie does (Asai and
+//! Ohara, SIGCOMM 2015): sparse levels, IPv6 above all, stay in the cache.
 //!
 //! Nodes are immutable once shared: changing one route copies the nodes on its path, so two
 //! generations of a table share all the rest.
@@ -23,20 +24,40 @@ pub const NO_LEAF: Leaf = u32::MAX;
 /// A forwarding table from prefixes to leaves. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Fib {
-    inet: Arc<Node>,
+    inet: Arc<Direct<Direct<Node>>>,
     inet6: Arc<Node>,
     len: usize,
 }
 
-/// One byte of the way down.
+/// What is below a prefix of whole bytes.
+trait Trie: Clone + Default {
+    /// The leaf of the longest prefix that covers the rest of an address, or [`NO_LEAF`].
+    fn lookup(&self, address: &[u8]) -> Leaf;
+    /// Length and leaf of that prefix.
+    fn longest(&self, address: &[u8]) -> Option<(u8, Leaf)>;
+    /// Sets or removes the prefix of `length` bits of `address`; yields what was there.
+    fn set(&mut self, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf>;
+    fn is_empty(&self) -> bool;
+}
+
+/// One byte of the way down, with a place for each of its values.
+#[derive(Clone, Debug)]
+struct Direct<Below> {
+    /// The longest prefix of this node that covers each value.
+    leaves: [Leaf; 256],
+    /// Longer prefixes.
+    children: [Option<Arc<Below>>; 256],
+    prefixes: Prefixes,
+}
+
+/// One byte of the way down, with a slot for each run of its values.
 #[derive(Clone, Debug)]
 struct Node {
     /// The run that covers each value of the byte.
     runs: [u8; 256],
     /// One for each run, in order; never empty.
     slots: Box<[Slot]>,
-    /// The prefixes that end in this node, ascending: what slots are made from.
-    prefixes: Vec<Prefix>,
+    prefixes: Prefixes,
 }
 
 /// What a run of byte values leads to.
@@ -47,6 +68,10 @@ struct Slot {
     /// Longer prefixes.
     child: Option<Arc<Node>>,
 }
+
+/// The prefixes that end in a node, ascending: what its leaves are made from.
+#[derive(Clone, Debug, Default)]
+struct Prefixes(Vec<Prefix>);
 
 /// A prefix that ends in a node: shorter ones order first, so that longer ones overwrite them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -63,18 +88,19 @@ impl Fib {
     /// [`sluice_packet::FlowKey`]).
     #[inline]
     pub fn lookup(&self, family: Family, address: u128) -> Option<Leaf> {
-        match family {
-            Family::Inet => lookup(&self.inet, &(address as u32).to_be_bytes()),
-            Family::Inet6 => lookup(&self.inet6, &address.to_be_bytes()),
-        }
+        let leaf = match family {
+            Family::Inet => self.inet.lookup(&(address as u32).to_be_bytes()),
+            Family::Inet6 => self.inet6.lookup(&address.to_be_bytes()),
+        };
+        (leaf != NO_LEAF).then_some(leaf)
     }
 
     /// Length and leaf of the longest prefix that covers `address`: [`lookup`](Self::lookup) for
     /// people.
     pub fn longest(&self, family: Family, address: u128) -> Option<(u8, Leaf)> {
         match family {
-            Family::Inet => longest(&self.inet, &(address as u32).to_be_bytes()),
-            Family::Inet6 => longest(&self.inet6, &address.to_be_bytes()),
+            Family::Inet => self.inet.longest(&(address as u32).to_be_bytes()),
+            Family::Inet6 => self.inet6.longest(&address.to_be_bytes()),
         }
     }
 
@@ -102,75 +128,163 @@ impl Fib {
     }
 
     fn set(&mut self, prefix: IpNet, leaf: Option<Leaf>) -> Option<Leaf> {
-        let number = number_of(prefix.network());
-        let (root, bytes) = match prefix {
-            IpNet::V4(_) => (&mut self.inet, number << 96),
-            IpNet::V6(_) => (&mut self.inet6, number),
-        };
-        set(Arc::make_mut(root), &bytes.to_be_bytes(), prefix.prefix_len(), leaf)
+        let bytes = number_of(prefix.network()).to_be_bytes();
+        let length = prefix.prefix_len();
+        match prefix {
+            IpNet::V4(_) => Arc::make_mut(&mut self.inet).set(&bytes[12..], length, leaf),
+            IpNet::V6(_) => Arc::make_mut(&mut self.inet6).set(&bytes, length, leaf),
+        }
     }
 }
 
-#[inline]
-fn lookup(root: &Node, address: &[u8]) -> Option<Leaf> {
-    let mut best = NO_LEAF;
-    let mut node = root;
-    for &byte in address {
-        let Some(slot) = node.slot(byte) else { break };
-        if slot.leaf != NO_LEAF {
-            best = slot.leaf;
+impl<Below: Trie> Trie for Direct<Below> {
+    #[inline]
+    fn lookup(&self, address: &[u8]) -> Leaf {
+        let Some((&byte, rest)) = address.split_first() else { return NO_LEAF };
+        let byte = usize::from(byte);
+        if let Some(child) = &self.children[byte] {
+            let longer = child.lookup(rest);
+            if longer != NO_LEAF {
+                return longer;
+            }
         }
-        match &slot.child {
-            Some(child) => node = child,
-            None => break,
-        }
+        self.leaves[byte]
     }
-    (best != NO_LEAF).then_some(best)
+
+    fn longest(&self, address: &[u8]) -> Option<(u8, Leaf)> {
+        let (&byte, rest) = address.split_first()?;
+        let longer = self.children[usize::from(byte)].as_ref().and_then(|c| c.longest(rest));
+        longer.map(|(length, leaf)| (8 + length, leaf)).or_else(|| self.prefixes.longest(byte))
+    }
+
+    fn set(&mut self, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf> {
+        let (&byte, rest) = address.split_first()?;
+        if length <= 8 {
+            let old = self.prefixes.set(length, byte & mask(length), leaf);
+            self.leaves = self.prefixes.leaves();
+            return old;
+        }
+        let child = &mut self.children[usize::from(byte)];
+        if child.is_none() {
+            leaf?;
+        }
+        let below = Arc::make_mut(child.get_or_insert_default());
+        let old = below.set(rest, length - 8, leaf);
+        if below.is_empty() {
+            *child = None;
+        }
+        old
+    }
+
+    fn is_empty(&self) -> bool {
+        self.prefixes.0.is_empty() && self.children.iter().all(Option::is_none)
+    }
 }
 
-fn longest(root: &Node, address: &[u8]) -> Option<(u8, Leaf)> {
-    let mut best = None;
-    let mut node = root;
-    for (depth, &byte) in address.iter().enumerate() {
-        let covering = node.prefixes.iter().rfind(|p| byte & mask(p.length) == p.bits);
-        if let Some(prefix) = covering {
-            best = Some((8 * depth as u8 + prefix.length, prefix.leaf));
-        }
-        match node.slot(byte).and_then(|slot| slot.child.as_ref()) {
-            Some(child) => node = child,
-            None => break,
+impl<Below> Default for Direct<Below> {
+    fn default() -> Self {
+        Direct {
+            leaves: [NO_LEAF; 256],
+            children: [const { None }; 256],
+            prefixes: Prefixes::default(),
         }
     }
-    best
-}
-
-/// Sets or removes the prefix of `length` bits of `address` below `node`; yields what was there.
-fn set(node: &mut Node, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf> {
-    let (&byte, rest) = address.split_first()?;
-    if length <= 8 {
-        return node.set_prefix(length, byte & mask(length), leaf);
-    }
-    let index = node.index(byte);
-    if node.slots[index].child.is_none() {
-        leaf?;
-        let mut children = node.children();
-        children[byte as usize] = Some(Arc::default());
-        node.rebuild(children);
-    }
-    let index = node.index(byte);
-    let child = Arc::make_mut(node.slots[index].child.as_mut()?);
-    let old = set(child, rest, length - 8, leaf);
-    if child.is_empty() {
-        let mut children = node.children();
-        children[byte as usize] = None;
-        node.rebuild(children);
-    }
-    old
 }
 
 /// The byte with its first `length` bits set.
 const fn mask(length: u8) -> u8 {
     if length == 0 { 0 } else { u8::MAX << (8 - length) }
+}
+
+impl Prefixes {
+    /// The longest that covers the byte: its length and leaf.
+    fn longest(&self, byte: u8) -> Option<(u8, Leaf)> {
+        let covering = self.0.iter().rfind(|p| byte & mask(p.length) == p.bits);
+        covering.map(|prefix| (prefix.length, prefix.leaf))
+    }
+
+    /// Sets or removes one; yields what was there.
+    fn set(&mut self, length: u8, bits: u8, leaf: Option<Leaf>) -> Option<Leaf> {
+        let place = self.0.binary_search_by_key(&(length, bits), |p| (p.length, p.bits));
+        match (place, leaf) {
+            (Ok(at), Some(leaf)) => Some(std::mem::replace(&mut self.0[at].leaf, leaf)),
+            (Ok(at), None) => Some(self.0.remove(at).leaf),
+            (Err(at), Some(leaf)) => {
+                self.0.insert(at, Prefix { length, bits, leaf });
+                None
+            }
+            (Err(_), None) => None,
+        }
+    }
+
+    /// The leaf of each value of the byte.
+    fn leaves(&self) -> [Leaf; 256] {
+        let mut leaves = [NO_LEAF; 256];
+        for prefix in &self.0 {
+            let first = usize::from(prefix.bits);
+            let last = usize::from(prefix.bits | !mask(prefix.length));
+            leaves[first..=last].fill(prefix.leaf);
+        }
+        leaves
+    }
+}
+
+impl Trie for Node {
+    #[inline]
+    fn lookup(&self, address: &[u8]) -> Leaf {
+        let mut best = NO_LEAF;
+        let mut node = self;
+        for &byte in address {
+            let Some(slot) = node.slot(byte) else { break };
+            if slot.leaf != NO_LEAF {
+                best = slot.leaf;
+            }
+            match &slot.child {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        best
+    }
+
+    fn longest(&self, address: &[u8]) -> Option<(u8, Leaf)> {
+        let (&byte, rest) = address.split_first()?;
+        let child = self.slot(byte).and_then(|slot| slot.child.as_ref());
+        let longer = child.and_then(|child| child.longest(rest));
+        longer.map(|(length, leaf)| (8 + length, leaf)).or_else(|| self.prefixes.longest(byte))
+    }
+
+    fn set(&mut self, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf> {
+        let (&byte, rest) = address.split_first()?;
+        if length <= 8 {
+            let old = self.prefixes.set(length, byte & mask(length), leaf);
+            if old != leaf {
+                let children = self.children();
+                self.rebuild(children);
+            }
+            return old;
+        }
+        let index = self.index(byte);
+        if self.slots[index].child.is_none() {
+            leaf?;
+            let mut children = self.children();
+            children[usize::from(byte)] = Some(Arc::default());
+            self.rebuild(children);
+        }
+        let index = self.index(byte);
+        let child = Arc::make_mut(self.slots[index].child.as_mut()?);
+        let old = child.set(rest, length - 8, leaf);
+        if child.is_empty() {
+            let mut children = self.children();
+            children[usize::from(byte)] = None;
+            self.rebuild(children);
+        }
+        old
+    }
+
+    fn is_empty(&self) -> bool {
+        self.prefixes.0.is_empty() && self.slots.iter().all(|slot| slot.child.is_none())
+    }
 }
 
 impl Node {
@@ -183,26 +297,6 @@ impl Node {
     #[inline]
     fn index(&self, byte: u8) -> usize {
         usize::from(self.runs[usize::from(byte)])
-    }
-
-    fn is_empty(&self) -> bool {
-        self.prefixes.is_empty() && self.slots.iter().all(|slot| slot.child.is_none())
-    }
-
-    fn set_prefix(&mut self, length: u8, bits: u8, leaf: Option<Leaf>) -> Option<Leaf> {
-        let place = self.prefixes.binary_search_by_key(&(length, bits), |p| (p.length, p.bits));
-        let old = match (place, leaf) {
-            (Ok(at), Some(leaf)) => Some(std::mem::replace(&mut self.prefixes[at].leaf, leaf)),
-            (Ok(at), None) => Some(self.prefixes.remove(at).leaf),
-            (Err(at), Some(leaf)) => {
-                self.prefixes.insert(at, Prefix { length, bits, leaf });
-                None
-            }
-            (Err(_), None) => return None,
-        };
-        let children = self.children();
-        self.rebuild(children);
-        old
     }
 
     /// The children by byte value.
@@ -218,14 +312,8 @@ impl Node {
 
     /// Makes the runs from the prefixes and the children.
     fn rebuild(&mut self, children: [Option<Arc<Node>>; 256]) {
-        let mut leaves = [NO_LEAF; 256];
-        for prefix in &self.prefixes {
-            let first = usize::from(prefix.bits);
-            let last = usize::from(prefix.bits | !mask(prefix.length));
-            leaves[first..=last].fill(prefix.leaf);
-        }
         let mut slots: Vec<Slot> = Vec::new();
-        for (byte, (leaf, child)) in leaves.into_iter().zip(children).enumerate() {
+        for (byte, (leaf, child)) in self.prefixes.leaves().into_iter().zip(children).enumerate() {
             let goes_on = slots
                 .last()
                 .is_some_and(|run| run.leaf == leaf && run.child.is_none() && child.is_none());
@@ -243,7 +331,7 @@ impl Default for Node {
         Node {
             runs: [0; 256],
             slots: [Slot { leaf: NO_LEAF, child: None }].into(),
-            prefixes: Vec::new(),
+            prefixes: Prefixes::default(),
         }
     }
 }
