@@ -129,7 +129,7 @@ class Testpmd(Contender):
         self.name = f"testpmd {mode}"
         self.process = subprocess.Popen(
             ["stdbuf", "-oL", "dpdk-testpmd", "-l", f"{main_core},{core}", "--no-pci", "-m", "256", f"--file-prefix=bench-{mode}-{os.getpid()}",
-             "--no-telemetry", f"--vdev=net_pcap0,rx_pcap={pcap},infinite_rx=1", "--vdev=net_null0,no-rx=1",
+             "--no-telemetry", "--huge-unlink", f"--vdev=net_pcap0,rx_pcap={pcap},infinite_rx=1", "--vdev=net_null0,no-rx=1",
              "--", "-i", f"--forward-mode={mode}", "--burst=64", "--total-num-mbufs=16384"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
         self.ask("start")
