@@ -21,39 +21,69 @@ pub fn process(
     let received = burst.live();
     let untagged = policy.interface_on(port, 0);
     let mut bytes = 0;
-    for slot in received {
+    received.each(|slot| {
         if let Some(mbuf) = burst.mbuf(slot) {
             mbuf.prefetch_header();
         }
-    }
+    });
     let (mut inet6, mut arp) = (Mask::EMPTY, Mask::EMPTY);
-    let mut uniform = true;
-    let station = station_header(facts.map_or([0; 6], |facts| facts.mac));
-    let plain = untagged.filter(|i| facts.is_some() && i.checksum == ChecksumMode::Trust);
-    for slot in received {
-        let Some(packet) = burst.packet_mut(slot) else { continue };
-        let wire = packet.mbuf.pkt_len();
-        bytes += wire as u64;
-        if let Some(interface) = plain
-            && decode_plain(&station, interface, wire, packet)
-        {
-            burst.set_instance(slot, interface.instance);
-            continue;
+    let (mut plain, mut elsewhere) = (received, Mask::EMPTY);
+    let mut longest = 0;
+    debug_assert_eq!(received, Mask::first(received.len()), "a queue fills a burst from slot 0");
+    let mut special = received;
+    if let (Some(interface), Some(facts)) = (untagged, facts)
+        && interface.checksum == ChecksumMode::Trust
+    {
+        special = Mask::EMPTY;
+        let station = station_header(facts.mac);
+        // What fits every interface need not be asked again behind the route decision.
+        let fits = interface.mtu.min(policy.least_mtu());
+        longest = fits;
+        let mut padded = Mask::EMPTY;
+        for slot in 0..received.len() {
+            let Some(packet) = burst.packet_kept(slot) else { continue };
+            let wire = packet.mbuf.pkt_len();
+            let Some(end) = decode_plain(&station, interface, fits, wire, packet) else {
+                note(&mut special, slot);
+                continue;
+            };
+            bytes += wire as u64;
+            if wire != end {
+                note(&mut padded, slot);
+            }
         }
-        let Some(packet) = burst.packet_mut(slot) else { continue };
+        for slot in padded {
+            let Some(Packet { mbuf, descriptor }) = burst.packet_kept(slot) else { continue };
+            mbuf.truncate(ethernet::HEADER + usize::from(descriptor.l3_length));
+        }
+    }
+    for slot in special {
+        let Some(packet) = burst.packet_kept(slot) else { continue };
+        bytes += packet.mbuf.pkt_len() as u64;
         let decoded = match facts {
             Some(facts) => decode(policy, port, untagged, facts, packet),
             None => Err(DropReason::InterfaceDown),
         };
         match decoded {
             Ok((kind, interface)) => {
-                burst.set_instance(slot, interface.instance);
-                uniform &= untagged.is_some_and(|other| other.instance == interface.instance);
-                match kind {
-                    Kind::Inet => {}
-                    Kind::Inet6 => inet6.insert(slot),
-                    Kind::Arp => arp.insert(slot),
+                if untagged.is_none_or(|untagged| untagged.instance != interface.instance) {
+                    elsewhere.insert(slot);
+                    burst.set_instance(slot, interface.instance);
                 }
+                match kind {
+                    Kind::Plain => {}
+                    Kind::Inet => plain.remove(slot),
+                    Kind::Inet6 => {
+                        plain.remove(slot);
+                        inet6.insert(slot);
+                    }
+                    Kind::Arp => {
+                        plain.remove(slot);
+                        arp.insert(slot);
+                        continue;
+                    }
+                }
+                longest = longest.max(burst.descriptor(slot).l3_length);
             }
             Err(reason) => {
                 burst.end(slot);
@@ -62,14 +92,33 @@ pub fn process(
         }
     }
     burst.set_kinds(inet6, arp);
-    burst.set_uniform(uniform);
+    burst.set_plain(plain);
+    burst.set_longest(longest);
+    if let Some(interface) = untagged {
+        if elsewhere.is_empty() {
+            burst.set_uniform(interface.instance);
+        } else {
+            for slot in received & !elsewhere {
+                burst.set_instance(slot, interface.instance);
+            }
+        }
+    }
     statistics.core().rx.add(received.len() as u64);
     let counters = statistics.port(port);
     counters.rx_packets.add(received.len() as u64);
     counters.rx_bytes.add(bytes);
 }
 
+/// Puts an exception into its mask, out of the way of what is the rule.
+#[cold]
+#[inline(never)]
+fn note(mask: &mut Mask, slot: usize) {
+    mask.insert(slot);
+}
+
 enum Kind {
+    /// IPv4, decoded by the plain way, in a frame to this station alone.
+    Plain,
     Inet,
     Inet6,
     Arp,
@@ -79,34 +128,34 @@ enum Kind {
 /// its link header.
 fn station_header(mac: [u8; 6]) -> (u64, u16) {
     let mut first = [0; 8];
-    first[..6].copy_from_slice(&mac);
-    (u64::from_ne_bytes(first), ethernet::IPV4.to_be())
+    first[2..].copy_from_slice(&mac);
+    (u64::from_le_bytes(first), ethernet::IPV4.to_be())
 }
 
-/// Decodes what nearly every packet is: untagged IPv4 for this station, nothing to be completed
-/// or cut. `false` leaves the decision to [`decode`].
+/// Decodes what nearly every packet is: untagged IPv4 for this station, of at most `longest` bytes.
+/// Yields the length of the frame without padding; `None` leaves the decision to [`decode`].
 #[inline(always)]
 fn decode_plain(
     station: &(u64, u16),
     interface: &Interface,
+    longest: u16,
     wire: usize,
     packet: Packet<'_>,
-) -> bool {
+) -> Option<usize> {
     const HEADER: usize = ethernet::HEADER;
     let Packet { mbuf, descriptor } = packet;
     let frame = mbuf.data();
-    let Some(header) = frame.first_chunk::<HEADER>() else { return false };
-    let [d0, d1, d2, d3, d4, d5, .., e0, e1] = *header;
-    let destination = u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, 0, 0]);
-    if (destination, u16::from_ne_bytes([e0, e1])) != *station {
-        return false;
-    }
-    let decoded = decode::ipv4_into(frame, HEADER, wire, interface.mtu, descriptor);
-    if decoded.is_err() || wire != HEADER + usize::from(descriptor.l3_length) {
-        return false;
+    let header = frame.first_chunk::<{ HEADER + decode::IPV4_PLAIN }>()?.first_chunk::<HEADER>()?;
+    let ([first, ..], _) = header.as_chunks::<8>() else { return None };
+    // The two bytes of the source that come along are shifted out.
+    let destination = u64::from_le_bytes(*first) << 16;
+    if (destination, u16::from_ne_bytes([header[12], header[13]])) != *station
+        || !decode::ipv4_plain(frame, HEADER, wire, longest, descriptor)
+    {
+        return None;
     }
     descriptor.ingress = interface.id.0;
-    true
+    Some(HEADER + usize::from(descriptor.l3_length))
 }
 
 /// Decodes one packet into its descriptor.
@@ -132,8 +181,8 @@ fn decode<'a>(
     let l3_offset = usize::from(link.l3_offset);
     let kind = match link.ethertype {
         ethernet::IPV4 => {
-            decode::ipv4_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
-            Kind::Inet
+            let plain = decode::ipv4_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
+            if plain && link.flags.is_empty() { Kind::Plain } else { Kind::Inet }
         }
         ethernet::IPV6 => {
             decode::ipv6_into(frame, l3_offset, wire, interface.mtu, descriptor)?;

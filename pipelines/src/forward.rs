@@ -1,18 +1,19 @@
 //! What forwarding itself demands: hop limit and MTU.
 
-use sluice_hooks::{Burst, Context, Hook};
+use sluice_hooks::{Burst, Context, Hook, Packet};
 use sluice_packet::{Family, Mask, checksum};
 use sluice_policy::{DropReason, InterfaceId, evaluate};
 
 use crate::answer::{self, Answer};
 
 /// TTL and hop limit (RFC 1812 section 5.3.1, RFC 4443 section 3.3). What passes is decremented
-/// when FORWARDING is done, so that an answer quotes the packet as it came.
+/// when FORWARDING is done, so that an answer quotes the packet as it came. A plain packet has
+/// been asked by decoding.
 pub struct HopLimit;
 
 impl Hook for HopLimit {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
-        for slot in packets {
+        for slot in packets & !burst.plain() {
             if let Err(reason) = evaluate::hop_limit(burst.descriptor(slot)) {
                 answer::send(cx, burst, slot, Answer::TimeExceeded);
                 cx.drop(burst, slot, reason);
@@ -26,6 +27,9 @@ pub struct Mtu;
 
 impl Hook for Mtu {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        if burst.longest() <= cx.policy.least_mtu() {
+            return;
+        }
         // Packets in a row mostly leave by the same interface.
         let mut last: Option<(InterfaceId, u16)> = None;
         for slot in packets {
@@ -49,19 +53,24 @@ impl Hook for Mtu {
 }
 
 /// Lowers the hop limit of packets that FORWARDING let pass.
-#[inline]
 pub fn decrement(burst: &mut Burst, packets: Mask) {
     for slot in packets {
-        let Some(packet) = burst.packet_mut(slot) else { continue };
-        let d = packet.descriptor;
-        d.hop_limit = d.hop_limit.saturating_sub(1);
-        let Some(header) = packet.mbuf.data_mut().get_mut(usize::from(d.l3_offset)..) else {
-            continue;
-        };
-        match d.key.family {
-            Family::Inet => checksum::decrement_ttl(header),
-            Family::Inet6 => checksum::decrement_hop_limit(header),
+        if let Some(packet) = burst.packet_kept(slot) {
+            decrement_one(packet);
         }
+    }
+}
+
+/// Lowers the hop limit of one packet.
+#[inline]
+pub fn decrement_one(packet: Packet<'_>) {
+    let Packet { mbuf, descriptor } = packet;
+    descriptor.hop_limit = descriptor.hop_limit.saturating_sub(1);
+    let l3 = usize::from(descriptor.l3_offset);
+    let Some(header) = mbuf.data_mut().get_mut(l3..) else { return };
+    match descriptor.key.family {
+        Family::Inet => checksum::decrement_ttl(header),
+        Family::Inet6 => checksum::decrement_hop_limit(header),
     }
 }
 

@@ -39,7 +39,7 @@ pub fn register(registry: &mut Registry) {
     let filter =
         |point| move || -> Box<dyn sluice_hooks::Hook> { Box::new(filter::Filter::new(point)) };
     registry.builtin(Stage::IngressFilter, Arc::new(filter(FilterPoint::Ingress)));
-    registry.builtin(Stage::Route, Arc::new(|| Box::new(route::Route::default())));
+    registry.builtin(Stage::Route, Arc::new(|| Box::new(route::Route)));
     registry.builtin(Stage::ForwardFilter, Arc::new(filter(FilterPoint::Forward)));
     registry.builtin(Stage::HopLimit, Arc::new(|| Box::new(forward::HopLimit)));
     registry.builtin(Stage::Mtu, Arc::new(|| Box::new(forward::Mtu)));

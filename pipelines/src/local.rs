@@ -2,7 +2,7 @@
 //! everything else (delivery to the host is not there yet).
 
 use sluice_hooks::{Burst, Context};
-use sluice_packet::{DescriptorFlags, Family, Mask, build, checksum, icmp, icmpv6};
+use sluice_packet::{DescriptorFlags, Family, FlowKey, Mask, build, checksum, icmp, icmpv6};
 use sluice_policy::arrival::{Arrival, arrival};
 use sluice_policy::{DropReason, InterfaceId};
 
@@ -21,18 +21,27 @@ pub fn process(
     packets: Mask,
     agent: &mut AgentLink,
 ) -> Mask {
-    let mut answers = Mask::EMPTY;
-    for slot in packets {
-        let d = burst.descriptor(slot);
-        let (family, src, dst) = (d.key.family, d.key.src, d.key.dst);
-        let unicast = match family {
-            Family::Inet => dst < IPV4_GROUPS,
-            Family::Inet6 => dst >> 120 < 0xfe,
-        };
-        let instance = cx.instance;
-        if unicast & !instance.may_own(src) & !instance.may_own(dst) {
-            continue;
+    let instance = cx.instance;
+    let plain = packets & burst.plain();
+    let mut close = Mask::EMPTY;
+    plain.each(|slot| {
+        let FlowKey { src, dst, .. } = burst.descriptor(slot).key;
+        if instance.may_own(src) | instance.may_own(dst) {
+            close.insert(slot);
         }
+    });
+    for slot in packets & !plain {
+        let FlowKey { src, dst, family, .. } = burst.descriptor(slot).key;
+        let group = match family {
+            Family::Inet => dst >= IPV4_GROUPS,
+            Family::Inet6 => dst >> 120 >= 0xfe,
+        };
+        if group | instance.may_own(src) | instance.may_own(dst) {
+            close.insert(slot);
+        }
+    }
+    let mut answers = Mask::EMPTY;
+    for slot in close {
         examine(cx, burst, slot, agent, &mut answers);
     }
     answers

@@ -121,17 +121,19 @@ impl Pipeline {
     }
 
     /// Takes a burst that was received from `port` all the way. The burst is empty afterwards.
+    /// `now` is the time-stamp counter as the worker last read it.
     pub fn run(
         &mut self,
         generation: &Generation,
         statistics: WorkerBlock<'_>,
         port: PortId,
         burst: &mut Burst,
+        now: u64,
     ) {
         self.bursts = self.bursts.wrapping_add(1);
         let stopwatch = Stopwatch { runs: self.bursts.is_multiple_of(TIMED) };
-        let start = tsc();
-        let round = Round { generation, statistics, now: start, stopwatch };
+        let round = Round { generation, statistics, now, stopwatch };
+        let start = stopwatch.start();
         let received = burst.live().len();
         let facts = generation.ports.get(port);
         decode::process(&generation.policy, port, facts, statistics, burst);
@@ -281,7 +283,12 @@ impl Pipeline {
 
             let forwarded = ip & burst.live() & !own;
             hooks.run(cx, burst, forwarded, Event::Forwarding);
-            forward::decrement(burst, forwarded & burst.live());
+            let forwarded = forwarded & burst.live();
+            if hooks.are_built_in(cx, Event::PhysicalOut) {
+                burst.set_to_lower(forwarded);
+            } else {
+                forward::decrement(burst, forwarded);
+            }
         } else {
             let undecided = without_way(burst, packets);
             hooks.run(cx, burst, undecided, Event::RouteDecision);
@@ -313,6 +320,17 @@ struct Hooks<'a> {
 }
 
 impl Hooks<'_> {
+    /// Whether only hooks of our own run at an event: they do not look at the hop limit, so that
+    /// it can be lowered behind them, when the packet's first bytes are written anyway.
+    #[inline]
+    fn are_built_in(&self, cx: &Context<'_>, event: Event) -> bool {
+        [Protocol::Inet, Protocol::Inet6].into_iter().all(|protocol| {
+            let hooks = self.order.hooks(cx.instance.id, protocol, event);
+            let stage = |hook: &HookIndex| self.stages.get(usize::from(hook.0));
+            hooks.iter().all(|hook| matches!(stage(hook), Some(Some(_))))
+        })
+    }
+
     /// Runs the hooks of an event over those of `packets` that are still live.
     #[inline]
     fn run(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask, event: Event) {

@@ -1,6 +1,5 @@
 //! ROUTE_DECISION: which next hop a packet leaves by.
 
-use sluice_dpdk::BURST;
 use sluice_hooks::{Burst, Context, Hook, Way};
 use sluice_packet::Mask;
 use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision, evaluate};
@@ -8,27 +7,19 @@ use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision, evaluate}
 use crate::answer::{self, Answer};
 
 /// Longest-prefix match and choice among several next hops, a burst at a time.
-pub struct Route {
-    decisions: [RouteDecision; BURST],
-}
-
-impl Default for Route {
-    fn default() -> Self {
-        Route { decisions: [RouteDecision::Drop(DropReason::NoRoute); BURST] }
-    }
-}
+pub struct Route;
 
 impl Hook for Route {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
-        cx.instance.route_burst(burst.descriptors(), packets, &mut self.decisions);
+        let (instance, policy, plain) = (cx.instance, cx.policy, burst.plain());
         // Packets in a row mostly leave by the same next hop.
         let mut last: Option<(NextHopId, InterfaceId)> = None;
-        for slot in packets {
-            match self.decisions[slot & (BURST - 1)] {
+        instance.route_burst(burst, packets, plain, Burst::descriptor, |burst, slot, decision| {
+            match decision {
                 RouteDecision::Forward(next_hop) => {
                     let egress = match last {
                         Some((known, egress)) if known == next_hop => egress,
-                        _ => cx.policy.next_hop(next_hop).interface,
+                        _ => policy.next_hop(next_hop).interface,
                     };
                     last = Some((next_hop, egress));
                     burst.set_way(slot, Way::NextHop(next_hop), egress);
@@ -38,7 +29,7 @@ impl Hook for Route {
                 // of the router's own whose destination claims to be the router.
                 RouteDecision::Local(_) => cx.drop(burst, slot, DropReason::SourceMartian),
             }
-        }
+        });
     }
 }
 

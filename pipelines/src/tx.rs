@@ -7,7 +7,8 @@
 
 use rtrb::{Consumer, Producer};
 use sluice_channel::statistics::WorkerBlock;
-use sluice_dpdk::{BURST, Mbuf, TxQueue, free_bulk};
+use sluice_dpdk::{BURST, Mbuf, TxQueue, Unsendable, free_bulk};
+use sluice_hooks::{Burst, Packet};
 use sluice_packet::Mask;
 use sluice_policy::{DropReason, PortId};
 
@@ -33,8 +34,9 @@ pub enum Way {
 struct PortOutput {
     way: Option<Way>,
     waiting: [Option<Mbuf>; BURST],
-    lengths: [u32; BURST],
     n: usize,
+    /// The sum of their lengths.
+    bytes: u64,
 }
 
 /// The ports as one worker sends to them.
@@ -52,12 +54,7 @@ impl Output {
         to_workers: Vec<Option<Producer<HandedOver>>>,
         from_workers: Vec<Consumer<HandedOver>>,
     ) -> Output {
-        let port = || PortOutput {
-            way: None,
-            waiting: [const { None }; BURST],
-            lengths: [0; BURST],
-            n: 0,
-        };
+        let port = || PortOutput { way: None, waiting: [const { None }; BURST], n: 0, bytes: 0 };
         let ports = std::iter::repeat_with(port).take(MAX_PORTS).collect();
         Output {
             ports,
@@ -82,19 +79,60 @@ impl Output {
     }
 
     /// Adds a packet to its port's burst.
-    #[inline]
     pub fn push(&mut self, port: PortId, mbuf: Mbuf, statistics: WorkerBlock<'_>) {
-        let index = port.index() & (MAX_PORTS - 1);
-        let output = &mut self.ports[index];
-        if output.n == 0 {
-            self.with_packets.insert(index);
-        }
-        output.lengths[output.n] = mbuf.pkt_len() as u32;
+        let output = self.with_room(port, 1, statistics);
+        output.bytes += mbuf.pkt_len() as u64;
         output.waiting[output.n] = Some(mbuf);
         output.n += 1;
-        if output.n == BURST {
+    }
+
+    /// Takes packets out of `burst` and adds them to their port's, each one finished by `finish`.
+    /// Those that it says `false` to stay; yields them.
+    #[inline]
+    pub fn take(
+        &mut self,
+        port: PortId,
+        burst: &mut Burst,
+        packets: Mask,
+        statistics: WorkerBlock<'_>,
+        mut finish: impl FnMut(Packet<'_>) -> bool,
+    ) -> Mask {
+        if packets.is_empty() {
+            return packets;
+        }
+        let output = self.with_room(port, packets.len(), statistics);
+        let (mut n, mut bytes, mut unfinished) = (output.n, 0, Mask::EMPTY);
+        for slot in packets {
+            let Some(packet) = burst.packet_kept(slot) else { continue };
+            let length = packet.mbuf.pkt_len() as u64;
+            if finish(packet) {
+                bytes += length;
+                burst.swap(slot, &mut output.waiting[n & (BURST - 1)]);
+                n += 1;
+            } else {
+                unfinished.insert(slot);
+            }
+        }
+        output.n = n;
+        output.bytes += bytes;
+        burst.leave(packets & !unfinished);
+        unfinished
+    }
+
+    /// The port's burst, with room for `n` packets.
+    #[inline]
+    fn with_room(
+        &mut self,
+        port: PortId,
+        n: usize,
+        statistics: WorkerBlock<'_>,
+    ) -> &mut PortOutput {
+        let index = port.index() & (MAX_PORTS - 1);
+        if self.ports[index].n + n > BURST {
             self.flush_port(index, statistics);
         }
+        self.with_packets.insert(index);
+        &mut self.ports[index]
     }
 
     /// The workers that were handed something since the last call: their doorbells are to be rung.
@@ -115,22 +153,25 @@ impl Output {
     fn flush_port(&mut self, index: usize, statistics: WorkerBlock<'_>) {
         let output = &mut self.ports[index];
         let n = std::mem::take(&mut output.n);
+        let bytes = std::mem::take(&mut output.bytes);
         self.with_packets.remove(index);
         let counters = statistics.port(PortId(index as u16));
         let core = statistics.core();
         match &mut output.way {
             Some(Way::Queue(queue)) => {
                 let taken = queue.tx(&mut output.waiting, n);
-                let unsendable = queue.take_unsendable();
-                let sent = taken - unsendable.min(taken);
-                let bytes = output.lengths[..sent].iter().map(|&l| u64::from(l)).sum();
+                let Unsendable { packets: unsendable, bytes: not_sent } = queue.take_unsendable();
+                let refused = &mut output.waiting[..n - taken];
+                let left = refused.iter().flatten().map(|mbuf| mbuf.pkt_len() as u64);
+                let bytes = bytes - not_sent - left.sum::<u64>();
+                let sent = taken - unsendable;
                 core.tx.add(sent as u64);
                 counters.tx_packets.add(sent as u64);
                 counters.tx_bytes.add(bytes);
                 if sent < n {
                     counters.tx_refused.add((n - sent) as u64);
                     count_drops(n - sent, DropReason::TxRefused, statistics);
-                    free_bulk(&mut output.waiting[..n - taken]);
+                    free_bulk(refused);
                 }
             }
             Some(Way::Worker(worker)) => {

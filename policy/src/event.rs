@@ -1,5 +1,6 @@
 //! The hook events of the pipeline and the stages that ship with Sluice.
 
+use crate::model::FilterPoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,11 @@ impl Stage {
             Stage::EgressFilter => Some(Event::PhysicalOut),
             _ => None,
         }
+    }
+
+    /// The filter that the stage asks, if it is one of those.
+    pub fn filter(self) -> Option<FilterPoint> {
+        FilterPoint::ALL.into_iter().find(|point| point.stage() == self)
     }
 
     /// Whether a pipeline may leave the stage out. Without a route decision there is nothing to

@@ -41,7 +41,7 @@ impl Instance {
     }
 
     /// The interface that an own address belongs to. Other addresses, nearly all, are told by
-    /// one bit.
+    /// one mark.
     #[inline]
     pub fn owns(&self, family: Family, address: u128) -> Option<InterfaceId> {
         self.own.find(family, address)
@@ -83,13 +83,26 @@ impl Instance {
         route::decide(&self.fib, &self.hops, d, recorder)
     }
 
-    /// [`route`](Self::route) for each of `packets`; the other places of `out` stay as they are.
-    #[inline]
-    pub fn route_burst(&self, d: &[Descriptor; 64], packets: Mask, out: &mut [RouteDecision; 64]) {
+    /// [`route`](Self::route) for each of `packets` of a burst, which says by `descriptor` what
+    /// they are and is told by `decided`. Those in `plain` are IPv4 packets that
+    /// [may be routed](sluice_packet::decode) in any case.
+    #[inline(always)]
+    pub fn route_burst<B>(
+        &self,
+        burst: &mut B,
+        packets: Mask,
+        plain: Mask,
+        descriptor: impl Fn(&B, usize) -> &Descriptor,
+        mut decided: impl FnMut(&mut B, usize, RouteDecision),
+    ) {
         for slot in packets {
-            if let (Some(d), Some(out)) = (d.get(slot), out.get_mut(slot)) {
-                *out = self.route(d, &mut NoRecorder);
-            }
+            let d = descriptor(burst, slot);
+            let decision = if plain.contains(slot) {
+                route::decide_plain(&self.fib, &self.hops, d)
+            } else {
+                self.route(d, &mut NoRecorder)
+            };
+            decided(burst, slot, decision);
         }
     }
 
@@ -116,24 +129,28 @@ pub(crate) enum Connected {
     Broadcast,
 }
 
-/// The router's own addresses in an instance, behind a filter of 256 bits.
-#[derive(Clone, Debug, Default)]
+/// The router's own addresses in an instance, behind a filter of 256 marks.
+#[derive(Clone, Debug)]
 pub(crate) struct OwnAddresses {
-    marks: [u64; 4],
+    marks: [bool; 256],
     list: Vec<(u128, Family, InterfaceId)>,
+}
+
+impl Default for OwnAddresses {
+    fn default() -> Self {
+        OwnAddresses { marks: [false; 256], list: Vec::new() }
+    }
 }
 
 impl OwnAddresses {
     pub(crate) fn insert(&mut self, family: Family, address: u128, interface: InterfaceId) {
-        let (word, bit) = Self::mark(address);
-        self.marks[word] |= bit;
+        self.marks[usize::from(Self::mark(address))] = true;
         self.list.push((address, family, interface));
     }
 
     #[inline]
     pub(crate) fn may_have(&self, address: u128) -> bool {
-        let (word, bit) = Self::mark(address);
-        self.marks[word] & bit != 0
+        self.marks[usize::from(Self::mark(address))]
     }
 
     #[inline]
@@ -145,11 +162,10 @@ impl OwnAddresses {
         own.map(|own| own.2)
     }
 
-    /// Word and bit of an address: a multiplicative hash, since own addresses tend to end in 1.
+    /// The mark of an address: a multiplicative hash, since own addresses tend to end in 1.
     #[inline]
-    const fn mark(address: u128) -> (usize, u64) {
+    const fn mark(address: u128) -> u8 {
         let folded = address as u64 ^ (address >> 64) as u64;
-        let hash = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-        (hash as usize >> 6, 1 << (hash & 63))
+        (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
     }
 }

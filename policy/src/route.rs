@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 
 use crate::drop_reason::DropReason;
-use crate::evaluate::{Recorder, RouteDecision};
+use crate::evaluate::{NoRecorder, Recorder, RouteDecision};
 use crate::fib::{Fib, Leaf};
 use crate::ids::{InterfaceId, NextHopId};
 use crate::interface::is_link_local;
@@ -130,17 +130,27 @@ pub(crate) mod leaf {
     pub(crate) const BROADCAST: Leaf = DROP | 2;
 
     /// What a leaf means to one packet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decision<R: Recorder>(
         leaf: Leaf,
         hops: &NextHops,
         d: &Descriptor,
         recorder: &mut R,
     ) -> RouteDecision {
-        let number = leaf & NUMBER;
         if leaf & !NUMBER == FORWARD {
-            return RouteDecision::Forward(NextHopId(number));
+            return RouteDecision::Forward(NextHopId(leaf));
         }
+        rarer(leaf, hops, d, recorder)
+    }
+
+    #[inline(never)]
+    fn rarer<R: Recorder>(
+        leaf: Leaf,
+        hops: &NextHops,
+        d: &Descriptor,
+        recorder: &mut R,
+    ) -> RouteDecision {
+        let number = leaf & NUMBER;
         match leaf & !NUMBER {
             GROUP => match hops.groups.get(number as usize) {
                 Some(group) => choose(group, d, recorder),
@@ -217,13 +227,32 @@ pub(crate) fn decide<R: Recorder>(
 ) -> RouteDecision {
     let decision = match unroutable(d) {
         Some(reason) => RouteDecision::Drop(reason),
-        None => match fib.lookup(d.key.family, d.key.dst) {
-            Some(leaf) => leaf::decision(leaf, hops, d, recorder),
-            None => RouteDecision::Drop(DropReason::NoRoute),
-        },
+        None => look_up(fib, hops, d.key.family, d, recorder),
     };
     recorder.route(d, decision);
     decision
+}
+
+/// [`decide`] about a packet that is [plain](sluice_packet::decode): of that, only the table is
+/// left.
+#[inline]
+pub(crate) fn decide_plain(fib: &Fib, hops: &NextHops, d: &Descriptor) -> RouteDecision {
+    debug_assert_eq!(unroutable(d), None, "a plain packet may be routed");
+    look_up(fib, hops, Family::Inet, d, &mut NoRecorder)
+}
+
+#[inline(always)]
+fn look_up<R: Recorder>(
+    fib: &Fib,
+    hops: &NextHops,
+    family: Family,
+    d: &Descriptor,
+    recorder: &mut R,
+) -> RouteDecision {
+    match fib.lookup(family, d.key.dst) {
+        Some(leaf) => leaf::decision(leaf, hops, d, recorder),
+        None => RouteDecision::Drop(DropReason::NoRoute),
+    }
 }
 
 /// Why the packet may not be routed, whatever the table says.

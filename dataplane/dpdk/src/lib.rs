@@ -55,7 +55,7 @@ pub use error::{CloseError, DpdkError};
 pub use mbuf::{Mbuf, Segments, free_bulk};
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortInfo, PortSetup, PortStats};
-pub use queue::{RxQueue, TxQueue};
+pub use queue::{RxQueue, TxQueue, Unsendable};
 pub use thread::{ThreadGuard, pin_current_thread, register_thread};
 
 /// The most packets that one call receives or sends.

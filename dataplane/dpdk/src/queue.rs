@@ -68,13 +68,22 @@ pub struct TxQueue {
     port: u16,
     queue: u16,
     limits: Option<Limits>,
-    unsendable: usize,
+    unsendable: Unsendable,
     shared: Arc<Shared>,
+}
+
+/// Packets that a driver cannot send at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unsendable {
+    /// How many.
+    pub packets: usize,
+    /// The sum of their lengths.
+    pub bytes: u64,
 }
 
 impl TxQueue {
     pub(crate) fn new(port: u16, queue: u16, limits: Option<Limits>, shared: Arc<Shared>) -> Self {
-        TxQueue { port, queue, limits, unsendable: 0, shared }
+        TxQueue { port, queue, limits, unsendable: Unsendable::default(), shared }
     }
 
     /// Gives the packets in the slots 0 to `n`, all of which must be full, to the driver in that order.
@@ -93,7 +102,8 @@ impl TxQueue {
     pub fn tx(&mut self, burst: &mut [Option<Mbuf>; BURST], n: usize) -> usize {
         let packets = &mut burst[..n];
         // A null pointer among them would be the driver's to follow.
-        assert!(packets.iter().all(Option::is_some), "an empty slot cannot be sent");
+        let full = packets.iter().fold(true, |full, packet| full & packet.is_some());
+        assert!(full, "an empty slot cannot be sent");
         if n == 0 || !self.shared.is_started() {
             return 0;
         }
@@ -117,20 +127,19 @@ impl TxQueue {
         // SAFETY: the driver owns these packets now.
         unsafe { forget_all(&mut packets[..sent]) };
         packets.rotate_left(sent);
-        self.unsendable += unsendable;
         sent + unsendable
     }
 
-    /// How many of the packets that [`tx`](Self::tx) took since the last call were not sent but
+    /// Those of the packets that [`tx`](Self::tx) took since the last call that were not sent but
     /// freed, because the driver cannot send them at all.
     #[inline]
-    pub fn take_unsendable(&mut self) -> usize {
+    pub fn take_unsendable(&mut self) -> Unsendable {
         mem::take(&mut self.unsendable)
     }
 
     /// Frees what the driver must not see and moves the rest together. Returns how many were freed.
     #[cold]
-    fn drop_unsendable(&self, packets: &mut [Option<Mbuf>], limits: Limits) -> usize {
+    fn drop_unsendable(&mut self, packets: &mut [Option<Mbuf>], limits: Limits) -> usize {
         let mut kept = 0;
         for i in 0..packets.len() {
             let sendable = packets[i].as_mut().is_some_and(|packet| {
@@ -141,10 +150,12 @@ impl TxQueue {
                 packets.swap(kept, i);
                 kept += 1;
             } else {
-                packets[i] = None;
+                let dropped = packets[i].take();
+                self.unsendable.bytes += dropped.map_or(0, |mbuf| mbuf.pkt_len() as u64);
             }
         }
         let dropped = packets.len() - kept;
+        self.unsendable.packets += dropped;
         if dropped > 0 {
             self.shared.count_unsendable(dropped as u64);
         }

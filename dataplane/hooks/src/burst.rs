@@ -33,8 +33,12 @@ pub struct Burst {
     finished: Mask,
     inet6: Mask,
     arp: Mask,
-    /// All packets are of the instance of the first.
-    uniform: bool,
+    plain: Mask,
+    to_lower: Mask,
+    /// No IP packet is longer, in bytes with its header.
+    longest: u16,
+    /// The instance that all packets are of; then nothing is written per packet.
+    uniform: Option<InstanceId>,
 }
 
 impl Default for Burst {
@@ -56,7 +60,10 @@ impl Burst {
             finished: Mask::EMPTY,
             inet6: Mask::EMPTY,
             arp: Mask::EMPTY,
-            uniform: false,
+            plain: Mask::EMPTY,
+            to_lower: Mask::EMPTY,
+            longest: u16::MAX,
+            uniform: None,
         }
     }
 
@@ -75,7 +82,10 @@ impl Burst {
         self.finished = Mask::EMPTY;
         self.inet6 = Mask::EMPTY;
         self.arp = Mask::EMPTY;
-        self.uniform = false;
+        self.plain = Mask::EMPTY;
+        self.to_lower = Mask::EMPTY;
+        self.longest = u16::MAX;
+        self.uniform = None;
     }
 
     /// Adds a packet; gives it back when all slots are taken.
@@ -88,7 +98,8 @@ impl Burst {
         self.mbufs[slot] = Some(mbuf);
         self.live.insert(slot);
         self.arp.remove(slot);
-        self.uniform = false;
+        self.to_lower.remove(slot);
+        self.set_various();
         self.set_descriptor(slot, descriptor);
         self.ways[slot] = way;
         Ok(slot)
@@ -113,6 +124,44 @@ impl Burst {
     #[inline]
     pub fn arp(&self) -> Mask {
         self.live & self.arp
+    }
+
+    /// The live packets that were [plain](sluice_packet::decode) when they were decoded and that
+    /// nobody has changed since: IPv4 from host to host, whole, without options, with a hop limit
+    /// of at least 2 on arrival.
+    #[inline]
+    pub fn plain(&self) -> Mask {
+        self.live & self.plain
+    }
+
+    /// Says which of the packets are plain.
+    #[inline]
+    pub fn set_plain(&mut self, plain: Mask) {
+        self.plain = plain;
+    }
+
+    /// The live packets whose hop limit is still as they came.
+    #[inline]
+    pub fn to_lower(&self) -> Mask {
+        self.live & self.to_lower
+    }
+
+    /// Says whose hop limit has yet to be lowered, by who writes the link header.
+    #[inline]
+    pub fn set_to_lower(&mut self, packets: Mask) {
+        self.to_lower = packets;
+    }
+
+    /// A length in bytes, IP header included, that no IP packet of the burst exceeds.
+    #[inline]
+    pub fn longest(&self) -> u16 {
+        self.longest
+    }
+
+    /// Says what no IP packet exceeds.
+    #[inline]
+    pub fn set_longest(&mut self, longest: u16) {
+        self.longest = longest;
     }
 
     /// Says which of the packets are IPv6 and which are ARP; the others are IPv4.
@@ -140,9 +189,18 @@ impl Burst {
         self.mbufs[slot & (BURST - 1)].as_mut()
     }
 
-    /// Buffer and descriptor of a slot.
+    /// Buffer and descriptor of a slot, to be changed in any way.
     #[inline]
     pub fn packet_mut(&mut self, slot: usize) -> Option<Packet<'_>> {
+        self.plain.remove(slot & (BURST - 1));
+        self.longest = u16::MAX;
+        self.packet_kept(slot)
+    }
+
+    /// Like [`packet_mut`](Self::packet_mut), for who leaves true what is said of the packet by
+    /// [`plain`](Self::plain) and [`longest`](Self::longest).
+    #[inline]
+    pub fn packet_kept(&mut self, slot: usize) -> Option<Packet<'_>> {
         let slot = slot & (BURST - 1);
         let mbuf = self.mbufs[slot].as_mut()?;
         Some(Packet { mbuf, descriptor: &mut self.descriptors[slot] })
@@ -160,12 +218,6 @@ impl Burst {
         &self.descriptors
     }
 
-    /// The descriptor of a packet, to be changed; its family must stay.
-    #[inline]
-    pub fn descriptor_mut(&mut self, slot: usize) -> &mut Descriptor {
-        &mut self.descriptors[slot & (BURST - 1)]
-    }
-
     /// Sets what decoding found about a packet.
     #[inline]
     pub fn set_descriptor(&mut self, slot: usize, descriptor: Descriptor) {
@@ -173,36 +225,45 @@ impl Burst {
             Family::Inet => self.inet6.remove(slot),
             Family::Inet6 => self.inet6.insert(slot),
         }
+        self.plain.remove(slot & (BURST - 1));
+        self.longest = u16::MAX;
         self.descriptors[slot & (BURST - 1)] = descriptor;
     }
 
     /// The instance a packet belongs to.
     #[inline]
     pub fn instance(&self, slot: usize) -> InstanceId {
-        self.instances[slot & (BURST - 1)]
+        self.uniform.unwrap_or(self.instances[slot & (BURST - 1)])
     }
 
-    /// Says that all packets are of one instance, which spares
-    /// [`same_instance`](Self::same_instance) from looking.
+    /// Says that all packets are of one instance.
     #[inline]
-    pub fn set_uniform(&mut self, uniform: bool) {
-        self.uniform = uniform;
+    pub fn set_uniform(&mut self, instance: InstanceId) {
+        self.uniform = Some(instance);
     }
 
     /// Says which instance a packet belongs to.
     #[inline]
     pub fn set_instance(&mut self, slot: usize, instance: InstanceId) {
+        self.set_various();
         self.instances[slot & (BURST - 1)] = instance;
+    }
+
+    /// Each packet is of an instance of its own from now on.
+    fn set_various(&mut self) {
+        if let Some(instance) = self.uniform.take() {
+            self.instances = [instance; BURST];
+        }
     }
 
     /// The live packets of the same instance as the first of `packets`, and that instance.
     #[inline]
     pub fn same_instance(&self, packets: Mask) -> Option<(InstanceId, Mask)> {
         let first = packets.into_iter().next()?;
-        let instance = self.instances[first];
-        if self.uniform {
+        if let Some(instance) = self.uniform {
             return Some((instance, packets));
         }
+        let instance = self.instances[first];
         let mut same = Mask::EMPTY;
         for slot in packets {
             if self.instances[slot] == instance {
@@ -216,6 +277,22 @@ impl Burst {
     #[inline]
     pub fn way(&self, slot: usize) -> Way {
         self.ways[slot & (BURST - 1)]
+    }
+
+    /// Those of `packets` that leave this way.
+    #[inline]
+    pub fn leaving(&self, packets: Mask, way: Way) -> Mask {
+        let mut others = Mask::EMPTY;
+        for slot in packets {
+            let same = match (self.ways[slot & (BURST - 1)], way) {
+                (Way::NextHop(one), Way::NextHop(other)) => one == other,
+                (one, other) => one == other,
+            };
+            if !same {
+                others.insert(slot);
+            }
+        }
+        packets & !others
     }
 
     /// The interface that a packet is to leave by, once its way is decided.
@@ -238,17 +315,18 @@ impl Burst {
         self.mbufs[slot & (BURST - 1)].take()
     }
 
-    /// Takes a packet out of its slot but leaves it in [`live`](Self::live): the caller says later,
-    /// of all that it lifted, that they have [`left`](Self::leave).
+    /// Exchanges the buffer of a slot for what is in `place`, and leaves [`live`](Self::live) as it
+    /// is: the caller says later, of all whose buffers it took, that they have
+    /// [`left`](Self::leave).
     #[inline]
-    pub fn lift(&mut self, slot: usize) -> Option<Mbuf> {
-        self.mbufs[slot & (BURST - 1)].take()
+    pub fn swap(&mut self, slot: usize, place: &mut Option<Mbuf>) {
+        std::mem::swap(&mut self.mbufs[slot & (BURST - 1)], place);
     }
 
-    /// Says that these packets have been lifted.
+    /// Says that the buffers of these packets have been taken.
     #[inline]
-    pub fn leave(&mut self, lifted: Mask) {
-        self.live &= !lifted;
+    pub fn leave(&mut self, taken: Mask) {
+        self.live &= !taken;
     }
 
     /// Ends a packet's way without counting it; its buffer is freed with the others of the burst. Hooks use

@@ -145,8 +145,14 @@ impl Registry {
                         self.candidates(instance.id, protocol, event, instance.stages(event));
                     let places = resolve(&candidates)
                         .map_err(|source| RegistryError::Order { event, source })?;
+                    // A filter that lets everything pass holds its place, and is not called.
+                    let open = |&index: &HookIndex| {
+                        let stage = self.builtin.get(usize::from(index.0)).map(|(stage, _)| *stage);
+                        stage.and_then(Stage::filter).is_some_and(|point| !instance.filters(point))
+                    };
+                    let hooks = places.into_iter().map(|i| candidates[i].index);
                     lists[protocol as usize][event as usize] =
-                        places.into_iter().map(|i| candidates[i].index).collect();
+                        hooks.filter(|index| !open(index)).collect();
                 }
             }
         }

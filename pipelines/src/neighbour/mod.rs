@@ -12,12 +12,13 @@ pub mod table;
 use std::sync::Arc;
 
 use sluice_hooks::{Burst, Context, Packet, Way};
-use sluice_packet::{Family, Mask, ethernet};
+use sluice_packet::{Family, Mask, checksum, ethernet, ipv4};
 use sluice_policy::DropReason;
 use sluice_policy::Interface;
 
 use crate::agent::{AgentLink, Report};
 use crate::answer::{self, Answer};
+use crate::forward;
 use crate::tx::Output;
 
 use hold::{Fate, Held, HoldQueue};
@@ -63,6 +64,22 @@ impl LinkHeader {
         bytes[14..16].copy_from_slice(&egress.vlan.to_be_bytes());
         bytes[16..].copy_from_slice(&ethertype);
         LinkHeader { bytes, length: TAGGED as u8 }
+    }
+
+    /// [`write`](Self::write) for a plain packet whose hop limit has yet to be lowered: most often
+    /// both in one touch. Its descriptor is not looked at again.
+    #[inline(always)]
+    fn write_lowered(&self, mut packet: Packet<'_>) -> Option<()> {
+        let lengths = (packet.descriptor.l3_offset, self.length);
+        if lengths != (UNTAGGED as u8, UNTAGGED as u8) {
+            forward::decrement_one(packet.reborrow());
+            return self.write(packet);
+        }
+        let headers = packet.mbuf.data_mut().first_chunk_mut::<{ UNTAGGED + ipv4::HEADER }>()?;
+        let (link, ip) = headers.split_first_chunk_mut::<UNTAGGED>()?;
+        *link = *self.bytes.first_chunk::<UNTAGGED>()?;
+        checksum::decrement_ttl(ip);
+        Some(())
     }
 
     /// Puts the header in the place of the one that the packet has. `None` when the buffer has no
@@ -137,33 +154,42 @@ impl Neighbours {
         output: &mut Output,
         agent: &mut AgentLink,
     ) {
-        // Packets in a row mostly leave by the same next hop: what was found out for the last one
-        // need not be found out again.
-        let mut last: Option<(Way, Exit<'_>)> = None;
-        let mut lifted = Mask::EMPTY;
-        for slot in packets {
-            let way = burst.way(slot);
-            let exit = match last {
-                Some((known, exit)) if known == way => exit,
-                _ => {
-                    let Some((exit, of_way)) = self.resolve(cx, burst, slot, way, output, agent)
-                    else {
-                        continue;
-                    };
-                    last = of_way.then_some((way, exit));
-                    exit
-                }
+        let lower = packets & burst.to_lower();
+        let mut rest = packets;
+        while let Some(first) = rest.into_iter().next() {
+            let way = burst.way(first);
+            let resolved = self.resolve(cx, burst, first, way, output, agent);
+            let Some((exit, of_way)) = resolved else {
+                rest.remove(first);
+                continue;
             };
-            let Some(packet) = burst.packet_mut(slot) else { continue };
-            let ready = exit.header.is_none_or(|header| header.write(packet).is_some());
-            if !ready {
+            // Most bursts leave by few next hops. Packets of one flow leave by one, so that they
+            // stay in order.
+            let alike = if of_way { burst.leaving(rest, way) } else { Mask::only(first) };
+            rest &= !alike;
+            let port = exit.interface.port;
+            let mut split = Mask::EMPTY;
+            let statistics = cx.statistics;
+            if let Some(header) = exit.header {
+                let plain = alike & lower & burst.plain();
+                split |= output.take(port, burst, plain, statistics, |packet| {
+                    header.write_lowered(packet).is_some()
+                });
+                split |=
+                    output.take(port, burst, alike & lower & !plain, statistics, |mut packet| {
+                        forward::decrement_one(packet.reborrow());
+                        header.write(packet).is_some()
+                    });
+                split |= output.take(port, burst, alike & !lower, statistics, |packet| {
+                    header.write(packet).is_some()
+                });
+            } else {
+                output.take(port, burst, alike, statistics, |_| true);
+            }
+            for slot in split {
                 cx.drop(burst, slot, DropReason::FrameSplit);
-            } else if let Some(mbuf) = burst.lift(slot) {
-                lifted.insert(slot);
-                output.push(exit.interface.port, mbuf, cx.statistics);
             }
         }
-        burst.leave(lifted);
     }
 
     /// How the packet in `slot` leaves, and whether every packet of the same way leaves so; `None`
@@ -212,9 +238,11 @@ impl Neighbours {
                 return Some((Exit { interface, header: Some(header) }, of_way));
             }
             Some(known) if known.state == State::Failed => unresolved(cx, burst, slot),
-            Some(_) => self.hold(cx, burst, slot, key),
-            None => {
-                agent.report(Report::Wanted(key));
+            known => {
+                if known.is_none() {
+                    agent.report(Report::Wanted(key));
+                }
+                forward::decrement(burst, Mask::only(slot) & burst.to_lower());
                 self.hold(cx, burst, slot, key);
             }
         }

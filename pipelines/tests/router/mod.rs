@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use rtrb::{Consumer, RingBuffer};
 use sluice_channel::{Limits, Statistics};
-use sluice_dpdk::{Eal, EalOptions, Hugepages, Mempool, tsc_hz};
+use sluice_dpdk::{Eal, EalOptions, Hugepages, Mempool, tsc, tsc_hz};
 use sluice_hooks::{Burst, Outbox, PortFacts, Ports, Registry};
 use sluice_packet::ipv6;
 use sluice_pipelines::neighbour::resolver::{Action, Resolver};
@@ -160,7 +160,7 @@ impl Router {
                 *slot = Some(mbuf);
             }
             burst.received(batch.len());
-            self.pipeline.run(&self.generation, statistics, PortId(port), &mut burst);
+            self.pipeline.run(&self.generation, statistics, PortId(port), &mut burst, tsc());
         }
         self.leaving()
     }

@@ -32,6 +32,8 @@ pub(super) struct Links {
     pub(super) instances: Vec<Option<Instance>>,
     /// Ports that do not work: routes by them are not used.
     pub(super) down: BTreeSet<PortId>,
+    /// The smallest MTU of an interface.
+    pub(super) least_mtu: u16,
 }
 
 /// Compiles the links of `report.state`; names that `old` knows keep their numbers.
@@ -62,6 +64,7 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
         by_name: HashMap::new(),
         instances: table(&instances),
         down: old.down.iter().copied().filter(|id| stays(*id, old, &ports)).collect(),
+        least_mtu: state.interfaces.values().map(|i| i.mtu).min().unwrap_or_default(),
     };
     for (name, &id) in &ports {
         let spec = state.ports[name].clone();

@@ -128,6 +128,12 @@ impl Policy {
         self.links.interfaces.get(id.index())?.as_ref()
     }
 
+    /// The smallest MTU of an interface: what is no longer fits them all.
+    #[inline]
+    pub fn least_mtu(&self) -> u16 {
+        self.links.least_mtu
+    }
+
     /// All interfaces, by number.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.links.interfaces.iter().flatten()

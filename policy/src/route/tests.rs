@@ -179,12 +179,22 @@ fn a_burst_is_its_packets() {
         *d = packet("10.0.1.5", &format!("{}.0.1.{i}", [10, 192, 127, 224][i % 4]));
         d.key.src_port = i as u16;
     }
-    let untouched = RouteDecision::Local(InterfaceId(77));
-    let mut out = [untouched; 64];
+    let mut out = [None; 64];
     let mask = Mask(0xf0f0_1234_5678_9abc);
-    instance.route_burst(&burst, mask, &mut out);
+    let first = |d: &Descriptor| (d.key.dst >> 24) as u8;
+    let plain = (0..64).filter(|&i| matches!(first(&burst[i]), 10 | 192));
+    let plain = plain.fold(Mask::EMPTY, |mask, i| mask | Mask::only(i));
+    instance.route_burst(
+        &mut burst,
+        mask,
+        plain,
+        |d, i| &d[i],
+        |_, i, decision| {
+            assert_eq!(out[i].replace(decision), None, "decided once");
+        },
+    );
     for (i, (d, out)) in burst.iter().zip(out).enumerate() {
         let alone = instance.route(d, &mut NoRecorder);
-        assert_eq!(out, if mask.contains(i) { alone } else { untouched }, "{i}");
+        assert_eq!(out, mask.contains(i).then_some(alone), "{i}");
     }
 }

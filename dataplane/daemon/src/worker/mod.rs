@@ -133,11 +133,12 @@ impl Worker {
         let patience = cycles(sleep::PATIENCE, self.hertz);
         let nap = cycles(sleep::NAP, self.hertz);
         let mut rang = 0;
-        let mut last_work = tsc();
+        let mut now = tsc();
+        let mut last_work = now;
         while !polling.stopping {
             self.generations.refresh();
-            let worked = self.turn(polling, statistics);
-            let now = tsc();
+            let worked = self.turn(polling, statistics, now);
+            now = tsc();
             statistics.core().loops.add(1);
             if worked > 0 {
                 statistics.core().busy_loops.add(1);
@@ -148,6 +149,7 @@ impl Worker {
                 }
             } else if now.wrapping_sub(last_work) > patience {
                 self.sleep(polling, statistics, now.wrapping_sub(last_work));
+                now = tsc();
             }
         }
         self.pipeline.clear(statistics);
@@ -155,9 +157,9 @@ impl Worker {
     }
 
     /// Once around: orders, queues, other workers' packets, held packets, transmission. Returns
-    /// how many packets there were.
+    /// how many packets there were. `now` is the time-stamp counter, read once a turn.
     #[inline]
-    fn turn(&mut self, polling: &mut Polling, statistics: WorkerBlock<'_>) -> usize {
+    fn turn(&mut self, polling: &mut Polling, statistics: WorkerBlock<'_>, now: u64) -> usize {
         let generation = self.generations.get();
         statistics.core().generation.set(generation.policy.generation());
         let pipeline = &mut self.pipeline;
@@ -176,12 +178,12 @@ impl Worker {
                     break;
                 }
                 polling.burst.received(n);
-                pipeline.run(generation, statistics, polled.port, &mut polling.burst);
+                pipeline.run(generation, statistics, polled.port, &mut polling.burst, now);
                 worked += n;
             }
         }
         worked += pipeline.output.receive(statistics);
-        pipeline.tend_held(generation, statistics, tsc());
+        pipeline.tend_held(generation, statistics, now);
         pipeline.output.flush(statistics);
         for worker in pipeline.output.take_handed_to() {
             if let Some(doorbell) = self.peers.get(worker) {

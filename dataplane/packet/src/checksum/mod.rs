@@ -126,11 +126,11 @@ pub fn ipv4_header_is_valid(header: &[u8]) -> bool {
 }
 
 /// The same for a header without options, which nearly every packet has.
-#[inline]
+#[inline(always)]
 pub fn ipv4_plain_header_is_valid(header: &[u8; 20]) -> bool {
     let (words, _) = header.as_chunks::<8>();
-    let (sum, carry) = u64::from_ne_bytes(words[0]).overflowing_add(u64::from_ne_bytes(words[1]));
-    let last = u32::from_ne_bytes([header[16], header[17], header[18], header[19]]);
+    let (sum, carry) = u64::from_be_bytes(words[0]).overflowing_add(u64::from_be_bytes(words[1]));
+    let last = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
     let (sum, second) = sum.overflowing_add(u64::from(last) + u64::from(carry));
     fold(sum + u64::from(second)) == 0xffff
 }
@@ -162,20 +162,16 @@ pub const fn update32(checksum: u16, old: u32, new: u32) -> u16 {
 /// checksum. A TTL of 0, and less than a header, stay as they are.
 #[inline]
 pub fn decrement_ttl(packet: &mut [u8]) {
-    const TTL: usize = 8;
-    const CHECKSUM: usize = 10;
     let Some(header) = packet.first_chunk_mut::<20>() else { return };
-    if header[TTL] == 0 {
-        return;
-    }
-    header[TTL] -= 1;
+    let (words, _) = header.as_chunks_mut::<4>();
+    // TTL, protocol, checksum.
+    let word = u32::from_be_bytes(words[2]);
+    let Some(lowered) = word.checked_sub(1 << 24) else { return };
     // The word of TTL and protocol went down by 0x0100, whatever it was, so the complement of the
     // sum goes up by as much; a result of 0xffff is written as 0 (RFC 1624 section 3).
-    let checksum = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
-    let raised = u32::from(checksum) + 0x0100;
-    let updated = ((raised + u32::from(raised >= 0xffff)) as u16).to_be_bytes();
-    header[CHECKSUM] = updated[0];
-    header[CHECKSUM + 1] = updated[1];
+    let raised = (word & 0xffff) + 0x0100;
+    let checksum = (raised + u32::from(raised >= 0xffff)) & 0xffff;
+    words[2] = (lowered & 0xffff_0000 | checksum).to_be_bytes();
 }
 
 /// Lowers the hop limit of the IPv6 packet at the start of `packet` by one. A hop limit of 0, and

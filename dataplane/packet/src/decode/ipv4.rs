@@ -1,7 +1,5 @@
 //! IPv4 (RFC 791, RFC 1812 section 5.2.2).
 
-use zerocopy::FromBytes;
-
 use super::{header, layer4};
 use crate::checksum;
 use crate::descriptor::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
@@ -25,7 +23,7 @@ pub fn ipv4(
 }
 
 /// [`ipv4()`] into a descriptor that is there already, as a burst has them: its fields are written
-/// once, where they stay. After an error they mean nothing.
+/// once, where they stay. After an error they mean nothing. Says whether the packet is plain.
 ///
 /// # Errors
 /// What is malformed.
@@ -36,15 +34,28 @@ pub fn ipv4_into(
     wire_length: usize,
     mtu: u16,
     descriptor: &mut Descriptor,
-) -> Result<(), Malformed> {
-    if plain(frame, l3_offset, wire_length, mtu, descriptor).is_none() {
-        *descriptor = careful(frame, l3_offset, wire_length, mtu)?;
+) -> Result<bool, Malformed> {
+    if ipv4_plain(frame, l3_offset, wire_length, mtu, descriptor) {
+        return Ok(true);
     }
-    Ok(())
+    *descriptor = careful(frame, l3_offset, wire_length, mtu)?;
+    Ok(false)
 }
 
-/// Bytes that the plain way looks at: the IPv4 header and, of TCP, up to the flags.
-const PLAIN: usize = HEADER + 16;
+/// The plain way alone; when it says `false`, the fields of the descriptor mean nothing.
+#[inline(always)]
+pub fn ipv4_plain(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+    descriptor: &mut Descriptor,
+) -> bool {
+    plain(frame, l3_offset, wire_length, mtu, descriptor).is_some()
+}
+
+/// Bytes that the plain way looks at: the IPv4 header and, of TCP, up to the checksum.
+pub const PLAIN: usize = HEADER + 16;
 
 #[inline(always)]
 fn plain(
@@ -56,59 +67,72 @@ fn plain(
 ) -> Option<()> {
     let packet = frame.get(l3_offset..)?;
     let (bytes, l4) = packet.first_chunk::<PLAIN>()?.split_first_chunk::<HEADER>()?;
-    let header = Ipv4Header::ref_from_bytes(bytes).ok()?;
     let l4 = l4.first_chunk::<16>()?;
+    // The header as three numbers: fewer loads, and several fields in one comparison.
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (first, second) = (u64::from_be_bytes(words[0]), u64::from_be_bytes(words[1]));
+    let dst = u32::from_be_bytes(*rest.first_chunk::<4>()?);
+    let src = second as u32;
+    let length = (first >> 32) as u16;
+    let protocol = (second >> 48) as u8;
 
-    let length = header.total_length.get();
-    let fragment = header.fragment.get();
-    let src = header.src.get();
-    let dst = header.dst.get();
-    let (least, tcp_flags) = match header.protocol {
-        protocol::UDP => (HEADER + 8, 0),
+    // Written before it is checked: so nothing has to be kept until all is known.
+    let d = descriptor;
+    d.key.src = u128::from(src);
+    d.key.dst = u128::from(dst);
+    d.key.src_port = u16::from_be_bytes([l4[0], l4[1]]);
+    d.key.dst_port = u16::from_be_bytes([l4[2], l4[3]]);
+    d.key.protocol = protocol;
+    d.key.family = Family::Inet;
+    d.ingress = 0;
+    d.l3_length = length;
+    d.l4_offset = HEADER as u16;
+    d.l3_offset = l3_offset as u8;
+    d.hop_limit = (second >> 56) as u8;
+    d.traffic_class = bytes[1];
+    d.tcp_flags = 0;
+    d.icmp_type = 0;
+    d.icmp_code = 0;
+    d.fragment = Fragment::Whole;
+    d.flags = dont_fragment(first as u16);
+    let least = match protocol {
+        protocol::UDP => HEADER + 8,
         protocol::TCP => {
+            d.tcp_flags = l4[13];
             // A data offset under five words is left for the careful way to refuse.
-            let words = usize::from(l4[12] >> 4);
-            let least = if words < tcp::HEADER / 4 { usize::MAX } else { HEADER + words * 4 };
-            (least, l4[13])
+            let header = usize::from(l4[12] >> 4) * 4;
+            if header < tcp::HEADER || packet.len() < HEADER + header {
+                return None;
+            }
+            HEADER + header
         }
         _ => return None,
     };
-    let plain = (header.version_ihl == 0x45)
+    let plain = (first & SHAPE == PLAIN_SHAPE)
         && (usize::from(length) >= least)
-        && (packet.len() >= least)
         && (usize::from(length) + l3_offset <= wire_length)
         && (length <= mtu)
         && checksum::ipv4_plain_header_is_valid(bytes)
-        && (header.ttl != 0)
-        && ipv4::is_host(src)
-        && ipv4::is_host(dst)
-        && (fragment & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET) == 0);
-    if !plain {
-        return None;
-    }
-    *descriptor = Descriptor {
-        key: FlowKey {
-            src: u128::from(src),
-            dst: u128::from(dst),
-            src_port: u16::from_be_bytes([l4[0], l4[1]]),
-            dst_port: u16::from_be_bytes([l4[2], l4[3]]),
-            protocol: header.protocol,
-            family: Family::Inet,
-        },
-        ingress: 0,
-        l3_length: length,
-        l4_offset: HEADER as u16,
-        l3_offset: l3_offset as u8,
-        hop_limit: header.ttl,
-        traffic_class: header.tos,
-        tcp_flags,
-        icmp_type: 0,
-        icmp_code: 0,
-        fragment: Fragment::Whole,
-        flags: dont_fragment(fragment),
-    };
-    Some(())
+        && (second >> 56 >= 2)
+        && (HOST_NETS[(src >> 24) as usize & 255] & HOST_NETS[(dst >> 24) as usize & 255]);
+    plain.then_some(())
 }
+
+/// Version, header length, "more fragments" and the fragment's offset in the first eight bytes.
+const SHAPE: u64 = 0xff << 56 | (ipv4::MORE_FRAGMENTS | ipv4::OFFSET) as u64;
+/// Version 4, no options, not a fragment.
+const PLAIN_SHAPE: u64 = 0x45 << 56;
+
+/// The first bytes of addresses that are a host's: [`ipv4::is_host`] as a table.
+static HOST_NETS: [bool; 256] = {
+    let mut nets = [false; 256];
+    let mut net = 0;
+    while net < nets.len() {
+        nets[net] = ipv4::is_host((net as u32) << 24);
+        net += 1;
+    }
+    nets
+};
 
 #[inline]
 fn dont_fragment(fragment: u16) -> DescriptorFlags {

@@ -11,7 +11,7 @@
 //! virtual devices cut such packets off and every later check would blame the wrong thing.
 //!
 //! Each family has two ways: a *plain* one for what nearly every packet is (no options, TCP or
-//! UDP, not a fragment, unicast both ends), one predicate over fixed-size loads behind one bounds
+//! UDP, not a fragment, unicast both ends, a hop limit that may be lowered), one predicate over fixed-size loads behind one bounds
 //! check; and a *careful* one, which decides everything and names what is wrong. The plain way
 //! accepts a subset of what the careful way accepts, with the same descriptor: a test holds them
 //! to it.
@@ -24,7 +24,7 @@ mod oracle;
 
 use zerocopy::FromBytes;
 
-pub use self::ipv4::{ipv4, ipv4_into};
+pub use self::ipv4::{PLAIN as IPV4_PLAIN, ipv4, ipv4_into, ipv4_plain};
 pub use self::ipv6::{ipv6, ipv6_into};
 use crate::descriptor::DescriptorFlags;
 use crate::ethernet::{self, EthernetHeader, Mac};
