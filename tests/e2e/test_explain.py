@@ -68,3 +68,62 @@ def test_it_names_the_route_of_what_then_passes(appliance):
 def test_verdicts(appliance, question, verdict):
     answer = appliance.running.explain(**CLIENT, **question)
     assert (answer["verdict"], answer.get("reason")) == verdict
+
+
+def test_what_the_sender_hears_is_followed_back(appliance):
+    answer = appliance.running.explain(**CLIENT, dst="10.99.0.1", proto="udp")["answer"]
+    assert (answer["message"], answer["source"]) == ("network-unreachable", "10.0.1.1")
+    assert (answer["verdict"], answer["egress"]) == ("accept", "lan")
+    text = appliance.running.run(
+        "explain", "--in", "lan", "--src", "10.0.1.2", "--dst", "10.99.0.1"
+    ).stdout
+    assert "answer:         network-unreachable from 10.0.1.1 to 10.0.1.2" in text
+
+
+def test_a_neighbour_that_does_not_answer_is_known(appliance):
+    sluice = appliance.running
+    question = {**CLIENT, "dst": "10.0.2.77", "proto": "udp"}
+    before = sluice.explain(**question)
+    assert (before["verdict"], before["next_hop_state"]["state"]) == ("accept", "unknown")
+    assert appliance.client.ping("10.0.2.77", count=1, wait=5).received == 0
+
+    def reason():
+        return sluice.explain(**question).get("reason")
+
+    assert sluice.wait_until(lambda: reason() == "neighbour-unresolved")
+    answer = sluice.explain(**question)["answer"]
+    assert answer["message"] == "host-unreachable"
+
+
+def test_earlier_commits_and_files_that_are_not_applied_can_be_asked(appliance, tmp_path):
+    sluice = appliance.running
+    question = {**CLIENT, "dst": "10.0.2.2", "proto": "tcp", "dport": 80}
+    first, before = sluice.generation, sluice.explain(**question)
+    without = sluice.file.read_text().replace("port: 80\n", "port: 81\n")
+    candidate = tmp_path / "candidate.yaml"
+    candidate.write_text(without)
+
+    said = sluice.explain(**question, candidate=candidate)
+    assert (said["verdict"], said["basis"]) == ("accept", "candidate")
+    assert sluice.explain(**question)["verdict"] == "drop", "nothing was applied"
+
+    sluice.apply(without)
+    assert sluice.explain(**question)["verdict"] == "accept"
+    then = sluice.explain(**question, at=first)
+    assert (then["basis"], then["generation"]) == ("commit", first)
+    assert [then[key] for key in ("verdict", "reason", "rule")] == [
+        before[key] for key in ("verdict", "reason", "rule")
+    ]
+    unknown = sluice.run(
+        *("explain", "--in", "lan", "--src", "10.0.1.2", "--dst", "10.0.2.2", "--at", 999),
+        check=False,
+    )
+    assert unknown.returncode != 0 and "999" in unknown.stderr
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(without + "surprise: 1\n")
+    refused = sluice.run(
+        *("explain", "--in", "lan", "--src", "10.0.1.2", "--dst", "10.0.2.2"),
+        *("--candidate", wrong),
+        check=False,
+    )
+    assert refused.returncode != 0 and "wrong.yaml" in refused.stderr

@@ -97,6 +97,31 @@ fn counters_are_sums_over_workers_and_drops_name_their_rule() {
     assert_eq!((stats.total.difference, stats.total.balanced), (1, false));
 }
 
+/// Fault 25: counters that have come round are counters, in the process that sums them, too.
+#[test]
+fn f25_counters_wrap() {
+    let directory = tempfile::tempdir().unwrap();
+    let (dataplane, control) = start(directory.path());
+    for worker in dataplane.statistics.blocks() {
+        for _ in 0..2 {
+            worker.core().rx.add(u64::MAX - 1);
+            worker.core().dropped.add(u64::MAX - 1);
+            worker.drops()[DropReason::NoRoute.index()].add(u64::MAX - 1);
+            worker.port(PortId(0)).rx_packets.add(u64::MAX - 1);
+            worker.stage(Stage::Route).packets.add(u64::MAX - 1);
+            worker.stage(Stage::Route).cycles.add(u64::MAX - 1);
+        }
+    }
+    let stats: Stats = control.get("/v1/stats");
+    assert!(stats.total.balanced, "{:?}", stats.total);
+    let workers = dataplane.statistics.blocks().count() as u64;
+    assert_eq!(stats.total.rx, 0u64.wrapping_sub(4 * workers));
+    let drops: Vec<DropCount> = control.get("/v1/drops");
+    assert_eq!(drops[0].packets, 0u64.wrapping_sub(4 * workers));
+    let _: Pipeline = control.get("/v1/pipeline");
+    let _: Vec<Rule> = control.get("/v1/rules");
+}
+
 #[test]
 fn a_packet_is_explained_with_the_way_out() {
     let directory = tempfile::tempdir().unwrap();

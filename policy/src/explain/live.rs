@@ -1,12 +1,15 @@
 //! What the dataplane knows and a policy does not: links and neighbours.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::PortId;
 use crate::model::{MacAddress, Name};
+use crate::policy::Policy;
 
 /// What the dataplane said of itself. Empty where none was asked: then ports count as running,
 /// and neighbours as not yet asked for.
@@ -16,6 +19,19 @@ pub struct Live {
     pub ports: HashMap<Name, PortFacts>,
     /// Neighbours by interface and address.
     pub neighbours: HashMap<(Name, IpAddr), NextHopState>,
+}
+
+impl Live {
+    /// The policy as the dataplane follows it: without the routes by ports that do not work.
+    pub fn followed<'a>(&self, policy: &'a Policy) -> Cow<'a, Policy> {
+        let down = self.ports.iter().filter(|(_, facts)| !facts.link || facts.error.is_some());
+        let down: Vec<PortId> =
+            down.filter_map(|(name, _)| Some(policy.port_named(name)?.id)).collect();
+        if down.is_empty() {
+            return Cow::Borrowed(policy);
+        }
+        Cow::Owned(policy.with_down(down))
+    }
 }
 
 /// A port as the dataplane has it.

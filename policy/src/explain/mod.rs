@@ -194,7 +194,8 @@ pub enum ExplainError {
     FragmentOffset(u16),
 }
 
-/// Says what the policy does with a packet, and why.
+/// Says what the policy does with a packet, and why. The policy is the one that the dataplane
+/// follows: see [`Live::followed`].
 pub fn explain(policy: &Policy, live: &Live, q: &Query) -> Result<Explanation, ExplainError> {
     q.check()?;
     let ingress = ingress(policy, q)?;

@@ -227,15 +227,17 @@ fn links_and_neighbours_are_the_dataplanes() {
     let said = asked(&live, "10.9.0.1");
     assert_eq!(said.way.next_hop_state.unwrap().mac.unwrap().to_string(), "02:00:00:00:00:09");
 
-    live.ports.insert("wan".into(), port(false, None));
-    assert_eq!(
-        asked(&live, "10.9.0.1").way.verdict,
-        Verdict::Drop { reason: "egress-down".into() }
-    );
-    live.ports.insert("wan".into(), port(false, Some("interface wan is gone")));
-    let said = asked(&live, "10.9.0.1");
-    assert_eq!(said.way.verdict, Verdict::Drop { reason: "tx-no-queue".into() });
-    assert!(said.to_string().contains("interface wan is gone"), "{said}");
+    for error in [None, Some("interface wan is gone")] {
+        live.ports.insert("wan".into(), port(false, error));
+        let reason = if error.is_some() { "tx-no-queue" } else { "egress-down" };
+        let said = asked(&live, "10.9.0.1");
+        assert_eq!(said.way.verdict, Verdict::Drop { reason: reason.into() });
+        // The dataplane does not let it come that far.
+        let followed = live.followed(&policy);
+        let said = super::explain(&followed, &live, &query("10.0.1.5", "10.9.0.1")).unwrap();
+        assert_eq!(said.way.verdict, Verdict::Reject { reason: "no-route".into() });
+        assert!(said.to_string().contains("routes by wan are withdrawn; no route"), "{said}");
+    }
 
     // Only the dataplane knows the ports' link-local addresses.
     let to = ipv6::link_local(&[2, 0, 0, 0, 0, 8]);

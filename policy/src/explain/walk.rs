@@ -265,7 +265,10 @@ impl Walk<'_> {
         let d = self.descriptor;
         let decision = self.instance.route(&d, &mut trace);
         let route = self.policy.route_to(self.instance, d.key.dst_ip());
-        let said = route.as_ref().map_or_else(String::new, |route| format!("{route}: "));
+        let mut said = route.as_ref().map_or_else(String::new, |route| format!("{route}: "));
+        if !self.policy.down().is_empty() {
+            said.insert_str(0, &format!("routes by {} are withdrawn; ", self.down()));
+        }
         match decision {
             RouteDecision::Forward(id) => {
                 let hop = *self.policy.next_hop(id);
@@ -296,7 +299,9 @@ impl Walk<'_> {
                     reason,
                     DropReason::Blackhole | DropReason::RejectRoute | DropReason::DirectedBroadcast
                 );
-                let said = if by_route { said } else { String::new() };
+                if route.is_some() && !by_route {
+                    said.clear();
+                }
                 self.way.route = route.filter(|_| by_route);
                 let text = format!("{said}{}", lower(reason.help()));
                 let answer = match reason {
@@ -307,6 +312,13 @@ impl Walk<'_> {
                 self.told(Stage::Route, text, Vec::new(), reason, answer)
             }
         }
+    }
+
+    /// The ports that do not work.
+    fn down(&self) -> String {
+        let down = self.policy.down().iter().filter_map(|&id| self.policy.port(id));
+        let names: Vec<&str> = down.map(|port| &*port.name).collect();
+        names.join(", ")
     }
 
     /// The route decision: out there.

@@ -15,10 +15,29 @@ use super::tables::state_name;
 use crate::app::App;
 use crate::error::ControlError;
 
-pub(super) async fn explain(State(app): State<App>, Body(query): Body<Query>) -> Answer<Explained> {
+/// Which policy is asked.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExplainParams {
+    /// The commit; left out, the live one.
+    at: Option<u64>,
+}
+
+pub(super) async fn explain(
+    State(app): State<App>,
+    Params(params): Params<ExplainParams>,
+    Body(query): Body<Query>,
+) -> Answer<Explained> {
     let live = live(&app).await?;
     let view = app.view();
     let (policy, generation) = view.live()?;
+    if let Some(at) = params.at.filter(|at| *at != generation) {
+        let policy = app.policy_at(at).await?;
+        let policy = &live.followed(&policy);
+        let asked = Asked { policy, generation: at, basis: Basis::Commit, live: &live };
+        return asked.answer(&query).map(Json);
+    }
+    let policy = &live.followed(policy);
     Asked { policy, generation, basis: Basis::Live, live: &live }.answer(&query).map(Json)
 }
 
@@ -30,6 +49,7 @@ pub(super) async fn many(
     let live = live(&app).await?;
     let view = app.view();
     let (policy, generation) = view.live()?;
+    let policy = &live.followed(policy);
     let asked = Asked { policy, generation, basis: Basis::Live, live: &live };
     let answers = queries.iter().enumerate().map(|(place, query)| {
         asked
@@ -67,7 +87,8 @@ pub(super) async fn candidate(
         })
     });
     let policy = compiled.await.map_err(|_| ControlError::Stopping)??;
-    let asked = Asked { policy: &policy, generation, basis: Basis::Candidate, live: &live };
+    let policy = &live.followed(&policy);
+    let asked = Asked { policy, generation, basis: Basis::Candidate, live: &live };
     asked.answer(&query).map(Json)
 }
 
@@ -83,7 +104,7 @@ impl Asked<'_> {
     fn answer(&self, query: &Query) -> Result<Explained, ControlError> {
         let mut explanation = explain::explain(self.policy, self.live, query)
             .map_err(|error| ControlError::Request(error.to_string()))?;
-        // This process may have compiled the same state in fewer steps than the dataplane.
+        // What a commit is called goes before how many steps its policy took to compile.
         explanation.generation = self.generation;
         Ok(Explained { explanation, basis: self.basis, flow_state: FlowState::NoFlowTable })
     }
