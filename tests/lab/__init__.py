@@ -8,10 +8,16 @@
   the programs to what they promise: exit status 0, nothing left running, the kernel's
   interfaces given back as they were.
 * `Control` talks to a control process without the command line.
+* `Halves` are the two processes without `sluice up`, each to be killed and started alone.
+* `Alternating` has two policies that no packet can mistake for each other.
+* `Load` is a numbered stream between wires that knows what came out where.
 * `Stream` is a numbered stream of datagrams that knows what it lost.
 """
 
+from .alternating import Alternating
 from .control import Control
+from .halves import Halves
+from .load import Load
 from .namespace import Host, Namespace
 from .sluice import Sluice, worker_core
 from .stations import Stations
@@ -20,9 +26,12 @@ from .topology import Lab, Pair, pair_configuration
 from .wire import Wire
 
 __all__ = [
+    "Alternating",
     "Control",
+    "Halves",
     "Host",
     "Lab",
+    "Load",
     "Namespace",
     "Pair",
     "Sluice",

@@ -1,5 +1,6 @@
 """The HTTP interface of a control process, without the command line in between."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -10,6 +11,10 @@ class Control:
 
     def __init__(self, directory, patience=30):
         self._connection = _UnixConnection(str(directory / "control.sock"), timeout=patience)
+
+    def closing(self):
+        """The connection ends with a `with`."""
+        return contextlib.closing(self)
 
     def close(self):
         """Ends the connection; the next request makes another."""

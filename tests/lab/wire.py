@@ -27,23 +27,23 @@ class Wire:
         self.peer = peer  # the link address at the other end
         self.mac = namespace.mac(interface)
         with namespace.entered():
-            self._socket = socket.socket(
+            self.socket = socket.socket(
                 socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)
             )
-        self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-        self._socket.bind((interface, _ETH_P_ALL))
+        self.socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        self.socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.bind((interface, _ETH_P_ALL))
         namespace.at_close(self.close)
 
     def close(self):
         """Gives the socket back."""
-        self._socket.close()
+        self.socket.close()
 
     def send(self, *frames):
         """Sends frames as they are: scapy packets or bytes."""
         for frame in frames:
-            self._socket.send(bytes(frame))
+            self.socket.send(bytes(frame))
 
     def say(self, *packets):
         """Sends IP packets to the other end."""
@@ -53,7 +53,7 @@ class Wire:
         """Frames as they come in for so many seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self._socket.settimeout(left)
+            self.socket.settimeout(left)
             try:
                 yield Ether(self._receive())
             except (TimeoutError, BlockingIOError):
@@ -61,7 +61,7 @@ class Wire:
 
     def _receive(self):
         """One frame, with the VLAN tag that the kernel took out put back."""
-        frame, ancillary, _, _ = self._socket.recvmsg(65536, 256)
+        frame, ancillary, _, _ = self.socket.recvmsg(65536, 256)
         for level, kind, data in ancillary:
             if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
                 status, _, _, _, _, tci, tpid = struct.unpack("IIIHHHH", data[:20])
@@ -71,19 +71,19 @@ class Wire:
 
     def waiting(self):
         """The frames that have come in, as bytes; does not wait for more."""
-        self._socket.setblocking(False)
+        self.socket.setblocking(False)
         try:
             while True:
                 yield self._receive()
         except BlockingIOError:
-            self._socket.setblocking(True)
+            self.socket.setblocking(True)
 
     def drain(self):
         """Forgets what came in so far."""
-        self._socket.setblocking(False)
+        self.socket.setblocking(False)
         try:
             while True:
-                self._socket.recv(65536)
+                self.socket.recv(65536)
         except BlockingIOError:
             pass
 

@@ -1,0 +1,166 @@
+"""The figures that Sluice holds itself to, each by its number; `tests/README.md` has the table.
+
+What takes hours is bounded here and asked for in full by `make soak`.
+"""
+
+import os
+import signal
+import time
+
+import pytest
+
+from lab import Alternating, Halves, pair_configuration
+
+# How long a figure is held, in seconds, and how often the policy changes.
+HOLD = float(os.environ.get("SLUICE_HOLD", 5))
+ALTERNATIONS = int(os.environ.get("SLUICE_ALTERNATIONS", 1000))
+RATE = int(os.environ.get("SLUICE_RATE", 2000))
+
+
+@pytest.fixture
+def alternating(lab):
+    """Three wires around the two processes, under policy A."""
+    made = Alternating(lab)
+    with made.halves:
+        yield made
+
+
+def assert_whole(alternating, load):
+    """No packet lost, doubled, overtaken, or handled by half a policy."""
+    assert load.lost == [], f"{len(load.lost)} of {load.sent} lost: {load.lost[:10]}…"
+    assert load.doubled == 0
+    assert load.in_order
+    assert alternating.halved() == 0
+
+
+def test_r01_control_killed_loses_nothing(alternating):
+    """R1: without a control process it forwards on; the next one finds everything as it was."""
+    halves = alternating.halves
+    before = halves.generation()
+    with alternating.load(RATE) as load:
+        halves.kill("sluice-control")
+        time.sleep(HOLD)
+        assert load.wait_for(10), "it does not forward without a control process"
+        halves.start("sluice-control")
+        assert halves.wait_until_committed() == before
+        assert load.wait_for(RATE // 4)
+    assert_whole(alternating, load)
+    assert load.came["thin"] == []
+
+
+@pytest.mark.timeout(max(90, ALTERNATIONS))
+def test_r02_alternating_policies_under_load(alternating):
+    """R2: each packet is handled by A or by B, and none is lost."""
+    halves = alternating.halves
+    files = [alternating.configuration(which) for which in "BA"]
+    first = halves.generation()
+    with halves.control() as control, alternating.load(RATE) as load:
+        for turn in range(ALTERNATIONS):
+            applied = control.apply(files[turn % 2])
+            assert applied["generation"] == first + turn + 1
+    assert_whole(alternating, load)
+    assert load.came["wan"] and load.came["thin"]
+    counted = {row["name"]: row["packets"] for row in halves.ask("/v1/rules")}
+    live = "A" if ALTERNATIONS % 2 == 0 else "B"
+    assert counted[f"whole-{live}"] <= len(load.came["wan" if live == "A" else "thin"])
+
+
+def test_r03_dataplane_restart(pair):
+    """R3: a dataplane that was killed is back with its policy, and traffic in under a second."""
+    from lab import Stream
+
+    with pair.sluice("routes: [{ to: 192.0.2.0/24, blackhole: true }]\n") as sluice:
+        assert pair.client.reaches("10.0.2.2")
+        sluice.run("route", "add", "198.51.100.0/24", "blackhole")
+        before, victim = sluice.generation, sluice.processes()["sluice-dataplane"]
+        with Stream(pair.client, pair.server, "10.0.2.2", rate=1000) as stream:
+            os.kill(victim, signal.SIGKILL)
+            assert sluice.wait_until(
+                lambda: sluice.processes().get("sluice-dataplane") not in (None, victim)
+            )
+            assert stream.wait_for(200, patience=10), "no traffic after the restart"
+        print(f"silent for {stream.gap * 1000:.0f} ms")
+        assert stream.gap < 1.0, f"{stream.gap} s without traffic"
+        assert sluice.wait_until(sluice.committed)
+        assert sluice.generation == before
+        prefixes = {route["prefix"] for route in sluice.show("routes")}
+        assert {"192.0.2.0/24", "198.51.100.0/24"} <= prefixes, "file and live change are back"
+
+
+def test_r10_ten_thousand_routes_and_rules(lab):
+    """R10: from nothing to forwarding in two seconds, with 10,000 routes and 10,000 rules."""
+    alternating = Alternating(lab, routes=10_000)
+    text = alternating.configuration("A")
+    rules = "".join(
+        f"      - {{ protocol: udp, destination-port: {20000 + number}, action: drop }}\n"
+        for number in range(10_000)
+    )
+    text = text.replace("    rules:\n", "    rules:\n" + rules)
+    halves = alternating.halves
+    halves.file.write_text(text)
+    began = time.monotonic()
+    with halves:
+        took = time.monotonic() - began
+        with alternating.load(100) as load:
+            assert load.wait_for(10)
+        with halves.control() as control:
+            assert alternating.live(control) == "A"
+    print(f"{took:.2f} s from nothing to forwarding")
+    assert load.lost == []
+    assert took < 2.0 * patience_factor(), f"{took} s"
+
+
+def patience_factor():
+    """How much longer things take on a machine that has other work: 1 when it is idle."""
+    return max(1.0, os.getloadavg()[0] / os.cpu_count())
+
+
+def test_r12_every_packet_is_accounted_for(stations):
+    """R12: at every quiet moment the books balance, to the packet."""
+    from scapy.layers.inet import ICMP, IP, UDP
+    from scapy.packet import Raw
+
+    odd = [
+        IP(src="10.0.1.2", dst="10.0.2.2") / UDP(dport=9),
+        IP(src="10.0.1.2", dst="10.0.1.1") / ICMP(),
+        IP(src="10.0.1.2", dst="203.0.113.1") / UDP(dport=9),
+        IP(src="10.0.1.2", dst="10.0.2.2", ttl=1) / UDP(dport=9),
+        IP(src="10.0.1.2", dst="10.0.2.77") / UDP(dport=9),
+        IP(src="10.0.1.2", dst="10.0.3.2") / UDP(dport=9) / Raw(bytes(1400)),
+        IP(src="10.0.1.2", dst="10.0.2.2", len=10) / UDP(dport=9),
+    ]
+    for _ in range(20):
+        stations.lan.say(*odd * 5)
+        stations.sluice.accounts_balance(patience=8)
+    total = stations.sluice.show("stats")["total"]
+    assert total["rx"] >= 20 * 5 * len(odd) and total["dropped"] > 0 and total["tx"] > 0
+
+
+def test_r11_a_bad_file_is_refused_and_changes_nothing(lab):
+    """R11: not a byte of a bad file takes effect; the error names file, line and key."""
+    router = lab.namespace()
+    for port in ("lan", "wan"):
+        lab.wire(router, port)
+    text = pair_configuration("filters: { forward: { rules: [{ name: r, action: drop }] } }\n")
+    spoilt = {
+        text.replace("action: drop", "action: explode"): ("action", "explode"),
+        text.replace("name: r", "nme: r"): ("nme",),
+        text.replace("10.0.2.1/24", "10.0.2.300/24"): ("addresses", "10.0.2.300"),
+        text.replace("iface=wan", "iface=lan"): ("lan",),
+        text + "routes: [{ to: 10.9.0.1/16, blackhole: true }]\n": ("10.9.0.0/16",),
+        text + "routes: [{ to: 10.9.0.0/16, via: 203.0.113.1 }]\n": ("203.0.113.1",),
+        text + "ports: {}\n": ("ports",),
+        text + "surprise: 1\n": ("surprise",),
+    }
+    with Halves(router, text) as halves, halves.control() as control:
+        before, state = halves.generation(), control.get("/v1/config")
+        for wrong, named in spoilt.items():
+            with pytest.raises(Exception) as refused:
+                control.apply(wrong, "?file=wrong.yaml")
+            assert refused.value.status == 400, refused.value
+            said = str(refused.value)
+            assert "wrong.yaml:" in said, said
+            assert any(f"wrong.yaml:{line}:" in said for line in range(1, 40)), said
+            for word in named:
+                assert word in said, said
+        assert halves.generation() == before and control.get("/v1/config") == state
