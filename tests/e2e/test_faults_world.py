@@ -38,6 +38,11 @@ def until(true, patience=10.0):
     return True
 
 
+def slowness():
+    """How much longer things take on a machine that has other work: 1 when it is idle."""
+    return max(1.0, os.getloadavg()[0] / os.cpu_count())
+
+
 def link(halves, port):
     """Whether a port has link; `None` when it does not run."""
     row = next(row for row in halves.ask("/v1/ports") if row["name"] == port)
@@ -225,21 +230,19 @@ def test_f19_a_stalled_worker(lab):
         # The one that has nothing to do with the stream's ingress.
         idle = next(number for number, ports in of.items() if "lan" not in ports)
         victim = workers[idle]
-        with threads.stalled(victim):
-            # It has work, or it would only be asleep.
-            port = min(of[idle])
-            for _ in range(20):
-                made.wires[port].send(made.load().frame)
-            assert until(
-                lambda: stalled(halves) == {idle}, patience=5
-            ), "stalled and not said"
+        # It has work, or it would only be asleep.
+        with made.load(rate=5000, source=min(of[idle])), threads.stalled(victim):
+            began = time.monotonic()
+            assert until(lambda: stalled(halves) == {idle}), "stalled and not said"
+            assert time.monotonic() - began < 1.0 * slowness()
             assert "stalled" in halves.log
             with halves.control() as control:
                 applied = control.apply(made.configuration("B"))
-                assert applied["waiting"] == [idle], applied
+                # If it stopped in its sleep it adopts before its first packet.
+                assert applied["waiting"] in ([], [idle]), applied
         assert until(lambda: not stalled(halves))
         assert until(lambda: halves.generation() == applied["generation"])
-        assert forwards(made)
+        assert forwards(made) and made.halved() == 0
 
 
 def stalled(halves):
@@ -288,14 +291,16 @@ def test_f21_a_worker_panics(lab, monkeypatch):
                 assert stream.wait_for(50)
                 wires["lan"].send(poison)
                 assert sluice.wait_until(
-                    lambda: sluice.processes().get("sluice-dataplane") not in (None, victim)
+                    lambda: sluice.processes().get("sluice-dataplane") not in (None, victim),
+                    patience=20,
                 ), "it did not panic, or nobody started it again"
                 assert stream.wait_for(200), "no traffic after the restart"
                 assert sluice.wait_until(sluice.committed) and sluice.generation == generation
                 reports = list((sluice.directory / "run" / "crash").glob("*.json"))
                 assert len(reports) == turn, reports
         print(f"silent for {stream.gap * 1000:.0f} ms")
-        assert stream.gap < 2.0, "back within a second, and the pause that grows"
+        # A second, and what writing the report takes.
+        assert stream.gap < 2.0 * slowness(), f"{stream.gap} s without traffic"
         dumps = list((sluice.directory / "run" / "crash").glob("*.pcap"))
         assert any(bytes(poison) in dump.read_bytes() for dump in dumps), "the packets in hand"
         assert "panicked" in sluice.log and "worker-0" in sluice.log

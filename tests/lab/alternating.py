@@ -47,23 +47,22 @@ class Alternating:
     """Three wires around a router that has policy A; the programs are `self.halves`."""
 
     def __init__(self, lab, routes=0, **options):
-        self.routes = routes
+        self.routes, self._cores = routes, options.get("cores")
         self.router = lab.namespace()
         self.wires = {
             port: lab.wire(self.router, port, mac=f"02:00:00:00:0{place}:02")
             for place, port in enumerate(_PORTS, 1)
         }
-        text = configuration("A", routes, options.get("cores"))
-        self.halves = Halves(self.router, text, **options)
+        self.halves = Halves(self.router, self.configuration("A"), **options)
 
-    def load(self, rate=2000):
+    def load(self, rate=2000, source="lan"):
         """A stream that comes out by `wan` under A and by `thin` under B."""
         sinks = {port: self.wires[port] for port in ("wan", "thin")}
-        return Load(self.wires["lan"], sinks, DESTINATION, rate=rate)
+        return Load(self.wires[source], sinks, DESTINATION, rate=rate)
 
     def configuration(self, which):
         """The file of policy A or B."""
-        return configuration(which, self.routes)
+        return configuration(which, self.routes, self._cores)
 
     def live(self, control, samples=20):
         """Which policy is live, by what it says of many packets; never both."""
