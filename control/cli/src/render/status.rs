@@ -47,6 +47,9 @@ pub(crate) fn status(status: &Status) -> String {
         );
         lines.say("", paint(BAD, text));
     }
+    for note in &status.notes {
+        lines.say("note", paint(NOTE, note));
+    }
     lines.0
 }
 
@@ -143,12 +146,18 @@ mod tests {
                 "progress":{"state":"committed","generation":3},"dataplane":null,
                 "persistence":{"directory":"/var/lib/sluice/sluice","error":"disk full",
                     "damaged":[{"file":"7.damaged","problem":"cut off"}]},
-                "confirm":{"base":2,"remaining_seconds":41},"agent_stalled_ms":3000}"#,
+                "confirm":{"base":2,"remaining_seconds":41},"agent_stalled_ms":3000,
+                "notes":["lab.yaml was not applied"]}"#,
         )
         .unwrap();
         let text = status(&value);
-        for words in ["disk full", "7.damaged: cut off", "generation 2 comes back in 41 s", "agent"]
-        {
+        for words in [
+            "disk full",
+            "7.damaged: cut off",
+            "generation 2 comes back in 41 s",
+            "agent",
+            "not applied",
+        ] {
             assert!(text.contains(words), "{words}: {text}");
         }
     }
