@@ -47,9 +47,10 @@ test: unit model e2e ## every test: units, models of concurrency, end to end in 
 unit: deps ## tests that stand beside the code
 	cargo test --workspace --locked
 
-model: deps ## loom explores every interleaving of the quiescent-state reclamation
+model: deps ## loom explores every interleaving of the quiescent-state reclamation and of the ring
 	RUSTFLAGS="--cfg loom" cargo test --release --locked --lib --tests \
 	  -p sluice-quiescent --target-dir $(TARGET)/loom
+	cargo test --release --locked --lib -p sluice-channel --target-dir $(TARGET)/loom model
 
 e2e: build ## Sluice between real hosts in network namespaces
 	cd tests && $(SUDO) env PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release \

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::frame::{Kind, MAX_MESSAGE, Malformed};
+use crate::frame::{Kind, MAX_COMMAND, Malformed};
 use crate::greeting::{self, Greeting, Release};
 use crate::link::{End, Link};
 use crate::mapping::Mapping;
@@ -104,9 +104,9 @@ impl Client {
         let deadline = Instant::now() + patience;
         let name = command.name();
         let message = Message::new(Kind::Command, self.last + 1, command);
-        if message.bytes.len() > MAX_MESSAGE {
+        if message.bytes.len() > MAX_COMMAND {
             let bytes = message.bytes.len();
-            return Err(ChannelError::TooLarge { command: name, bytes, limit: MAX_MESSAGE });
+            return Err(ChannelError::TooLarge { command: name, bytes, limit: MAX_COMMAND });
         }
         self.link.as_mut().ok_or(ChannelError::Lost)?.sender.push(message);
         self.last += 1;

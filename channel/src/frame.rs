@@ -20,8 +20,13 @@ const HEADER: usize = 16;
 /// The largest payload of one frame: a frame is at most 64 KiB.
 pub(crate) const MAX_PAYLOAD: usize = 65_536 - HEADER;
 
-/// The largest message.
-pub(crate) const MAX_MESSAGE: usize = 64 << 20;
+/// The largest command. The largest that there is, a filter with as many rules as there are
+/// counters, has half of it.
+pub(crate) const MAX_COMMAND: usize = 16 << 20;
+
+/// The largest message to the control process: a state with two million routes. Tests reach a
+/// lower one sooner.
+pub(crate) const MAX_REPLY: usize = if cfg!(test) { 64 << 20 } else { 256 << 20 };
 
 /// Flag: the message goes on in the next frame.
 const MORE: u8 = 1;
@@ -98,6 +103,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The largest message of the kind.
+    pub(crate) const fn limit(self) -> usize {
+        match self {
+            Kind::Command => MAX_COMMAND,
+            Kind::Reply | Kind::Notice => MAX_REPLY,
+        }
+    }
+
     /// The kind's name in errors.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -180,8 +193,9 @@ pub(crate) fn take(
     }
     let header =
         Header { kind: Kind::from_number(kind)?, more: flags & MORE != 0, sequence: frame[1] };
-    if message.len() + payload > MAX_MESSAGE {
-        return Err(Malformed::TooLarge { limit: MAX_MESSAGE });
+    let limit = header.kind.limit();
+    if message.len() + payload > limit {
+        return Err(Malformed::TooLarge { limit });
     }
     let end = message.len() + payload;
     message.extend(frame[2..].iter().flat_map(|word| word.to_le_bytes()));

@@ -52,8 +52,8 @@ pub use client::Client;
 pub use error::ChannelError;
 pub use frame::Malformed;
 pub use message::{
-    Command, CrashReport, Limits, MempoolStatus, Neighbour, NeighbourState, Notice, PortStatus,
-    Reply, RuleLog, RuleStatus, Status, WorkerStatus,
+    Command, CrashReport, Limits, MAX_OPERATIONS, MempoolStatus, Neighbour, NeighbourState, Notice,
+    PortStatus, Reply, RuleLog, RuleStatus, Status, WorkerStatus,
 };
 pub use server::{Busy, Detachment, Incoming, Refusal, Server};
 pub use statistics::{Counter, Statistics, WorkerBlock};

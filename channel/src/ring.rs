@@ -7,27 +7,53 @@
 //! release store of an index, so a peer that scribbles over the ring can garble what is read, and
 //! nothing else.
 //!
-//! The words live elsewhere ([`Ring`] only borrows them), so that all of this is testable, and can
-//! be model-checked, without shared memory.
+//! The words live elsewhere ([`Ring`] only borrows them), so that all of this is tested without
+//! shared memory, and what a [`Word`] is can be chosen, so that the very same code is run by the
+//! model checker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::frame::Malformed;
 
-/// Where a ring lies.
-#[derive(Clone, Copy)]
-pub(crate) struct Ring<'a> {
-    /// Words produced.
-    pub(crate) head: &'a AtomicU64,
-    /// Words consumed.
-    pub(crate) tail: &'a AtomicU64,
-    /// The words; a power of two of them.
-    pub(crate) data: &'a [AtomicU64],
+/// A word that two threads, or processes, share.
+pub(crate) trait Word {
+    fn load(&self, order: Ordering) -> u64;
+    fn store(&self, value: u64, order: Ordering);
 }
 
-impl<'a> Ring<'a> {
+impl Word for AtomicU64 {
+    #[inline]
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+
+    #[inline]
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order);
+    }
+}
+
+/// Where a ring lies.
+pub(crate) struct Ring<'a, W = AtomicU64> {
+    /// Words produced.
+    pub(crate) head: &'a W,
+    /// Words consumed.
+    pub(crate) tail: &'a W,
+    /// The words; a power of two of them.
+    pub(crate) data: &'a [W],
+}
+
+impl<W> Clone for Ring<'_, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W> Copy for Ring<'_, W> {}
+
+impl<'a, W: Word> Ring<'a, W> {
     /// The word at a position.
-    fn word(&self, position: u64) -> &'a AtomicU64 {
+    fn word(&self, position: u64) -> &'a W {
         &self.data[position as usize & (self.data.len() - 1)]
     }
 
@@ -50,14 +76,18 @@ pub(crate) struct Producer {
 
 impl Producer {
     /// Words that there is room for.
-    pub(crate) fn room(&self, ring: Ring<'_>) -> Result<usize, Malformed> {
+    pub(crate) fn room<W: Word>(&self, ring: Ring<'_, W>) -> Result<usize, Malformed> {
         // Acquire: the consumer has copied out what lies before its tail.
         let tail = ring.tail.load(Ordering::Acquire);
         Ok(ring.data.len() - ring.used(self.head, tail)?)
     }
 
     /// Appends all of `words`, or nothing if there is no room for all.
-    pub(crate) fn push(&mut self, ring: Ring<'_>, words: &[u64]) -> Result<bool, Malformed> {
+    pub(crate) fn push<W: Word>(
+        &mut self,
+        ring: Ring<'_, W>,
+        words: &[u64],
+    ) -> Result<bool, Malformed> {
         if words.len() > self.room(ring)? {
             return Ok(false);
         }
@@ -78,22 +108,25 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Words that wait.
-    pub(crate) fn filled(&self, ring: Ring<'_>) -> Result<usize, Malformed> {
+    pub(crate) fn filled<W: Word>(&self, ring: Ring<'_, W>) -> Result<usize, Malformed> {
         // Acquire: the producer has written what lies before its head.
         ring.used(ring.head.load(Ordering::Acquire), self.tail)
     }
 
     /// Copies out the waiting word `offset` places on.
-    pub(crate) fn peek(&self, ring: Ring<'_>, offset: usize) -> u64 {
+    pub(crate) fn peek<W: Word>(&self, ring: Ring<'_, W>, offset: usize) -> u64 {
         ring.word(self.tail.wrapping_add(offset as u64)).load(Ordering::Relaxed)
     }
 
     /// Gives back the first `words` of those that wait.
-    pub(crate) fn release(&mut self, ring: Ring<'_>, words: usize) {
+    pub(crate) fn release<W: Word>(&mut self, ring: Ring<'_, W>, words: usize) {
         self.tail = self.tail.wrapping_add(words as u64);
         ring.tail.store(self.tail, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 pub(crate) mod tests {

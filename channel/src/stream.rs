@@ -179,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::MAX_MESSAGE;
+    use crate::frame::MAX_COMMAND;
     use crate::ring::tests::Memory;
 
     const KINDS: &[Kind] = &[Kind::Reply, Kind::Notice];
@@ -303,18 +303,18 @@ mod tests {
     #[test]
     fn a_message_without_end_is_refused_at_the_bound() {
         let memory = Memory::new(16_384);
-        let header = Header { kind: Kind::Reply, more: true, sequence: first_sequence(3) };
+        let header = Header { kind: Kind::Command, more: true, sequence: first_sequence(3) };
         let mut words = Vec::new();
         frame::encode(header, &vec![0; MAX_PAYLOAD], &mut words);
         let mut producer = Producer::default();
-        let mut receiver = Receiver::new(3, KINDS);
-        for _ in 0..MAX_MESSAGE / MAX_PAYLOAD {
+        let mut receiver = Receiver::new(3, &[Kind::Command]);
+        for _ in 0..MAX_COMMAND / MAX_PAYLOAD {
             assert!(producer.push(memory.ring(), &words).unwrap());
             assert_eq!(receiver.receive(memory.ring()), Ok((None, 1)));
         }
         assert!(producer.push(memory.ring(), &words).unwrap());
         let refused = receiver.receive(memory.ring());
-        assert_eq!(refused, Err(Malformed::TooLarge { limit: MAX_MESSAGE }));
+        assert_eq!(refused, Err(Malformed::TooLarge { limit: MAX_COMMAND }));
     }
 
     #[test]

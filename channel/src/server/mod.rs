@@ -31,6 +31,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How long somebody who has connected may take to say hello.
 const GREETING: Duration = Duration::from_secs(2);
 
+/// How long nobody is let in when there are no descriptors or no memory to do it with: who waits to
+/// be let in would otherwise wake the agent again and again.
+const DEAF: Duration = Duration::from_millis(500);
+
 /// How many may be connected without having said hello.
 const NEWCOMERS: usize = 8;
 
@@ -134,6 +138,8 @@ pub struct Server {
     epoch: u32,
     session: Option<Session>,
     newcomers: VecDeque<Newcomer>,
+    /// Until when nobody is let in.
+    deaf: Option<Instant>,
     pub(crate) silence: Duration,
     pub(crate) greeting: Duration,
     /// Last, so that the next dataplane finds nothing of this one.
@@ -177,6 +183,7 @@ impl Server {
             epoch: 0,
             session: None,
             newcomers: VecDeque::new(),
+            deaf: None,
             silence: SILENCE,
             greeting: GREETING,
             _lock: lock,
@@ -189,7 +196,12 @@ impl Server {
     pub fn poll_descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let session = self.session.iter().map(|session| session.link.socket.as_fd());
         let newcomers = self.newcomers.iter().map(|newcomer| newcomer.socket.as_fd());
-        std::iter::once(self.listener.as_fd()).chain(session).chain(newcomers)
+        let listener = (!self.is_deaf()).then(|| self.listener.as_fd());
+        listener.into_iter().chain(session).chain(newcomers)
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.deaf.is_some_and(|until| Instant::now() < until)
     }
 
     /// Does whatever can be done at once, and returns the first thing that the agent has to know.
@@ -278,12 +290,21 @@ impl Server {
 
     /// Takes in those who have connected.
     fn accept(&mut self) -> Option<Incoming> {
+        if self.is_deaf() {
+            return None;
+        }
+        self.deaf = None;
         loop {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = match rustix::net::accept_with(&self.listener, flags) {
                 Ok(socket) => Socket::new(socket),
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
-                Err(_) => return None,
+                Err(Errno::AGAIN) => return None,
+                // No descriptors, no memory: whoever waits goes on waiting.
+                Err(_) => {
+                    self.deaf = Some(Instant::now() + DEAF);
+                    return None;
+                }
             };
             let Ok(peer) = socket.peer() else { continue };
             let newcomer = Newcomer { socket, pid: peer.pid, since: Instant::now() };

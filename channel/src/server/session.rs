@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Busy, Detachment};
-use crate::frame::{Kind, MAX_MESSAGE, Malformed};
+use crate::frame::{Kind, MAX_REPLY, Malformed};
 use crate::link::{End, Link};
 use crate::segment::Segment;
 use crate::socket::Socket;
@@ -71,11 +71,10 @@ impl Session {
             return Err(Busy);
         }
         let mut message = Message::new(Kind::Reply, sequence, reply);
-        if message.bytes.len() > MAX_MESSAGE {
+        if message.bytes.len() > MAX_REPLY {
             let bytes = message.bytes.len();
-            let reason = format!(
-                "the answer takes {bytes} bytes, over the channel's limit of {MAX_MESSAGE}"
-            );
+            let reason =
+                format!("the answer takes {bytes} bytes, over the channel's limit of {MAX_REPLY}");
             message = Message::new(Kind::Reply, sequence, &Reply::Refused(vec![reason]));
         }
         self.send(message);
