@@ -1,5 +1,6 @@
 """The bare end of a cable."""
 
+import errno
 import importlib
 import logging
 import socket
@@ -75,8 +76,10 @@ class Wire:
         try:
             while True:
                 yield self._receive()
-        except BlockingIOError:
+        except OSError as error:
             self.socket.setblocking(True)
+            if error.errno not in (errno.EAGAIN, errno.ENETDOWN):
+                raise
 
     def drain(self):
         """Forgets what came in so far."""

@@ -58,13 +58,33 @@ class Trial:
             note = f"seed {self._seed}: a random policy is refused"
             raise AssertionError(f"{note}: {refused}") from None
         assert applied["waiting"] == [], applied
+        down = self._random.choice(PORTS) if self._random.random() < 0.15 else None
+        if down is not None:
+            self._link(down, "down")
+        interfaces = [i for i in world.interfaces if i.port != down]
         packets = [
-            Packet(number, self._random.choice(world.interfaces), self._random, world)
+            Packet(number, self._random.choice(interfaces), self._random, world)
             for number in range(1, count + 1)
         ]
+        self._ask_and_send(world, packets, text)
+        if down is not None:
+            self._link(down, "up")
+
+    def _link(self, port, state):
+        """Takes a wire's far end down or up, and waits until the router knows."""
+        self._wires[port].namespace.run("ip", "link", "set", "eth0", state)
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            row = next(row for row in self._control.get("/v1/ports") if row["name"] == port)
+            if row["link"] == (state == "up"):
+                return
+            assert time.monotonic() < deadline, f"port {port} is {state}, and nobody knows"
+
+    def _ask_and_send(self, world, packets, text):
+        """Asks about all packets at once, and sends them in chunks."""
         questions = [packet.question() for packet in packets]
         answers = self._control.post("/v1/explain/many", questions)
-        assert len(answers) == count
+        assert len(answers) == len(packets)
         lines = text.splitlines()
         chunk, errors = [], 0
         for packet, said in zip(packets, answers, strict=True):

@@ -109,10 +109,9 @@ pub struct Way {
     pub next_hop: Option<IpAddr>,
     /// The MTU of `egress`.
     pub mtu: Option<u16>,
-    /// What the dataplane knows of `next_hop`; none if the packet does not come that far.
+    /// What the dataplane knows of `next_hop`.
     pub next_hop_state: Option<NextHopState>,
-    /// What the dataplane knows of the port of `egress`; none if the packet does not come that far
-    /// or the dataplane does not have the port.
+    /// What the dataplane knows of the port of `egress`; none if it does not have the port.
     pub egress_state: Option<EgressState>,
 }
 

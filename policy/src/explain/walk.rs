@@ -7,7 +7,8 @@ use sluice_packet::descriptor::ip_of;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, icmp, icmpv6, ipv6, nd};
 
 use super::{
-    Answered, EgressState, Live, MatchedRule, NextHopState, Outcome, Query, Step, Verdict, Way,
+    Answered, EgressState, Live, MatchedRule, NextHopState, Outcome, PortFacts, Query, Step,
+    Verdict, Way,
 };
 use crate::answer::{self, Answer};
 use crate::arrival::{Arrival, arrival};
@@ -327,6 +328,8 @@ impl Walk<'_> {
             text.push_str(&format!(", out by {}", interface.name));
             self.way.egress = Some(interface.name.clone());
             self.way.mtu = Some(interface.mtu);
+            self.way.next_hop_state = Some(self.neighbour(interface, hop.address));
+            self.way.egress_state = self.port(interface);
         }
         self.way.next_hop = Some(hop.address);
         self.hop = Some(hop);
@@ -373,15 +376,12 @@ impl Walk<'_> {
         const STAGE: Stage = Stage::Neighbour;
         let Some(hop) = self.hop else { return Ok(()) };
         let Some(egress) = self.policy.interface(hop.interface) else { return Ok(()) };
-        let port = self.policy.port(egress.port).map(|port| port.name.clone());
-        if let Some((port, facts)) = port.and_then(|name| self.live.ports.get_key_value(&name)) {
-            let (link, error) = (facts.link, facts.error.clone());
-            self.way.egress_state = Some(EgressState { port: port.clone(), link, error });
-            if let Some(error) = &facts.error {
+        if let Some(EgressState { port, link, error }) = &self.way.egress_state {
+            if let Some(error) = error {
                 let text = format!("port {port} does not run: {error}");
                 return self.drop(STAGE, text, Vec::new(), DropReason::TxNoQueue);
             }
-            if !facts.link {
+            if !link {
                 let text = format!("port {port} has no link");
                 return self.drop(STAGE, text, Vec::new(), DropReason::EgressDown);
             }
@@ -401,7 +401,6 @@ impl Walk<'_> {
                 )
             }
         };
-        self.way.next_hop_state = Some(state);
         if failed {
             let reason = DropReason::NeighbourUnresolved;
             return self.told(STAGE, text, Vec::new(), reason, Answer::HostUnreachable);
@@ -422,6 +421,13 @@ impl Walk<'_> {
         }
         let known = self.live.neighbours.get(&(egress.name.clone(), address));
         known.cloned().unwrap_or_else(NextHopState::unknown)
+    }
+
+    /// What the dataplane knows of an interface's port.
+    fn port(&self, interface: &Interface) -> Option<EgressState> {
+        let name = &self.policy.port(interface.port)?.name;
+        let PortFacts { link, error, .. } = self.live.ports.get(name)?.clone();
+        Some(EgressState { port: name.clone(), link, error })
     }
 
     /// The link-local address of a port that the dataplane has.
