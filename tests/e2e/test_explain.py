@@ -85,12 +85,12 @@ def test_a_neighbour_that_does_not_answer_is_known(appliance):
     question = {**CLIENT, "dst": "10.0.2.77", "proto": "udp"}
     before = sluice.explain(**question)
     assert (before["verdict"], before["next_hop_state"]["state"]) == ("accept", "unknown")
-    assert appliance.client.ping("10.0.2.77", count=1, wait=5).received == 0
+    appliance.client.run("bash", "-c", "echo hello > /dev/udp/10.0.2.77/9")
 
     def reason():
         return sluice.explain(**question).get("reason")
 
-    assert sluice.wait_until(lambda: reason() == "neighbour-unresolved")
+    assert sluice.wait_until(lambda: reason() == "neighbour-unresolved", patience=10)
     answer = sluice.explain(**question)["answer"]
     assert answer["message"] == "host-unreachable"
 

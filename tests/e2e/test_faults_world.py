@@ -13,6 +13,7 @@ import pytest
 import lab as laboratory
 from lab import Alternating, Load, Sluice, threads
 from lab import alternating as alternating_module
+from lab.load import slowness
 from lab.control import Refused
 
 FLAPS = int(os.environ.get("SLUICE_FLAPS", 30))
@@ -36,11 +37,6 @@ def until(true, patience=10.0):
             return False
         time.sleep(0.02)
     return True
-
-
-def slowness():
-    """How much longer things take on a machine that has other work: 1 when it is idle."""
-    return max(1.0, os.getloadavg()[0] / os.cpu_count())
 
 
 def link(halves, port):

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from lab import Alternating, Halves, pair_configuration
+from lab import Alternating, Halves, Stream, pair_configuration
+from lab.load import slowness
 
 # How long a figure is held, in seconds, and how often the policy changes.
 HOLD = float(os.environ.get("SLUICE_HOLD", 5))
@@ -67,8 +68,6 @@ def test_r02_alternating_policies_under_load(alternating):
 
 def test_r03_dataplane_restart(pair):
     """R3: a dataplane that was killed is back with its policy, and traffic in under a second."""
-    from lab import Stream
-
     with pair.sluice("routes: [{ to: 192.0.2.0/24, blackhole: true }]\n") as sluice:
         assert pair.client.reaches("10.0.2.2")
         sluice.run("route", "add", "198.51.100.0/24", "blackhole")
@@ -80,7 +79,7 @@ def test_r03_dataplane_restart(pair):
             )
             assert stream.wait_for(200, patience=10), "no traffic after the restart"
         print(f"silent for {stream.gap * 1000:.0f} ms")
-        assert stream.gap < 1.0, f"{stream.gap} s without traffic"
+        assert stream.gap < 1.0 * slowness(), f"{stream.gap} s without traffic"
         assert sluice.wait_until(sluice.committed)
         assert sluice.generation == before
         prefixes = {route["prefix"] for route in sluice.show("routes")}
@@ -107,12 +106,7 @@ def test_r10_ten_thousand_routes_and_rules(lab):
             assert alternating.live(control) == "A"
     print(f"{took:.2f} s from nothing to forwarding")
     assert load.lost == []
-    assert took < 2.0 * patience_factor(), f"{took} s"
-
-
-def patience_factor():
-    """How much longer things take on a machine that has other work: 1 when it is idle."""
-    return max(1.0, os.getloadavg()[0] / os.cpu_count())
+    assert took < 2.0 * slowness(), f"{took} s"
 
 
 def test_r12_every_packet_is_accounted_for(stations):

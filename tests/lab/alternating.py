@@ -58,7 +58,11 @@ class Alternating:
     def load(self, rate=2000, source="lan"):
         """A stream that comes out by `wan` under A and by `thin` under B."""
         sinks = {port: self.wires[port] for port in ("wan", "thin")}
-        return Load(self.wires[source], sinks, DESTINATION, rate=rate)
+        return Load(self.wires[source], sinks, DESTINATION, rate=rate, starved=self._starved)
+
+    def _starved(self):
+        stats = self.halves.ask("/v1/stats")
+        return sum(port["kernel_drops"] for port in stats["ports"]) if stats else 0
 
     def configuration(self, which):
         """The file of policy A or B."""
