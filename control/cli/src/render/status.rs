@@ -31,6 +31,7 @@ pub(crate) fn status(status: &Status) -> String {
             details.iter().for_each(|detail| lines.say("", detail));
         }
     }
+    status.notes.iter().for_each(|note| lines.say("", paint(NOTE, note)));
     if let Some(confirm) = &status.confirm {
         lines.say("confirm", paint(NOTE, waits(confirm)));
     }
