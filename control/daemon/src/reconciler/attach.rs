@@ -30,6 +30,7 @@ impl Reconciler {
     /// Makes the attached dataplane be as desired.
     pub(super) fn reconcile(&mut self) -> Result<(), Setback> {
         let mut status = self.ask_status()?;
+        self.store.seen(status.generation);
         self.settle_undecided(&status);
         if self.is_unknown(&status) {
             self.adopt(&status)?;
@@ -164,8 +165,8 @@ impl Reconciler {
         keep: Keep,
     ) -> Result<(), Setback> {
         let generation = status.generation;
-        let delta = step.delta.clone();
-        let next = self.compose(step, order).map_err(|error| setback(error, generation))?;
+        let (next, delta) =
+            self.compose(step, order).map_err(|error| setback(error, generation))?;
         let push = self.leading(status, &next)?;
         let performed = self.perform(next, &delta, push, generation, keep);
         performed.map(drop).map_err(|error| setback(error, generation))

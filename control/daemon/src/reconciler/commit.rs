@@ -53,8 +53,7 @@ impl Reconciler {
             Change::Rollback { to: 0 } => return Err(self.view.borrow().no_such_commit(0)),
             Change::Rollback { to } => self.back(to, CommitKind::Rollback { to })?,
         };
-        let delta = step.delta.clone();
-        let next = self.compose(step, order)?;
+        let (next, delta) = self.compose(step, order)?;
         let changes = next.header.changes;
         let diff = order.dry_run.then(|| Diff {
             from: self.head.generation(),
@@ -93,6 +92,10 @@ impl Reconciler {
         let deadline = self.head.header.confirm.as_ref().ok_or(ControlError::NothingToConfirm)?;
         if deadline.remaining().is_none() {
             return Err(ControlError::TooLate { base: deadline.base });
+        }
+        if self.undecided.is_some() {
+            // What is under way belongs to what waits: first it must be known how it ends.
+            return Err(ControlError::NoDataplane(self.reason()));
         }
         let mut confirmed = self.head.clone();
         confirmed.header.confirm = None;
@@ -153,8 +156,8 @@ impl Reconciler {
         Ok(change::back(&self.head, header, &state, kind))
     }
 
-    /// The commit that a step makes; or what does not fit.
-    pub(super) fn compose(&self, step: Step, order: &Order) -> Result<Head, ControlError> {
+    /// The commit that a step makes, and what leads to it; or what does not fit.
+    pub(super) fn compose(&self, step: Step, order: &Order) -> Result<(Head, Delta), ControlError> {
         let Step { delta, kind, file, dataplane, files } = step;
         let generation = self.store.next_generation();
         let policy = self.head.policy.apply_as(generation, &delta).map_err(|errors| {
@@ -173,7 +176,7 @@ impl Reconciler {
             files,
             ..Header::nothing()
         };
-        Ok(Head { header, policy: policy.into() })
+        Ok((Head { header, policy: policy.into() }, delta))
     }
 
     /// Until when the next commit must be confirmed: what changes while something waits belongs to

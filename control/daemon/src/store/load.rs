@@ -71,6 +71,8 @@ impl Store {
                     let problem = "it was put aside at an earlier start".into();
                     self.damaged.push(DamagedFile { file, problem });
                 }
+                // A process that was killed while it wrote this one left it.
+                "tmp" => drop(std::fs::remove_file(commits.join(name))),
                 _ => {}
             }
         }

@@ -88,6 +88,11 @@ impl Store {
         self.highest + 1
     }
 
+    /// A number that was given elsewhere is not given again.
+    pub(crate) fn seen(&mut self, generation: u64) {
+        self.highest = self.highest.max(generation);
+    }
+
     /// Writes down that `next` is about to follow `head`, `delta` after it.
     pub(crate) fn intend(
         &mut self,
@@ -128,7 +133,7 @@ impl Store {
 
     /// `head` took effect: what was under way, or what could not be written down before.
     pub(crate) fn settle(&mut self, head: &Head) {
-        self.highest = self.highest.max(head.header.generation);
+        self.seen(head.header.generation);
         let kept = match self.pending.take() {
             Some(pending) if pending.generation == head.header.generation => {
                 let (from, to) =
@@ -206,7 +211,7 @@ impl Store {
     /// A commit is on disk: takes it up, and prunes what is too old.
     fn kept(&mut self, header: Header) {
         let needed = header.confirm.as_ref().map(|deadline| deadline.base);
-        self.highest = self.highest.max(header.generation);
+        self.seen(header.generation);
         self.history.put(header);
         let horizon = self.history.horizon(KEPT, needed);
         // The newest first: whenever this is cut off, no commit is left without what it starts from.

@@ -190,6 +190,18 @@ fn nothing_readable_is_nothing_committed() {
 }
 
 #[test]
+fn what_a_killed_writer_left_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = with_commits(directory.path(), 2);
+    drop(store);
+    let left = directory.path().join("commits/0000000003.tmp");
+    fs::write(&left, "half").unwrap();
+    let loaded = Store::open(directory.path()).unwrap();
+    assert!(!left.exists() && loaded.store.damaged().is_empty());
+    assert_eq!(loaded.head.generation(), 2);
+}
+
+#[test]
 fn one_process_has_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let first = Store::open(directory.path()).unwrap();
