@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test unit model e2e soak lint asan fuzz bench-io clean
+.PHONY: help deps build demo test unit model e2e soak lint asan fuzz bench-channel bench-io clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -95,6 +95,10 @@ fuzz: deps ## every fuzz target for FUZZ_SECONDS=30 (needs nightly)
 	    cargo +nightly fuzz run --fuzz-dir "$$folder" "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
 	  done; \
 	done
+
+bench-channel: deps ## routes a second through the channel, beside a Unix socket pair in the same run
+	cargo build --release --locked -p sluice-bench-channel
+	$(TARGET)/release/sluice-bench-channel --check
 
 bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
 	$(SUDO) $(PYTHON) bench/io.py --binaries $(TARGET)/release

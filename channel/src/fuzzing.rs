@@ -5,12 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::frame::Kind;
 use crate::greeting::Greeting;
 use crate::ring::Ring;
+use crate::statistics::Layout;
 use crate::stream::Receiver;
 use crate::{Command, Notice, Reply};
 
-/// Reads `data` as a greeting, and as the index and the words of a ring.
+/// Reads `data` as a greeting, as the header of the statistics, and as the index and the words of
+/// a ring.
 pub fn receive(data: &[u8]) {
     Greeting::decode(data);
+    // Of the statistics too, only the words that another process wrote.
+    let words = |data: &[u8]| {
+        let chunks = data.chunks_exact(8);
+        chunks.map(|c| c.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))).collect()
+    };
+    let header: Vec<u64> = words(data);
+    if let Some(layout) = Layout::describe(header.into_iter()) {
+        assert_eq!(Layout::new(layout.limits), layout);
+    }
 
     let mut words = data.chunks(8).map(|chunk| {
         let mut word = [0; 8];

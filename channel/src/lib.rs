@@ -45,6 +45,8 @@ mod stream;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(feature = "measuring")]
+pub mod measuring;
 #[cfg(test)]
 mod tests;
 
