@@ -25,6 +25,7 @@ An answer that is not a success is a [`Failure`](#failure) in JSON, with one of 
 | 404 | there is no such thing | 3 |
 | 405 | the path exists, but not with this method | 1 |
 | 409 | it does not fit what is there now: another generation is live, a confirmation is pending, the dataplane refused | 3 |
+| 500 | a commit cannot be read, or the two processes do not understand each other | 1 |
 | 503 | there is no dataplane to ask, or the process is stopping | 4 |
 | 507 | it cannot be written down, so it was not done: disk full or read-only | 1 |
 
@@ -115,6 +116,9 @@ fn render_type(page: &mut String, schema: &Value) {
         }
     }
     if let Some(fields) = schema["properties"].as_object() {
+        if variants(schema).is_some() {
+            page.push_str("\nand with each\n\n");
+        }
         render_fields(page, fields, schema);
     } else if variants(schema).is_none() {
         let _ = writeln!(page, "{}", kind(schema));
