@@ -13,7 +13,8 @@ pub(crate) fn event(json: &str) -> String {
         return format!("{json}\n");
     };
     let (style, name, text) = say(&event);
-    format!("{}  {}  {text}\n", clock(&time), paint(style, format_args!("{name:<17}")))
+    let name = if text.is_empty() { name.to_owned() } else { format!("{name:<17}  ") };
+    format!("{}  {}{text}\n", clock(&time), paint(style, name))
 }
 
 fn say(event: &WatchKind) -> (Style, &'static str, String) {
@@ -122,6 +123,8 @@ mod tests {
     fn an_event_is_a_line() {
         let link = r#"{"time":"2026-01-02T03:04:05.678Z","event":"link","port":"lan","up":false}"#;
         assert_eq!(line(link), "2026-01-02 03:04:05  link down          lan\n");
+        let recovered = r#"{"time":"2026-01-02T03:04:05Z","event":"agent-recovered"}"#;
+        assert_eq!(line(recovered), "2026-01-02 03:04:05  agent goes on\n");
         let stalled = r#"{"time":"2026-01-02T03:04:05Z","event":"worker-stalled","worker":1,"core":3,"for_ms":612}"#;
         assert!(line(stalled).contains("1 on core 3, for 612 ms"));
         let commit = r#"{"time":"2026-01-02T03:04:05Z","event":"commit","commit":{"generation":12,
