@@ -14,20 +14,11 @@ use crate::{Command, Notice, Reply};
 pub fn receive(data: &[u8]) {
     Greeting::decode(data);
     // Of the statistics too, only the words that another process wrote.
-    let words = |data: &[u8]| {
-        let chunks = data.chunks_exact(8);
-        chunks.map(|c| c.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))).collect()
-    };
-    let header: Vec<u64> = words(data);
-    if let Some(layout) = Layout::describe(header.into_iter()) {
+    if let Some(layout) = Layout::describe(words(data)) {
         assert_eq!(Layout::new(layout.limits), layout);
     }
 
-    let mut words = data.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    });
+    let mut words = words(data);
     let head = AtomicU64::new(words.next().unwrap_or(0));
     let words: Vec<_> = words.chain(std::iter::repeat(0)).take(4096).map(AtomicU64::new).collect();
     let tail = AtomicU64::new(0);
@@ -43,4 +34,12 @@ pub fn receive(data: &[u8]) {
     }
     // Both ends' indices were believed only within the ring.
     assert!(tail.load(Ordering::Relaxed) <= 4096);
+}
+
+fn words(data: &[u8]) -> impl Iterator<Item = u64> {
+    data.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    })
 }

@@ -1,5 +1,6 @@
 """Stopping gives everything back, and starting again works."""
 
+import os
 import signal
 import time
 
@@ -15,6 +16,33 @@ def test_sigterm_in_the_middle_of_traffic(pair):
         assert not pair.client.reaches("10.0.2.2")
         sluice.up()
         assert pair.client.reaches("10.0.2.2")
+
+
+def handed_out(sluice):
+    """Packets that one worker gave to another."""
+    return sum(row["handed_out"] for row in sluice.show("stats")["workers"])
+
+
+def test_what_is_between_two_workers_at_the_end_is_accounted_for(pair):
+    """One queue to send by, so that one of the workers hands every packet to the other."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        pytest.skip("this machine has a single core")
+    apart = {"lan_options": "workers: [1]", "wan_options": "workers: [1]"}
+    for _ in range(3):
+        with pair.sluice(cores=cores, **apart) as sluice:
+            floods = [
+                pair.client.start("ping", "-n", "-q", "-f", "-l", "50", "-s", size, "10.0.2.2")
+                for size in ("64", "512")
+            ]
+            assert sluice.wait_until(lambda: handed_out(sluice) > 1000)
+            sluice.down()
+            for flood in floods:
+                flood.kill()
+                flood.wait()
+            assert "dataplane is down" in sluice.log
+            assert "not accounted for" not in sluice.log, "the programs check it themselves"
+            assert "lost between workers" not in sluice.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -96,7 +96,7 @@ impl Layout {
 
     /// The layout that a segment's first words describe, if this program would lay it out in
     /// just that way.
-    pub(super) fn describe(words: impl Iterator<Item = u64>) -> Option<Layout> {
+    pub(crate) fn describe(words: impl Iterator<Item = u64>) -> Option<Layout> {
         let mut header = [0; Self::HEADER];
         let mut found = 0;
         for (place, word) in header.iter_mut().zip(words) {
