@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from lab import Stream
-from lab.trace import stopped, thread
+from lab import Stream, threads
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
 TWO = {"lan_options": "workers: [0]", "wan_options": "workers: [1]"}
@@ -22,6 +21,11 @@ def stalled(sluice, worker):
     """Whether a worker is reported to stand still."""
     rows = sluice.show("workers")
     return next(row.get("stalled_ms") for row in rows if row["worker"] == worker) is not None
+
+
+def worker(pid, number):
+    """The thread of a worker."""
+    return threads.named(pid, f"worker-{number}")[0]
 
 
 def stalls(sluice):
@@ -51,7 +55,7 @@ def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
         pid = sluice.processes()["sluice-dataplane"]
         before = sluice.generation
         # af_packet has one queue to send by, which the first worker has.
-        with stopped(thread(pid, "worker-1")):
+        with threads.stalled(worker(pid, 1)):
             assert waits_for(sluice, "worker is stalled", "worker=1")
             assert min(stalls(sluice)) < 2000, "within a second, on a machine that has time"
             # The other worker answers, and a commit does not wait for ever.
@@ -74,7 +78,7 @@ def test_fault_19_a_stopped_worker_does_not_keep_a_port_or_the_end(pair):
     try:
         sluice.up()
         pid = sluice.processes()["sluice-dataplane"]
-        with stopped(thread(pid, "worker-1")):
+        with threads.stalled(worker(pid, 1)):
             assert waits_for(sluice, "worker is stalled", "worker=1")
             mac = pair.router.mac("wan")
             pair.router.run("ip", "link", "del", "wan")
@@ -89,7 +93,7 @@ def test_fault_19_a_stopped_worker_does_not_keep_a_port_or_the_end(pair):
             assert pair.client.reaches("10.0.1.1")
         assert waits_for(sluice, "port is back", patience=20), "once the worker has let go of it"
         assert sluice.wait_until(lambda: pair.client.reaches("10.0.2.2"), patience=10)
-        with stopped(thread(pid, "worker-0")):
+        with threads.stalled(worker(pid, 0)):
             os.kill(pid, signal.SIGTERM)
             assert waits_for(sluice, "worker 0 does not stop", patience=15)
     finally:

@@ -31,7 +31,8 @@ def stalled(thread):
     try:
         yield
     finally:
-        _ptrace(_DETACH, thread)
+        with contextlib.suppress(ProcessLookupError):  # its process has ended
+            _ptrace(_DETACH, thread)
 
 
 def _ptrace(request, thread):
