@@ -141,10 +141,11 @@ impl Agent {
         for entry in &replaced {
             match self.ports.attach(entry, &mut self.links) {
                 Ok(of_port) => back.push((entry.id, of_port)),
-                Err(error) => errors.push(format!(
-                    "port `{}` could not be put back as it was: {error:#}",
-                    entry.name
-                )),
+                Err(error) => {
+                    let reason = format!("it could not be put back as it was: {error:#}");
+                    errors.push(format!("port `{}`: {reason}", entry.name));
+                    self.announce_loss(entry, reason);
+                }
             }
         }
         if !replaced.is_empty() {
