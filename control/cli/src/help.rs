@@ -181,6 +181,7 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("SLUICE_DIR", "Like --dir."),
     ("SLUICE_STATE", "Like `sluice up --state`."),
     ("SLUICE_LOG", "Like `sluice up --log`."),
+    ("SLUICE_LOG_FORMAT", "Like `sluice up --log-format`."),
     ("SUDO_USER", "Whom commits name as their author when root asks."),
     ("NO_COLOR", "When it is set, nothing is coloured. Nor is it when the output is no terminal."),
 ];

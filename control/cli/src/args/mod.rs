@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use self::values::{appliance_name, icmp, protocol, seconds, tcp_flags};
 
@@ -141,9 +141,18 @@ pub(crate) struct Up {
     /// Directory in which commits are kept [default: /var/lib/sluice/NAME, and DIR/state with --dir]
     #[arg(long, env = "SLUICE_STATE", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state: Option<PathBuf>,
-    /// What to log: error, warn, info, debug, trace, or a filter of tracing-subscriber
-    #[arg(long, default_value = "info", env = "SLUICE_LOG", value_name = "LEVEL")]
+    /// What to log at least
+    #[arg(
+        long,
+        default_value = "info",
+        env = "SLUICE_LOG",
+        value_name = "LEVEL",
+        value_parser = ["error", "warn", "info", "debug", "trace"]
+    )]
     pub(crate) log: String,
+    /// How to log: lines of text, or an object of JSON a line
+    #[arg(long, value_enum, default_value_t, env = "SLUICE_LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Args, Debug)]
@@ -159,6 +168,26 @@ pub(crate) struct Apply {
     pub(crate) generation: Option<u64>,
     #[command(flatten)]
     pub(crate) how: Commit,
+}
+
+/// How to log.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum LogFormat {
+    /// Lines of text.
+    #[default]
+    Text,
+    /// An object of JSON a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Its name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
 }
 
 /// What goes with every change.

@@ -22,7 +22,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 use self::child::{Child, describe};
 use self::reload::Reload;
-use crate::args::{Appliance, Up};
+use crate::args::{Appliance, LogFormat, Up};
 use crate::check;
 use crate::client::Client;
 use crate::failed::{FAILED, Failed};
@@ -80,9 +80,22 @@ impl Signals {
     }
 }
 
+impl LogFormat {
+    /// Says something beside what the children log.
+    fn say(self, message: &str) {
+        match self {
+            LogFormat::Text => eprintln!("sluice: {message}"),
+            LogFormat::Json => {
+                eprintln!("{}", serde_json::json!({ "level": "WARN", "message": message }));
+            }
+        }
+    }
+}
+
 struct Supervisor {
     dataplane: Child,
     control: Child,
+    log: LogFormat,
     /// Whether the first commit stood: from then on a dead child is always started again.
     ready: bool,
 }
@@ -96,14 +109,14 @@ impl Supervisor {
     ) -> Result<Supervisor, Failed> {
         let mut dataplane = Child::new(
             "sluice-dataplane",
-            dataplane_args(appliance, directory, &options.log, &configuration.dataplane),
+            dataplane_args(appliance, directory, options, &configuration.dataplane),
         )?;
         let state = options.state.clone().unwrap_or_else(|| appliance.state());
         let control_args = control_args(directory, &state, options);
         let mut control = Child::new("sluice-control", control_args)?;
         dataplane.start()?;
         control.start()?;
-        Ok(Supervisor { dataplane, control, ready: false })
+        Ok(Supervisor { dataplane, control, log: options.log_format, ready: false })
     }
 
     async fn supervise(
@@ -128,12 +141,12 @@ impl Supervisor {
                 }
                 ended = self.dataplane.wait() => {
                     if let Some(status) = ended? {
-                        bury(&mut self.dataplane, status, self.ready)?;
+                        bury(&mut self.dataplane, status, self.ready, self.log)?;
                     }
                 }
                 ended = self.control.wait() => {
                     if let Some(status) = ended? {
-                        bury(&mut self.control, status, self.ready)?;
+                        bury(&mut self.control, status, self.ready, self.log)?;
                     }
                 }
                 answer = &mut ready, if !self.ready => {
@@ -161,8 +174,8 @@ impl Supervisor {
         for child in [&mut self.control, &mut self.dataplane] {
             match child.reap(deadline).await {
                 Ok(false) => {}
-                Ok(true) => eprintln!("sluice: {} did not stop and was killed", child.name()),
-                Err(error) => eprintln!("sluice: cannot wait for {}: {error}", child.name()),
+                Ok(true) => self.log.say(&format!("{} did not stop and was killed", child.name())),
+                Err(error) => self.log.say(&format!("cannot wait for {}: {error}", child.name())),
             }
         }
     }
@@ -172,7 +185,7 @@ impl Supervisor {
 ///
 /// Before the appliance was ever ready an exit code means that the child said no and why: not
 /// root, no memory, another one is running. Starting it again would only say so again.
-fn bury(child: &mut Child, status: ExitStatus, ready: bool) -> Result<(), Failed> {
+fn bury(child: &mut Child, status: ExitStatus, ready: bool, log: LogFormat) -> Result<(), Failed> {
     let name = child.name();
     let how = describe(status);
     if !ready && status.code().is_some() {
@@ -181,7 +194,7 @@ fn bury(child: &mut Child, status: ExitStatus, ready: bool) -> Result<(), Failed
     if !child.died(ready) {
         return Err(Failed::Up(format!("{name} {how} again and again at the start: given up")));
     }
-    eprintln!("sluice: {name} {how}; starting it again");
+    log.say(&format!("{name} {how}; starting it again"));
     Ok(())
 }
 
@@ -237,7 +250,7 @@ fn ready_line(ports: &[Port], generation: u64) -> String {
 fn dataplane_args(
     appliance: &Appliance,
     directory: &Path,
-    log: &str,
+    options: &Up,
     dataplane: &Dataplane,
 ) -> Vec<OsString> {
     let cores: Vec<String> = dataplane.cores.iter().map(ToString::to_string).collect();
@@ -250,7 +263,8 @@ fn dataplane_args(
         ("--max-ports", limits.ports.to_string()),
         ("--max-rules", limits.rules.to_string()),
         ("--max-neighbours", limits.neighbours.to_string()),
-        ("--log", log.to_owned()),
+        ("--log", options.log.clone()),
+        ("--log-format", options.log_format.name().to_owned()),
     ] {
         args.extend([flag.into(), value.into()]);
     }
@@ -268,6 +282,8 @@ fn control_args(directory: &Path, state: &Path, options: &Up) -> Vec<OsString> {
         options.config.clone().into(),
         "--log".into(),
         options.log.clone().into(),
+        "--log-format".into(),
+        options.log_format.name().into(),
         "--die-with-parent".into(),
     ]
 }

@@ -40,17 +40,18 @@ fn the_dataplane_section_becomes_arguments() {
         limits: sluice_policy::config::Limits::default(),
     };
     let directory = cli.appliance.directory();
-    let args = dataplane_args(&cli.appliance, &directory, &options.log, &dataplane);
+    let args = dataplane_args(&cli.appliance, &directory, &options, &dataplane);
     let text: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
     assert_eq!(
         text.join(" "),
         "--dir /tmp/x --name lab --cores 1,3 --memory 256 --max-ports 32 --max-rules 16384 \
-         --max-neighbours 4096 --log warn --die-with-parent"
+         --max-neighbours 4096 --log warn --log-format text --die-with-parent"
     );
     let args = control_args(&directory, &cli.appliance.state(), &options);
     let text: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
     assert_eq!(
         text.join(" "),
-        "--dir /tmp/x --state /tmp/x/state --config lab.yaml --log warn --die-with-parent"
+        "--dir /tmp/x --state /tmp/x/state --config lab.yaml --log warn --log-format text \
+         --die-with-parent"
     );
 }
