@@ -143,7 +143,9 @@ ABSURD = {
     "a VLAN over 4094": (
         "", "4095", (WAN, "vlans: { 4095: {} }\n    addresses: [10.0.2"),
     ),
-    "one device twice": ("", "`lan` already", ("net_af_packet1,iface=wan", "net_af_packet1,iface=lan")),
+    "one device twice": (
+        "", "`lan` already", ("net_af_packet1,iface=wan", "net_af_packet1,iface=lan"),
+    ),
     "a broadcast address of one's own": ("", "10.0.2.255", ("10.0.2.1/24", "10.0.2.255/24")),
 }
 

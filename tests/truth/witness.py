@@ -119,7 +119,7 @@ class Trial:
         except AssertionError as error:
             note = f"seed {self._seed}, generation {chunk[0][1]['generation']}"
             raise AssertionError(f"{note}: {error}") from None
-        self.seen.update(said["verdict"] + " " + said.get("reason", "") for _, said in chunk)
+        self.seen.update((said["verdict"], said.get("reason")) for _, said in chunk)
 
     def _wait_for_tokens(self, errors):
         """The router says only so much in a second: waits until it can say this."""
