@@ -68,6 +68,19 @@ def test_addresses_change_while_it_runs(pair):
             assert pair.client.reaches(address), address
 
 
+def test_neighbours_of_a_network_that_went_are_forgotten(pair):
+    with pair.sluice() as sluice:
+        assert pair.client.reaches("10.0.2.2") and pair.client.reaches("fd00:2::2")
+
+        def known():
+            return {row["address"] for row in sluice.show("neighbours")}
+
+        assert {"10.0.1.2", "fd00:1::2", "10.0.2.2"} <= known()
+        sluice.apply(sluice.file.read_text().replace("10.0.1.1/24", "10.9.1.1/24"))
+        assert "10.0.1.2" not in known()
+        assert {"fd00:1::2", "10.0.2.2"} <= known(), "the others stay"
+
+
 def test_the_mtu_changes_while_it_runs(pair):
     def largest(size):
         return pair.client.ping("10.0.2.2", "-M", "do", "-s", size - 28)

@@ -82,36 +82,40 @@ class Frame:
 
 
 class Observer:
-    """The wires' frames, counted against the router's own books."""
+    """The wires' frames, counted against the router's own books: it has received what was sent,
+    and what it has sent has come."""
 
     def __init__(self, wires, control):
         self._wires, self._control = wires, control
-        self._answered = 0
-
-    def begin(self):
-        """Waits until the router has nothing to say; the counters then."""
-        before = None
-        while (now := self._counters()) != before or now["held"]:
-            self._collect(None)
+        # What was on the wires before is nobody's.
+        before, quiet = None, 0
+        while quiet < 5:
+            self._received = self._sent = 0
+            said, now = self._collect(None), self._counters()
+            quiet = quiet + 1 if (said, now) == (0, before) else 0
             before = now
-        self._collect(None)
-        self._answered = 0
-        return now
+            time.sleep(0.02)
+        self._received, self._sent = now["rx"], now["tx"]
 
-    def finish(self, before, sent, patience):
+    def begin(self, patience):
+        """Waits until the router has nothing to say."""
+        self._settle(None, patience)
+
+    def finish(self, sent, patience):
         """All IP frames that came out since `begin`, once `sent` packets have gone their way."""
-        frames, deadline = [], time.monotonic() + patience
-        seen = 0
+        self._received += sent
+        frames = []
+        self._settle(frames, patience)
+        return frames
+
+    def _settle(self, frames, patience):
+        deadline = time.monotonic() + patience
         while True:
-            seen += self._collect(frames)
-            now = self._counters()
-            came = now["rx"] - before["rx"] == sent + self._answered
-            if came and now["held"] == 0 and now["tx"] - before["tx"] == seen:
-                return frames
-            assert time.monotonic() < deadline, (
-                f"{sent} packets and {self._answered} ARP replies sent, {seen} frames came: "
-                f"{before} before, {now} now"
-            )
+            said, now = self._collect(frames), self._counters()
+            wanted = {"rx": self._received, "tx": self._sent, "held": 0}
+            if said == 0 and now == wanted:
+                return
+            assert time.monotonic() < deadline, f"the wires have {wanted}, the router {now}"
 
     def _collect(self, frames):
         """Reads what there is, and answers ARP; how many frames came."""
@@ -119,6 +123,7 @@ class Observer:
         for port, wire in self._wires.items():
             for data in wire.waiting():
                 seen += 1
+                self._sent += 1
                 frame = Frame(port, data)
                 if frame.ethertype == _ARP:
                     self._answer(wire, frame)
@@ -134,7 +139,7 @@ class Observer:
         tag = b"" if frame.vlan is None else struct.pack("!HH", _VLAN, frame.vlan)
         reply = struct.pack("!HHHBBH6s4s6s4s", _ARP, 1, _IPV4, 6, 4, 2, mac, target, router, asker)
         wire.send(frame.data[6:12] + mac + tag + reply)
-        self._answered += 1
+        self._received += 1
 
     def _counters(self):
         total = self._control.get("/v1/stats")["total"]

@@ -102,14 +102,14 @@ class Trial:
         if not chunk:
             return
         self._wait_for_tokens(errors)
-        before = self._observer.begin()
+        self._observer.begin(_PATIENCE)
         rules, drops = self._rules(), self._drops()
         for packet, _ in chunk:
             wire = self._wires[packet.interface.port]
             source = bytes.fromhex(link_address(packet.src).replace(":", ""))
             router = bytes.fromhex(wire.peer.replace(":", ""))
             wire.send(packet.frame(source, router))
-        frames = self._observer.finish(before, len(chunk), _PATIENCE)
+        frames = self._observer.finish(len(chunk), _PATIENCE)
         self._refilled = time.monotonic()
         try:
             self._compare(world, chunk, frames)

@@ -81,6 +81,7 @@ impl Neighbours {
                 self.resolver.remove_interface(interface.id, &mut self.actions);
             }
         }
+        self.forget_departed(old, new, now);
         for (interface, address, _) in old.static_neighbours() {
             let kept = new.static_neighbours().any(|(i, a, _)| (i, a) == (interface, address));
             if !kept {
@@ -98,6 +99,28 @@ impl Neighbours {
             }
         }
         refused
+    }
+
+    /// Forgets what was learnt in networks that an interface is no longer in: nobody routes to it,
+    /// and asking for it once more, from an address of another network, has no answer.
+    fn forget_departed(&mut self, old: &Policy, new: &Policy, now: u64) {
+        let moved: Vec<(&Interface, &Interface)> = old
+            .interfaces()
+            .filter_map(|was| Some((was, new.interface(was.id)?)))
+            .filter(|(was, is)| was.addresses != is.addresses)
+            .collect();
+        if moved.is_empty() {
+            return;
+        }
+        let departed = |key: &NeighbourKey| {
+            let on = |interface: &Interface| interface.on_link(key.family, key.address);
+            moved.iter().any(|(was, is)| was.id == key.interface && on(was) && !on(is))
+        };
+        let keys: Vec<NeighbourKey> =
+            self.resolver.entries(now).map(|(entry, _)| entry.key).filter(departed).collect();
+        for key in keys {
+            self.resolver.flush(Some(key.interface), Some((key.family, key.address)));
+        }
     }
 
     /// Forgets what was learnt on an interface.
