@@ -1,6 +1,7 @@
 //! An explanation as people read it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::{Answered, Explanation, MatchedRule, Outcome, Verdict, Way};
 use crate::policy::MatchedRoute;
@@ -81,5 +82,25 @@ impl fmt::Display for MatchedRoute {
             }
             _ => write!(f, "{prefix} ({})", owner.name()),
         }
+    }
+}
+
+/// An address with its port, where the protocol has ports.
+pub(super) fn endpoint(address: IpAddr, port: u16, protocol: u8) -> String {
+    match (protocol, address) {
+        (6 | 17 | 33 | 132 | 136, IpAddr::V4(address)) => format!("{address}:{port}"),
+        (6 | 17 | 33 | 132 | 136, IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        _ => address.to_string(),
+    }
+}
+
+/// A sentence as part of another.
+pub(super) fn lower(sentence: &str) -> String {
+    let mut chars = sentence.trim_end_matches('.').chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    // An abbreviation keeps its capitals.
+    match chars.clone().next() {
+        Some(second) if second.is_ascii_uppercase() => sentence.trim_end_matches('.').to_owned(),
+        _ => first.into_iter().chain(chars).collect(),
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use sluice_packet::descriptor::ip_of;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, icmp, icmpv6, ipv6, nd};
 
+use super::display::{endpoint, lower};
 use super::{
     Answered, EgressState, Live, MatchedRule, NextHopState, Outcome, PortFacts, Query, Step,
     Verdict, Way,
@@ -493,25 +494,5 @@ impl Walk<'_> {
         self.step(stage, text, rules, outcome);
         self.way.verdict = verdict;
         Err(End)
-    }
-}
-
-/// An address with its port, where the protocol has ports.
-fn endpoint(address: IpAddr, port: u16, protocol: u8) -> String {
-    match (protocol, address) {
-        (6 | 17 | 33 | 132 | 136, IpAddr::V4(address)) => format!("{address}:{port}"),
-        (6 | 17 | 33 | 132 | 136, IpAddr::V6(address)) => format!("[{address}]:{port}"),
-        _ => address.to_string(),
-    }
-}
-
-/// A sentence as part of another.
-fn lower(sentence: &str) -> String {
-    let mut chars = sentence.trim_end_matches('.').chars();
-    let first = chars.next().map(|c| c.to_ascii_lowercase());
-    // An abbreviation keeps its capitals.
-    match chars.clone().next() {
-        Some(second) if second.is_ascii_uppercase() => sentence.trim_end_matches('.').to_owned(),
-        _ => first.into_iter().chain(chars).collect(),
     }
 }
