@@ -127,24 +127,3 @@ def test_the_socket_speaks_http(pair):
         socket = sluice.directory / "run" / "control.sock"
         fetch = ("curl", "-sS", "-m", 5, "--unix-socket", socket, "http://sluice/v1/status")
         assert '"committed"' in pair.router.run(*fetch).stdout
-
-
-def test_an_interface_that_vanished_is_taken_again_when_asked_for(pair, dmz):
-    mac = pair.router.mac("dmz")
-    with pair.sluice() as sluice:
-        without = sluice.file.read_text()
-        sluice.apply(without + DMZ)
-        assert pair.client.reaches("10.0.3.2") and pair.client.reaches("10.0.2.2")
-        with Stream(pair.client, pair.server, "10.0.2.2") as stream:
-            dmz.run("ip", "link", "del", "eth0")
-            assert sluice.wait_until(lambda: not sluice.port("dmz")["link"])
-            assert sluice.wait_until(lambda: "interface dmz is gone" in sluice.log)
-            pair.lab.cable(dmz, "eth0", pair.router, "dmz")
-            pair.router.run("ip", "link", "set", "dmz", "address", mac)
-            dmz.address("10.0.3.2/24")
-            dmz.route("default", "10.0.3.1")
-            assert not sluice.port("dmz")["link"], "it is not the one that was taken"
-            sluice.apply(without)
-            sluice.apply(without + DMZ)
-            assert pair.client.reaches("10.0.3.2")
-        assert stream.lost == [] and stream.in_order
