@@ -62,6 +62,7 @@ SOAK := SLUICE_TRUTH_PACKETS=1000000 SLUICE_KILLS=10000 SLUICE_DATAPLANE_KILLS=5
 	SLUICE_STOPPED=60 SLUICE_MUTATIONS=100000 SLUICE_CUT_STRIDE=1
 
 soak: build ## the truth test and the faults at length: hours (E2E="-k f01" for one of them)
+	SLUICE_KILLS=10000 cargo test --locked -p sluice-control --test kills
 	cd tests && $(SUDO) env $(SOAK) $(foreach v,$(filter SLUICE_%,$(.VARIABLES)),$(v)='$($(v))') \
 	  PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release $(PYTHON) -m pytest --timeout=86400 \
 	  e2e/test_truth.py e2e/test_reliability.py e2e/test_faults_channel.py \
