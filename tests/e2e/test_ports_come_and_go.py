@@ -58,6 +58,11 @@ def port(sluice, name):
     return next(row for row in sluice.show("ports") if row["name"] == name)
 
 
+def routed(sluice, prefix):
+    """Whether a route of this prefix is in use, as `sluice show routes` has it."""
+    return any(row["active"] for row in sluice.show("routes") if row["prefix"] == prefix)
+
+
 def runs(sluice, name):
     return port(sluice, name)["error"] is None and port(sluice, name)["link"]
 
@@ -72,6 +77,7 @@ def test_a_deleted_interface_takes_its_routes_along_and_brings_them_back(uplinks
                 mac = unplug(pair)
                 assert sluice.wait_until(lambda: not runs(sluice, "wan"))
                 assert "wan" in port(sluice, "wan")["error"], "says what is missing"
+                assert not routed(sluice, "10.51.0.0/16") and routed(sluice, "10.50.0.0/16")
                 assert sluice.wait_until(lambda: pair.client.reaches("10.50.0.1")), "the spare way"
                 blackholed = sluice.drops()["blackhole"]
                 pair.client.ping("10.51.0.1", count=3, interval=0.05)
@@ -84,6 +90,7 @@ def test_a_deleted_interface_takes_its_routes_along_and_brings_them_back(uplinks
                 assert sluice.wait_until(lambda: runs(sluice, "wan"), patience=10)
                 assert sluice.wait_until(lambda: pair.client.reaches("10.51.0.1"), patience=10)
                 assert pair.client.reaches("fd00:2::2")
+                assert routed(sluice, "10.51.0.0/16")
             assert beside.wait_for(100)
         assert beside.lost == [] and beside.in_order, "the other ports never noticed"
         assert sluice.generation == generation + 6, "two commits a round, none for the port"

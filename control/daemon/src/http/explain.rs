@@ -112,14 +112,20 @@ impl Asked<'_> {
 
 /// What the dataplane says of links and neighbours.
 async fn live(app: &App) -> Result<Live, ControlError> {
-    let ports =
-        app.ports().await?.into_iter().map(|port| {
-            (port.name, PortFacts { mac: port.mac, link: port.link, error: port.error })
-        });
+    let ports = links(app).await?.ports;
     let neighbours = app.neighbours().await?.into_iter().map(|neighbour| {
         let state = state_name(neighbour.state).to_owned();
         let key = (neighbour.interface, neighbour.address);
         (key, NextHopState { state, mac: neighbour.mac })
     });
-    Ok(Live { ports: ports.collect(), neighbours: neighbours.collect() })
+    Ok(Live { ports, neighbours: neighbours.collect() })
+}
+
+/// The links alone.
+pub(super) async fn links(app: &App) -> Result<Live, ControlError> {
+    let ports =
+        app.ports().await?.into_iter().map(|port| {
+            (port.name, PortFacts { mac: port.mac, link: port.link, error: port.error })
+        });
+    Ok(Live { ports: ports.collect(), ..Live::default() })
 }

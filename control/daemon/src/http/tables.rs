@@ -14,6 +14,7 @@ use sluice_policy::Policy;
 use sluice_policy::model::{FilterPoint, Name};
 
 use super::Answer;
+use super::explain;
 use super::extract::Params;
 use crate::app::App;
 use crate::error::ControlError;
@@ -84,9 +85,11 @@ pub(super) async fn routes(
     State(app): State<App>,
     Params(of): Params<OfInstance>,
 ) -> Answer<Vec<Route>> {
+    let links = explain::links(&app).await?;
     let view = app.view();
     let (policy, _) = view.live()?;
     of.check(policy)?;
+    let policy = &links.followed(policy);
     let mut routes: Vec<Route> =
         all_routes(policy).filter(|route| of.wants(&route.instance)).collect();
     routes.sort_by(|a, b| {
