@@ -21,15 +21,15 @@ pub fn process(
     let received = burst.live();
     let untagged = policy.interface_on(port, 0);
     let mut bytes = 0;
-    received.each(|slot| {
+    debug_assert_eq!(received, Mask::first(received.len()), "a queue fills a burst from slot 0");
+    for slot in 0..received.len() {
         if let Some(mbuf) = burst.mbuf(slot) {
             mbuf.prefetch_header();
         }
-    });
+    }
     let (mut inet6, mut arp) = (Mask::EMPTY, Mask::EMPTY);
     let (mut plain, mut elsewhere) = (received, Mask::EMPTY);
     let mut longest = 0;
-    debug_assert_eq!(received, Mask::first(received.len()), "a queue fills a burst from slot 0");
     let mut special = received;
     if let (Some(interface), Some(facts)) = (untagged, facts)
         && interface.checksum == ChecksumMode::Trust
@@ -44,12 +44,12 @@ pub fn process(
             let Some(packet) = burst.packet_kept(slot) else { continue };
             let wire = packet.mbuf.pkt_len();
             let Some(end) = decode_plain(&station, interface, fits, wire, packet) else {
-                note(&mut special, slot);
+                special.insert_rarely(slot);
                 continue;
             };
             bytes += wire as u64;
             if wire != end {
-                note(&mut padded, slot);
+                padded.insert_rarely(slot);
             }
         }
         for slot in padded {
@@ -107,13 +107,6 @@ pub fn process(
     let counters = statistics.port(port);
     counters.rx_packets.add(received.len() as u64);
     counters.rx_bytes.add(bytes);
-}
-
-/// Puts an exception into its mask, out of the way of what is the rule.
-#[cold]
-#[inline(never)]
-fn note(mask: &mut Mask, slot: usize) {
-    mask.insert(slot);
 }
 
 enum Kind {

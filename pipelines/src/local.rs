@@ -24,12 +24,12 @@ pub fn process(
     let instance = cx.instance;
     let plain = packets & burst.plain();
     let mut close = Mask::EMPTY;
-    plain.each(|slot| {
+    for slot in plain {
         let FlowKey { src, dst, .. } = burst.descriptor(slot).key;
-        if instance.may_own(src) | instance.may_own(dst) {
-            close.insert(slot);
+        if instance.may_own_inet(src as u32) | instance.may_own_inet(dst as u32) {
+            close.insert_rarely(slot);
         }
-    });
+    }
     for slot in packets & !plain {
         let FlowKey { src, dst, family, .. } = burst.descriptor(slot).key;
         let group = match family {

@@ -13,16 +13,14 @@ impl Hook for Route {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         let (instance, policy, plain) = (cx.instance, cx.policy, burst.plain());
         // Packets in a row mostly leave by the same next hop.
-        let mut last: Option<(NextHopId, InterfaceId)> = None;
+        let mut last = (NextHopId(u32::MAX), InterfaceId(0));
         instance.route_burst(burst, packets, plain, Burst::descriptor, |burst, slot, decision| {
             match decision {
                 RouteDecision::Forward(next_hop) => {
-                    let egress = match last {
-                        Some((known, egress)) if known == next_hop => egress,
-                        _ => policy.next_hop(next_hop).interface,
-                    };
-                    last = Some((next_hop, egress));
-                    burst.set_way(slot, Way::NextHop(next_hop), egress);
+                    if last.0 != next_hop {
+                        last = (next_hop, policy.next_hop(next_hop).interface);
+                    }
+                    burst.set_way(slot, Way::NextHop(next_hop), last.1);
                 }
                 RouteDecision::Drop(reason) => undeliverable(cx, burst, slot, reason),
                 // The local stage has taken what came in for the router; what is left is a packet

@@ -54,6 +54,12 @@ impl Instance {
         self.own.may_have(address)
     }
 
+    /// [`may_own`](Self::may_own) of an IPv4 address.
+    #[inline]
+    pub fn may_own_inet(&self, address: u32) -> bool {
+        self.own.may_have(u128::from(address))
+    }
+
     /// Whether the filter could have any effect: without rules and with `accept` as its default
     /// it is not worth asking.
     #[inline]

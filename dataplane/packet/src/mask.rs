@@ -51,20 +51,11 @@ impl Mask {
         self.0 |= 1 << (i & 63);
     }
 
-    /// Calls `f` for each slot in ascending order: for what is done to nearly every packet. In a
-    /// mask without gaps, as most bursts have it, the slots are counted and not searched for.
-    #[inline(always)]
-    pub fn each(self, mut f: impl FnMut(usize)) {
-        let n = self.len();
-        if self == Mask::first(n) {
-            for slot in 0..n {
-                f(slot);
-            }
-        } else {
-            for slot in self {
-                f(slot);
-            }
-        }
+    /// Adds slot `i`, which is the exception: out of the way of what is the rule.
+    #[cold]
+    #[inline(never)]
+    pub const fn insert_rarely(&mut self, i: usize) {
+        self.insert(i);
     }
 
     /// Removes slot `i`.
