@@ -95,17 +95,14 @@ impl Output {
         burst: &mut Burst,
         packets: Mask,
         statistics: WorkerBlock<'_>,
-        mut finish: impl FnMut(Packet<'_>) -> bool,
+        mut finish: impl FnMut(usize, Packet<'_>) -> bool,
     ) -> Mask {
-        if packets.is_empty() {
-            return packets;
-        }
         let output = self.with_room(port, packets.len(), statistics);
         let (mut n, mut bytes, mut unfinished) = (output.n, 0, Mask::EMPTY);
         for slot in packets {
             let Some(packet) = burst.packet_kept(slot) else { continue };
             let length = packet.mbuf.pkt_len() as u64;
-            if finish(packet) {
+            if finish(slot, packet) {
                 bytes += length;
                 burst.swap(slot, &mut output.waiting[n & (BURST - 1)]);
                 n += 1;

@@ -68,6 +68,39 @@ fn conformance_19_a_good_packet_changes_in_ttl_checksum_and_macs_alone() {
     router.assert_balanced();
 }
 
+/// The frame as the first fragment of a longer datagram.
+fn first_fragment(mut frame: Vec<u8>) -> Vec<u8> {
+    let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap();
+    header.more_fragments = true;
+    header.header_checksum = header.calc_header_checksum();
+    frame[14..34].copy_from_slice(&header.to_bytes());
+    frame
+}
+
+#[test]
+fn r14_a_packet_of_another_kind_does_not_overtake_its_flow() {
+    let mut state = two_ports();
+    let key = RouteKey {
+        instance: DEFAULT_INSTANCE.into(),
+        prefix: "192.0.2.0/24".parse().unwrap(),
+        owner: Owner::Static,
+    };
+    let hop = NextHop { via: Some("10.0.1.2".parse().unwrap()), interface: None, weight: 1 };
+    let target = Target::NextHops(vec![hop]);
+    state.routes.insert(key, Route { target, position: position() });
+    let mut router = ready(&state);
+    let frame = |i: u8| {
+        let whole = udp4([10, 0, 0, 2], [192, 0, 2, 1], 64, &[i; 16]);
+        if i % 3 == 1 { first_fragment(whole) } else { whole }
+    };
+    let frames: Vec<_> = (0..20).map(frame).collect();
+    let out = router.receive(0, &frames);
+    let order: Vec<u8> = out[&1].iter().map(|frame| *frame.last().unwrap()).collect();
+    assert_eq!(order, (0..20).collect::<Vec<u8>>());
+    assert!(out[&1].iter().all(|frame| ipv4_of(frame).0.time_to_live == 63));
+    router.assert_balanced();
+}
+
 #[test]
 fn conformance_63_ipv6_changes_in_hop_limit_and_macs_alone() {
     let mut router = ready(&two_ports());

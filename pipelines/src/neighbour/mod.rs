@@ -155,6 +155,7 @@ impl Neighbours {
         agent: &mut AgentLink,
     ) {
         let lower = packets & burst.to_lower();
+        let quick = lower & burst.plain();
         let mut rest = packets;
         while let Some(first) = rest.into_iter().next() {
             let way = burst.way(first);
@@ -168,24 +169,17 @@ impl Neighbours {
             let alike = if of_way { burst.leaving(rest, way) } else { Mask::only(first) };
             rest &= !alike;
             let port = exit.interface.port;
-            let mut split = Mask::EMPTY;
-            let statistics = cx.statistics;
-            if let Some(header) = exit.header {
-                let plain = alike & lower & burst.plain();
-                split |= output.take(port, burst, plain, statistics, |packet| {
-                    header.write_lowered(packet).is_some()
-                });
-                split |=
-                    output.take(port, burst, alike & lower & !plain, statistics, |mut packet| {
-                        forward::decrement_one(packet.reborrow());
-                        header.write(packet).is_some()
-                    });
-                split |= output.take(port, burst, alike & !lower, statistics, |packet| {
-                    header.write(packet).is_some()
-                });
-            } else {
-                output.take(port, burst, alike, statistics, |_| true);
-            }
+            // In one pass: packets of one flow may be plain and not, and stay in order.
+            let split = output.take(port, burst, alike, cx.statistics, |slot, mut packet| {
+                let Some(header) = &exit.header else { return true };
+                if quick.contains(slot) {
+                    return header.write_lowered(packet).is_some();
+                }
+                if lower.contains(slot) {
+                    forward::decrement_one(packet.reborrow());
+                }
+                header.write(packet).is_some()
+            });
             for slot in split {
                 cx.drop(burst, slot, DropReason::FrameSplit);
             }

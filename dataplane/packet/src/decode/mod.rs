@@ -11,8 +11,8 @@
 //! virtual devices cut such packets off and every later check would blame the wrong thing.
 //!
 //! Each family has two ways: a *plain* one for what nearly every packet is (no options, TCP or
-//! UDP, not a fragment, unicast both ends, a hop limit that may be lowered), one predicate over fixed-size loads behind one bounds
-//! check; and a *careful* one, which decides everything and names what is wrong. The plain way
+//! UDP, not a fragment, unicast both ends, a hop limit that may be lowered), one predicate over
+//! fixed-size loads behind one bounds check; and a *careful* one, which decides everything and names what is wrong. The plain way
 //! accepts a subset of what the careful way accepts, with the same descriptor: a test holds them
 //! to it.
 
