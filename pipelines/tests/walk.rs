@@ -80,14 +80,10 @@ fn first_fragment(mut frame: Vec<u8>) -> Vec<u8> {
 #[test]
 fn r14_a_packet_of_another_kind_does_not_overtake_its_flow() {
     let mut state = two_ports();
-    let key = RouteKey {
-        instance: DEFAULT_INSTANCE.into(),
-        prefix: "192.0.2.0/24".parse().unwrap(),
-        owner: Owner::Static,
-    };
+    let key = RouteKey::main(DEFAULT_INSTANCE, "192.0.2.0/24".parse().unwrap(), Owner::Static);
     let hop = NextHop { via: Some("10.0.1.2".parse().unwrap()), interface: None, weight: 1 };
     let target = Target::NextHops(vec![hop]);
-    state.routes.insert(key, Route { target, position: position() });
+    state.routes.insert(key, Route::new(target, &Owner::Static, position()));
     let mut router = ready(&state);
     let frame = |i: u8| {
         let whole = udp4([10, 0, 0, 2], [192, 0, 2, 1], 64, &[i; 16]);
@@ -283,14 +279,10 @@ fn a_later_packet_does_not_overtake_those_that_were_held() {
 fn a_held_packet_is_routed_anew_when_policy_changes_meanwhile() {
     let via = |address: &str| {
         let mut state = two_ports();
-        let key = RouteKey {
-            instance: DEFAULT_INSTANCE.into(),
-            prefix: "192.0.2.0/24".parse().unwrap(),
-            owner: Owner::Static,
-        };
+        let key = RouteKey::main(DEFAULT_INSTANCE, "192.0.2.0/24".parse().unwrap(), Owner::Static);
         let hop = NextHop { via: Some(address.parse().unwrap()), interface: None, weight: 1 };
         let target = Target::NextHops(vec![hop]);
-        state.routes.insert(key, Route { target, position: position() });
+        state.routes.insert(key, Route::new(target, &Owner::Static, position()));
         state
     };
     let mut router = Router::new(&via("10.0.1.9"));
@@ -432,13 +424,9 @@ fn reject_tells_the_sender() {
 fn flows_spread_over_two_next_hops_and_stay() {
     let mut state = two_ports();
     let hop = |via: &str| NextHop { via: Some(via.parse().unwrap()), interface: None, weight: 1 };
-    let key = RouteKey {
-        instance: DEFAULT_INSTANCE.into(),
-        prefix: "192.0.2.0/24".parse().unwrap(),
-        owner: Owner::Static,
-    };
+    let key = RouteKey::main(DEFAULT_INSTANCE, "192.0.2.0/24".parse().unwrap(), Owner::Static);
     let target = Target::NextHops(vec![hop("10.0.1.2"), hop("10.0.0.2")]);
-    state.routes.insert(key, Route { target, position: position() });
+    state.routes.insert(key, Route::new(target, &Owner::Static, position()));
     let mut router = ready(&state);
     let frames: Vec<_> = (0..=255).map(|n| udp4([10, 0, 0, 2], [192, 0, 2, n], 64, b"")).collect();
     let first = router.receive(0, &frames);

@@ -28,6 +28,7 @@ mod instance;
 mod interface;
 mod mac;
 pub mod model;
+mod owner;
 pub mod policy;
 mod route;
 

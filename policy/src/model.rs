@@ -17,12 +17,16 @@ use serde::{Deserialize, Serialize};
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Stage};
 pub use crate::mac::MacAddress;
+pub use crate::owner::{NoOwner, Owner};
 
 /// A name that the operator gave: of a port, an interface, an instance, a rule.
 pub type Name = Arc<str>;
 
 /// The instance that everything belongs to unless it says otherwise.
 pub const DEFAULT_INSTANCE: &str = "default";
+
+/// The table that an instance routes by where no policy says otherwise.
+pub const MAIN_TABLE: &str = "main";
 
 /// Where in a configuration file something was written; both counted from 1.
 #[derive(
@@ -128,36 +132,6 @@ impl Default for Instance {
     }
 }
 
-/// Who put a route there. Owners are layers: withdrawing one reveals the next; of two owners of
-/// one prefix the earlier in this list wins.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Owner {
-    /// Networks of the interfaces' own addresses.
-    Connected,
-    /// Live commands (`sluice route add`).
-    Cli,
-    /// The configuration file.
-    Static,
-}
-
-impl Owner {
-    /// The owner that gives way to all others.
-    pub(crate) const LAST: Owner = Owner::Static;
-
-    /// The owner's name in commands and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Owner::Connected => "connected",
-            Owner::Cli => "cli",
-            Owner::Static => "static",
-        }
-    }
-}
-
 /// One way out of a route.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NextHop {
@@ -188,6 +162,8 @@ pub enum Target {
 pub struct RouteKey {
     /// The instance whose table it is in.
     pub instance: Name,
+    /// Which of the instance's tables; [`MAIN_TABLE`] is the one that it routes by.
+    pub table: Name,
     /// The destinations it covers; no host bits set.
     #[schemars(with = "String")]
     pub prefix: IpNet,
@@ -200,8 +176,40 @@ pub struct RouteKey {
 pub struct Route {
     /// Where it leads.
     pub target: Target,
+    /// Of the routes of one prefix the lowest is in use; [`Owner::preference`] unless its owner
+    /// says otherwise.
+    pub preference: u32,
+    /// Between routes of equal preference the lowest is in use; of equal metric, that of the owner
+    /// that comes first.
+    pub metric: u32,
+    /// A number that means something to its owner alone.
+    pub tag: u32,
+    /// The commit that last set it; 0 while it is not committed.
+    pub generation: u64,
     /// Where it was configured.
     pub position: Position,
+}
+
+impl RouteKey {
+    /// The place of a route in an instance's main table.
+    pub fn main(instance: impl Into<Name>, prefix: IpNet, owner: Owner) -> RouteKey {
+        RouteKey { instance: instance.into(), table: MAIN_TABLE.into(), prefix, owner }
+    }
+}
+
+impl Route {
+    /// A route as its owner sets it when it says nothing but where it leads.
+    pub fn new(target: Target, owner: &Owner, position: Position) -> Route {
+        Route { target, preference: owner.preference(), metric: 0, tag: 0, generation: 0, position }
+    }
+
+    /// Whether both ask for the same, whoever committed them when.
+    pub fn asks_as(&self, other: &Route) -> bool {
+        let Route { target, preference, metric, tag, generation: _, position } = self;
+        *target == other.target
+            && (*preference, *metric, *tag) == (other.preference, other.metric, other.tag)
+            && *position == other.position
+    }
 }
 
 /// What a rule, or a filter's default, does with a packet.
@@ -390,6 +398,17 @@ pub enum Operation {
     Filter(FilterKey, Option<Filter>),
     /// Sets or removes a static neighbour.
     Neighbour(NeighbourKey, Option<MacAddress>),
+}
+
+impl Delta {
+    /// Says of every route that is set that commit `generation` set it.
+    pub fn stamp(&mut self, generation: u64) {
+        for operation in &mut self.operations {
+            if let Operation::Route(_, Some(route)) = operation {
+                route.generation = generation;
+            }
+        }
+    }
 }
 
 /// What leads from one [`State`] to another; the order of the steps does not matter.

@@ -208,10 +208,10 @@ fn apply(operations: Vec<Operation>) -> Command {
 fn route(number: u32) -> Operation {
     let network = Ipv4Addr::from_bits((1 << 31) | (number << 8));
     let prefix = Ipv4Net::new_assert(network, 24).into();
-    let key = RouteKey { instance: "default".into(), prefix, owner: Owner::Static };
+    let key = RouteKey::main("default", prefix, Owner::Static);
     let via = Some(Ipv4Addr::from_bits(0x0a00_0200 | ((number & 0x7f) + 1)).into());
     let target = Target::NextHops(vec![NextHop { via, interface: None, weight: 1 }]);
     let file = "/etc/sluice/sluice.yaml".into();
     let position = Position { file, line: number + 10, column: 5 };
-    Operation::Route(key, Some(Route { target, position }))
+    Operation::Route(key, Some(Route::new(target, &Owner::Static, position)))
 }

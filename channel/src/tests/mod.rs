@@ -96,11 +96,10 @@ fn state(routes: u32) -> State {
     let position = Position { file: "big.yaml".into(), line: 1, column: 1 };
     let route = |n: u32| {
         let prefix = format!("{}/24", Ipv4Addr::from(0x0a00_0000 + (n << 8))).parse().unwrap();
-        let instance = DEFAULT_INSTANCE.into();
-        let key = RouteKey { instance, prefix, owner: Owner::Static };
+        let key = RouteKey::main(DEFAULT_INSTANCE, prefix, Owner::Static);
         let via = Some(IpAddr::from(Ipv4Addr::from(0xc0a8_0001 + n % 16)));
         let hops = vec![NextHop { via, interface: Some("wan".into()), weight: 1 }];
-        (key, Route { target: Target::NextHops(hops), position: position.clone() })
+        (key, Route::new(Target::NextHops(hops), &Owner::Static, position.clone()))
     };
     State { routes: (0..routes).map(route).collect(), ..State::default() }
 }

@@ -61,13 +61,23 @@ pub struct Interface {
 pub struct Route {
     /// The instance whose table it is in.
     pub instance: Name,
+    /// Which of the instance's tables.
+    pub table: Name,
     /// The destinations it covers.
     pub prefix: IpNet,
     /// Who put it there.
     pub owner: Owner,
+    /// Of the routes of one prefix the lowest is used.
+    pub preference: u32,
+    /// Between routes of equal preference the lowest is used.
+    pub metric: u32,
+    /// A number that means something to its owner alone.
+    pub tag: u32,
+    /// The commit that last set it; 0 for a connected network.
+    pub generation: u64,
     /// Where it leads.
     pub target: Target,
-    /// Whether packets use it: no owner that goes before has the same prefix.
+    /// Whether packets use it: it has a way out, and none that comes first has.
     pub active: bool,
     /// Where it was configured; none for a connected network.
     pub position: Option<Position>,

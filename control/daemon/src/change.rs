@@ -98,7 +98,7 @@ pub(crate) fn file(head: &Head, file: &FileChange) -> Step {
 /// was rolled back does not come again at the next start.
 pub(crate) fn back(head: &Head, to: &Header, state: &State, kind: CommitKind) -> Step {
     Step {
-        delta: head.state().difference(state),
+        delta: head.asked(state),
         kind,
         file: to.file.clone(),
         dataplane: to.dataplane.clone(),
@@ -168,7 +168,7 @@ fn added_route(state: &State, wanted: AddRoute) -> Result<Delta, ControlError> {
         }
     }
     let position = Position { file: LIVE.into(), line: 0, column: 0 };
-    let route = Route { target, position };
+    let route = Route::new(target, &key.owner, position);
     Ok(Delta { operations: vec![Operation::Route(key, Some(route))] })
 }
 
@@ -180,7 +180,7 @@ fn key(prefix: ipnet::IpNet, instance: Option<Name>) -> Result<RouteKey, Control
         )));
     }
     let instance = instance.unwrap_or_else(|| Arc::from(DEFAULT_INSTANCE));
-    Ok(RouteKey { instance, prefix, owner: Owner::Cli })
+    Ok(RouteKey::main(instance, prefix, Owner::Cli))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The last commit: what the appliance should be. It has two layers, what the configuration file
-//! says and on top of it the live changes, which are the routes of owner `cli`.
+//! says and on top of it the live changes, which are the routes of all other owners.
 //!
 //! Both layers are in one compiled [`Policy`]: a route's key carries its owner, so that the layers
 //! cannot collide, and the dataplane keeps them apart the same way. A [`Head`] is always
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use sluice_control_api::{Commit, Confirm};
 use sluice_policy::Policy;
-use sluice_policy::model::{Delta, Owner, Route, RouteKey, State};
+use sluice_policy::model::{Delta, Operation, Owner, Route, RouteKey, State};
 
 use crate::store::Header;
 
@@ -52,7 +52,20 @@ impl Head {
     pub(crate) fn towards(&self, configured: &State) -> Delta {
         let mut to = configured.clone();
         to.routes.extend(live_routes(self.state()).map(|(key, r)| (key.clone(), r.clone())));
-        self.state().difference(&to)
+        self.asked(&to)
+    }
+
+    /// The step to what is asked for: a route that is there as it is asked for stays as it was
+    /// committed.
+    pub(crate) fn asked(&self, to: &State) -> Delta {
+        let mut delta = self.state().difference(to);
+        delta.operations.retain(|operation| match operation {
+            Operation::Route(key, Some(route)) => {
+                self.state().routes.get(key).is_none_or(|present| !present.asks_as(route))
+            }
+            _ => true,
+        });
+        delta
     }
 
     /// How many live changes there are.
@@ -91,5 +104,5 @@ pub(crate) fn told(header: &Header) -> Commit {
 }
 
 fn live_routes(state: &State) -> impl Iterator<Item = (&RouteKey, &Route)> {
-    state.routes.iter().filter(|(key, _)| key.owner == Owner::Cli)
+    state.routes.iter().filter(|(key, _)| key.owner != Owner::Static)
 }

@@ -14,7 +14,7 @@ const LIVE_ROUTE: &str = r#"{"to":"10.9.0.0/16","via":[{"address":"10.0.2.2"}]}"
 const BLACKHOLE: &str = "routes: [ { to: 10.8.0.0/16, blackhole: true } ]\n";
 
 fn owners(dataplane: &FakeDataplane) -> Vec<Owner> {
-    dataplane.state().routes.keys().map(|key| key.owner).collect()
+    dataplane.state().routes.keys().map(|key| key.owner.clone()).collect()
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn record(directory: &Path, generation: u64) -> PathBuf {
 }
 
 fn owners(dataplane: &FakeDataplane) -> Vec<Owner> {
-    dataplane.state().routes.keys().map(|key| key.owner).collect()
+    dataplane.state().routes.keys().map(|key| key.owner.clone()).collect()
 }
 
 /// A dataplane and a control process with a file and a live route: generation 2.

@@ -312,7 +312,7 @@ fn convert_route(
     if unreadable {
         return;
     }
-    let key = RouteKey { instance: instance.clone(), prefix, owner: Owner::Static };
+    let key = RouteKey::main(instance.clone(), prefix, Owner::Static);
     if let Some(other) = state.routes.get(&key) {
         let message =
             format!("there is a route for {prefix} already, in line {}", other.position.line);
@@ -323,7 +323,8 @@ fn convert_route(
         .one("interface", &route.interface)
         .many("via", &route.via);
     reader.site(Thing::Route(key.clone()), site);
-    state.routes.insert(key, Route { target, position: reader.position(*place) });
+    let route = Route::new(target, &key.owner, reader.position(*place));
+    state.routes.insert(key, route);
 }
 
 fn convert_hop(

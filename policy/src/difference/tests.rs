@@ -33,10 +33,10 @@ fn routes() -> impl Strategy<Value = State> {
     proptest::collection::btree_map((0..6u8, 8..12u8), any::<bool>(), 0..12).prop_map(|routes| {
         let entry = |((net, length), reject)| {
             let prefix = format!("10.{net}.0.0/{}", length + 8).parse::<ipnet::IpNet>().unwrap();
-            let key = RouteKey { instance: "default".into(), prefix, owner: Owner::Static };
+            let key = RouteKey::main("default", prefix, Owner::Static);
             let target = if reject { Target::Reject } else { Target::Blackhole };
             let position = Position { file: "f".into(), line: u32::from(net), column: 1 };
-            (key, Route { target, position })
+            (key, Route::new(target, &Owner::Static, position))
         };
         let routes: BTreeMap<_, _> = routes.into_iter().map(entry).collect();
         State { routes, ..State::default() }

@@ -198,7 +198,7 @@ routes:
                 .collect();
             let instance = policy.instance_named("default").unwrap();
             let matched = policy.route_to(instance, "10.9.9.1".parse().unwrap()).unwrap();
-            assert!(active.is_empty() || active == [matched.owner]);
+            assert!(active.is_empty() || active == [matched.owner.clone()]);
             (matched.prefix.to_string(), matched.owner)
         };
         let of = |down| in_use(&all.with_down(ports(&all, down)));

@@ -158,6 +158,8 @@ pub enum Mistake {
 
     #[error("{prefix} has host bits set: write {right}")]
     HostBits { prefix: IpNet, right: IpNet },
+    #[error("the instance has no table `{0}`: it has `main`")]
+    UnknownTable(Name),
     #[error("routes of this owner are made from the interfaces' addresses, not set")]
     ConnectedRoute,
     #[error("{prefix} is not routed: {why}")]

@@ -24,13 +24,16 @@ use sluice_packet::descriptor::number_of;
 pub use error::{Mistake, PolicyError, Subject, Thing};
 use links::Links;
 pub(crate) use links::pipeline_field;
+pub(crate) use report::{Naming, is_name};
 
 use crate::digest::Digests;
 use crate::filter::Filter;
 use crate::ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot};
 use crate::instance::{Connected, Instance};
 use crate::interface::Interface;
-use crate::model::{self, Action, FilterKey, FilterPoint, MacAddress, Name, Owner, State};
+use crate::model::{
+    self, Action, FilterKey, FilterPoint, MAIN_TABLE, MacAddress, Name, Owner, State,
+};
 use crate::route::{NextHops, ResolvedNextHop};
 
 /// A port and its number.
@@ -66,16 +69,26 @@ pub struct RuleInfo<'a> {
 pub struct RouteInfo<'a> {
     /// The instance whose table it is in.
     pub instance: &'a Name,
+    /// Which of the instance's tables.
+    pub table: Name,
     /// The destinations it covers.
     pub prefix: IpNet,
     /// Who put it there.
     pub owner: Owner,
+    /// Of the routes of one prefix the lowest is used.
+    pub preference: u32,
+    /// Between routes of equal preference the lowest is used.
+    pub metric: u32,
+    /// A number that means something to its owner alone.
+    pub tag: u32,
+    /// The commit that last set it; 0 for a connected network.
+    pub generation: u64,
     /// Where it leads.
     pub target: Cow<'a, model::Target>,
     /// Where it was configured; `None` for a connected network.
     pub position: Option<&'a model::Position>,
-    /// Whether it is the one in use for its prefix: it has a way out, and no owner that comes
-    /// first has one that has.
+    /// Whether it is the one in use for its prefix: it has a way out, and none that is preferred
+    /// has.
     pub active: bool,
 }
 
@@ -193,7 +206,8 @@ impl Policy {
         self.rules().map(|rule| u32::from(rule.slot.0)).max().unwrap_or(0) + 1
     }
 
-    /// All routes: of each instance the connected networks, then those that were set.
+    /// All routes: of each instance the connected networks, then those that were set, by table and
+    /// prefix and what is preferred first.
     pub fn routes(&self) -> impl Iterator<Item = RouteInfo<'_>> {
         self.instances().flat_map(move |instance| {
             let connected = instance.connected.iter().filter_map(move |(&prefix, what)| {
@@ -202,39 +216,67 @@ impl Policy {
                 let hop = model::NextHop { via: None, interface, weight: 1 };
                 Some(RouteInfo {
                     instance: &instance.name,
+                    table: MAIN_TABLE.into(),
                     prefix,
                     owner: Owner::Connected,
+                    preference: Owner::Connected.preference(),
+                    metric: 0,
+                    tag: 0,
+                    generation: 0,
                     target: Cow::Owned(model::Target::NextHops(vec![hop])),
                     position: None,
                     active: routes::carried(*what, &self.links),
                 })
             });
-            let first = model::RouteKey {
-                instance: instance.name.clone(),
-                prefix: IpNet::default(),
-                owner: Owner::Connected,
+            connected.chain(self.routes_set(instance))
+        })
+    }
+
+    fn routes_set<'a>(&'a self, instance: &'a Instance) -> impl Iterator<Item = RouteInfo<'a>> {
+        let first = model::RouteKey {
+            instance: instance.name.clone(),
+            table: "".into(),
+            prefix: IpNet::default(),
+            owner: Owner::Connected,
+        };
+        let mut set = self
+            .state
+            .routes
+            .range(first..)
+            .take_while(|(key, _)| key.instance == instance.name)
+            .peekable();
+        let groups = std::iter::from_fn(move || {
+            let first = set.next()?;
+            let mut group = vec![first];
+            let same =
+                |key: &model::RouteKey| key.prefix == first.0.prefix && key.table == first.0.table;
+            while let Some(next) = set.next_if(|(key, _)| same(key)) {
+                group.push(next);
+            }
+            routes::by_preference(&mut group);
+            Some(group)
+        });
+        groups.flat_map(move |group| {
+            let prefix = group[0].0.prefix;
+            let usable =
+                |&(_, route): &(_, _)| routes::is_usable(prefix, route, instance, &self.links);
+            let used = match routes::connected(prefix, instance, &self.links) {
+                Some(_) => None,
+                None => group.iter().position(usable),
             };
-            let set = self.state.routes.range(first..);
-            let mut served = None;
-            let set = set.take_while(|(key, _)| key.instance == instance.name).map(
-                move |(key, route)| {
-                    let active = served != Some(key.prefix)
-                        && routes::connected(key.prefix, instance, &self.links).is_none()
-                        && routes::is_usable(key.prefix, route, instance, &self.links);
-                    if active {
-                        served = Some(key.prefix);
-                    }
-                    RouteInfo {
-                        instance: &key.instance,
-                        prefix: key.prefix,
-                        owner: key.owner,
-                        target: Cow::Borrowed(&route.target),
-                        position: Some(&route.position),
-                        active,
-                    }
-                },
-            );
-            connected.chain(set)
+            group.into_iter().enumerate().map(move |(i, (key, route))| RouteInfo {
+                instance: &key.instance,
+                table: key.table.clone(),
+                prefix,
+                owner: key.owner.clone(),
+                preference: route.preference,
+                metric: route.metric,
+                tag: route.tag,
+                generation: route.generation,
+                target: Cow::Borrowed(&route.target),
+                position: Some(&route.position),
+                active: Some(i) == used,
+            })
         })
     }
 
@@ -247,9 +289,10 @@ impl Policy {
             return Some(MatchedRoute { prefix, owner: Owner::Connected, position: None });
         }
         let (key, route) = routes::set(prefix, instance, &self.state)
+            .into_iter()
             .find(|(_, route)| routes::is_usable(prefix, route, instance, &self.links))?;
         let position = Some(route.position.clone());
-        Some(MatchedRoute { prefix: key.prefix, owner: key.owner, position })
+        Some(MatchedRoute { prefix: key.prefix, owner: key.owner.clone(), position })
     }
 
     /// All static neighbours.

@@ -58,17 +58,17 @@ pub(super) fn known<'a>(names: impl Iterator<Item = &'a Name>) -> String {
 
 /// What a name may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Naming {
+pub(crate) enum Naming {
     /// Of a port or an instance: begins with a letter, has no dot.
     Plain,
     /// Of an interface, which may end in a dot and a VLAN.
     Interface,
-    /// Of a rule, which nothing refers to: may begin with a digit.
+    /// Of a rule or an owner: may begin with a digit.
     Rule,
 }
 
 /// Whether a name is short, printable and safe in a path, a metric label and a command line.
-pub(super) fn is_name(name: &str, naming: Naming) -> bool {
+pub(crate) fn is_name(name: &str, naming: Naming) -> bool {
     let dots = naming != Naming::Plain;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b) || (dots && b == b'.');
     let first = name.bytes().next().unwrap_or(b'.');

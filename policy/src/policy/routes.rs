@@ -13,7 +13,7 @@ use crate::fib::Leaf;
 use crate::ids::InterfaceId;
 use crate::instance::{Connected, Instance};
 use crate::interface::{Interface, is_link_local};
-use crate::model::{Name, NextHop, Owner, Route, RouteKey, State, Target};
+use crate::model::{MAIN_TABLE, Name, NextHop, Owner, Route, RouteKey, State, Target};
 use crate::route::{NextHops, ResolvedNextHop, leaf};
 
 /// Checks one route.
@@ -22,6 +22,9 @@ pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut R
     let prefix = key.prefix;
     if key.owner == Owner::Connected {
         report.add(&thing, "", Mistake::ConnectedRoute);
+    }
+    if &*key.table != MAIN_TABLE {
+        report.add(&thing, "table", Mistake::UnknownTable(key.table.clone()));
     }
     if prefix != prefix.trunc() {
         report.add(&thing, "to", Mistake::HostBits { prefix, right: prefix.trunc() });
@@ -135,7 +138,7 @@ pub(super) fn member<'a>(
 }
 
 /// The leaf that a prefix of an instance has in the table: of what stands there and has a way
-/// out, the owner that comes first.
+/// out, what is preferred.
 pub(super) fn winner(
     prefix: IpNet,
     instance: &Instance,
@@ -146,7 +149,7 @@ pub(super) fn winner(
     if let Some(connected) = connected(prefix, instance, links) {
         return Some(connected_leaf(connected, prefix, hops));
     }
-    set(prefix, instance, state).find_map(|(_, route)| {
+    set(prefix, instance, state).into_iter().find_map(|(_, route)| {
         Some(match &route.target {
             Target::Blackhole => leaf::BLACKHOLE,
             Target::Reject => leaf::REJECT,
@@ -161,15 +164,24 @@ pub(super) fn winner(
     })
 }
 
-/// What was set for a prefix of an instance, the owner that comes first at the front.
+/// What was set for a prefix of an instance, what is preferred at the front.
 pub(super) fn set<'a>(
     prefix: IpNet,
     instance: &Instance,
     state: &'a State,
-) -> impl Iterator<Item = (&'a RouteKey, &'a Route)> {
-    let first = RouteKey { instance: instance.name.clone(), prefix, owner: Owner::Connected };
-    let last = RouteKey { owner: Owner::LAST, ..first.clone() };
-    state.routes.range(first..=last)
+) -> Vec<(&'a RouteKey, &'a Route)> {
+    let first = RouteKey::main(instance.name.clone(), prefix, Owner::Connected);
+    let same = |key: &RouteKey| {
+        (&key.instance, &key.table, key.prefix) == (&first.instance, &first.table, prefix)
+    };
+    let mut set: Vec<_> = state.routes.range(&first..).take_while(|(key, _)| same(key)).collect();
+    by_preference(&mut set);
+    set
+}
+
+/// Sorts routes of one prefix: what is preferred comes first.
+pub(super) fn by_preference(routes: &mut [(&RouteKey, &Route)]) {
+    routes.sort_by_key(|&(key, route)| (route.preference, route.metric, &key.owner));
 }
 
 /// What an interface's address puts at a prefix, if that is in use.

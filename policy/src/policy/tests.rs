@@ -183,13 +183,13 @@ fn rules_keep_their_slots() {
 }
 
 fn route_key(prefix: &str, owner: Owner) -> RouteKey {
-    RouteKey { instance: "default".into(), prefix: prefix.parse().unwrap(), owner }
+    RouteKey::main("default", prefix.parse().unwrap(), owner)
 }
 
 fn via(address: &str) -> Route {
     let hop = model::NextHop { via: Some(address.parse().unwrap()), interface: None, weight: 1 };
     let position = Position { file: "cli".into(), line: 0, column: 0 };
-    Route { target: Target::NextHops(vec![hop]), position }
+    Route::new(Target::NextHops(vec![hop]), &Owner::Cli, position)
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn owners_are_layers() {
     assert_eq!(&*way(&base, "10.9.1.1").0, "wan.7");
     let routes: Vec<_> = over.routes().filter(|r| r.prefix.to_string() == "10.9.0.0/16").collect();
     assert_eq!(
-        routes.iter().map(|r| (r.owner, r.active)).collect::<Vec<_>>(),
+        routes.iter().map(|r| (r.owner.clone(), r.active)).collect::<Vec<_>>(),
         [(Owner::Cli, true), (Owner::Static, false)]
     );
     let back = set(&over, "10.9.0.0/16", Owner::Cli, None).unwrap();
@@ -337,7 +337,7 @@ proptest! {
         let mut grown = policy(BASE);
         for (prefix, cli, hop) in steps {
             let owner = if cli { Owner::Cli } else { Owner::Static };
-            let key = RouteKey { instance: "default".into(), prefix, owner };
+            let key = RouteKey::main("default", prefix, owner);
             let route = hop.map(|hop| via(&format!("10.0.2.{hop}")));
             grown = grown.apply(&Delta { operations: vec![Operation::Route(key, route)] }).unwrap();
         }

@@ -181,7 +181,12 @@ mod tests {
         let route = Route {
             instance: "default".into(),
             prefix: "10.9.0.0/16".parse().unwrap(),
+            table: "main".into(),
             owner: Owner::Static,
+            preference: 5,
+            metric: 0,
+            tag: 0,
+            generation: 3,
             target: Target::Reject,
             active: true,
             position: Some(position),

@@ -93,7 +93,16 @@ pub(super) async fn routes(
     let mut routes: Vec<Route> =
         all_routes(policy).filter(|route| of.wants(&route.instance)).collect();
     routes.sort_by(|a, b| {
-        let key = |route: &Route| (route.instance.clone(), route.prefix, route.owner);
+        let key = |route: &Route| {
+            (
+                route.instance.clone(),
+                route.table.clone(),
+                route.prefix,
+                route.preference,
+                route.metric,
+                route.owner.clone(),
+            )
+        };
         key(a).cmp(&key(b))
     });
     Ok(Json(routes))
@@ -102,8 +111,13 @@ pub(super) async fn routes(
 fn all_routes(policy: &Policy) -> impl Iterator<Item = Route> {
     policy.routes().map(|route| Route {
         instance: route.instance.clone(),
+        table: route.table,
         prefix: route.prefix,
         owner: route.owner,
+        preference: route.preference,
+        metric: route.metric,
+        tag: route.tag,
+        generation: route.generation,
         target: route.target.into_owned(),
         active: route.active,
         position: route.position.cloned(),

@@ -158,8 +158,9 @@ impl Reconciler {
 
     /// The commit that a step makes, and what leads to it; or what does not fit.
     pub(super) fn compose(&self, step: Step, order: &Order) -> Result<(Head, Delta), ControlError> {
-        let Step { delta, kind, file, dataplane, files } = step;
+        let Step { mut delta, kind, file, dataplane, files } = step;
         let generation = self.store.next_generation();
+        delta.stamp(generation);
         let policy = self.head.policy.apply_as(generation, &delta).map_err(|errors| {
             ControlError::Policy(errors.iter().map(ToString::to_string).collect())
         })?;

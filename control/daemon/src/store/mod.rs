@@ -20,6 +20,7 @@ mod disk;
 mod history;
 mod load;
 mod record;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

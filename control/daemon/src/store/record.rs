@@ -14,10 +14,11 @@ use sluice_control_api::{Changes, CommitKind};
 use sluice_policy::config::Dataplane;
 use sluice_policy::model::{Delta, Name, Operation};
 
+use super::upgrade;
 use crate::deadline::Deadline;
 
 /// The format that this release writes, and the latest that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The first line of a record: the commit without its operations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -196,12 +197,15 @@ fn decode(bytes: &[u8]) -> Result<(Header, Delta), Damage> {
     if found != trailer.crc32c {
         return Err(Damage::Corrupt { found, expected: trailer.crc32c });
     }
-    let header = header?;
+    let mut header = header?;
+    let written = std::mem::replace(&mut header.format, FORMAT);
+    let operation = |line| match written {
+        1 => upgrade::from_format_1(line, header.generation),
+        _ => serde_json::from_slice(line),
+    };
     let operations: Vec<Operation> = lines
         .enumerate()
-        .map(|(i, line)| {
-            serde_json::from_slice(line).map_err(|error| Damage::Line { line: i + 2, error })
-        })
+        .map(|(i, line)| operation(line).map_err(|error| Damage::Line { line: i + 2, error }))
         .collect::<Result<_, _>>()?;
     if operations.len() as u64 != trailer.operations {
         return Err(Damage::Torn);
@@ -300,19 +304,25 @@ filters:
 
     #[test]
     fn a_later_format_is_named() {
-        let damage = decode(b"{\"format\":2,\"new\":true}\nnot even JSON\n").unwrap_err();
-        assert!(damage.to_string().contains("format 2"), "{damage}");
+        let damage = decode(b"{\"format\":99,\"new\":true}\nnot even JSON\n").unwrap_err();
+        assert!(damage.to_string().contains("format 99"), "{damage}");
     }
 
-    /// Files of this format are on disks out there. A release that reads them no longer has a new
-    /// format, and says how the old one is led over.
+    /// Files of these formats are on disks out there. A release that reads one no longer as it
+    /// stands has a new format, and [`upgrade`] leads the old one over.
     #[test]
     fn format_1_stays_readable() {
-        let kept = include_bytes!("format-1.ndjson");
+        let (header, mut delta) = sample();
+        delta.stamp(header.generation);
+        assert_eq!(decode(include_bytes!("format-1.ndjson")).unwrap(), (header, delta));
+    }
+
+    #[test]
+    fn format_2_stays_readable() {
         if std::env::var_os("SLUICE_WRITE_RECORD").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-1.ndjson");
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-2.ndjson");
             std::fs::write(path, encoded()).unwrap();
         }
-        assert_eq!(decode(kept).unwrap(), sample());
+        assert_eq!(decode(include_bytes!("format-2.ndjson")).unwrap(), sample());
     }
 }

@@ -12,9 +12,9 @@ use super::*;
 fn next(store: &Store, head: &Head) -> (Head, Delta) {
     let generation = store.next_generation();
     let prefix = format!("10.{}.{}.0/24", generation / 256, generation % 256).parse().unwrap();
-    let key = RouteKey { instance: "default".into(), prefix, owner: Owner::Cli };
+    let key = RouteKey::main("default", prefix, Owner::Cli);
     let position = Position { file: "cli".into(), line: 0, column: 0 };
-    let route = Route { target: Target::Blackhole, position };
+    let route = Route::new(Target::Blackhole, &Owner::Cli, position);
     let delta = Delta { operations: vec![Operation::Route(key, Some(route))] };
     let header = Header {
         generation,
