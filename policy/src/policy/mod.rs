@@ -256,28 +256,56 @@ impl Policy {
             routes::by_preference(&mut group);
             Some(group)
         });
-        groups.flat_map(move |group| {
-            let prefix = group[0].0.prefix;
-            let usable =
-                |&(_, route): &(_, _)| routes::is_usable(prefix, route, instance, &self.links);
-            let used = match routes::connected(prefix, instance, &self.links) {
-                Some(_) => None,
-                None => group.iter().position(usable),
-            };
-            group.into_iter().enumerate().map(move |(i, (key, route))| RouteInfo {
-                instance: &key.instance,
-                table: key.table.clone(),
-                prefix,
-                owner: key.owner.clone(),
-                preference: route.preference,
-                metric: route.metric,
-                tag: route.tag,
-                generation: route.generation,
-                target: Cow::Borrowed(&route.target),
-                position: Some(&route.position),
-                active: Some(i) == used,
-            })
+        groups.flat_map(move |group| self.informed(instance, group))
+    }
+
+    /// Routes of one prefix, what is preferred at the front, with what there is to say about them.
+    fn informed<'a>(
+        &'a self,
+        instance: &'a Instance,
+        group: Vec<(&'a model::RouteKey, &'a model::Route)>,
+    ) -> impl Iterator<Item = RouteInfo<'a>> {
+        let prefix = group.first().map_or_else(IpNet::default, |(key, _)| key.prefix);
+        let usable = |&(_, route): &(_, _)| routes::is_usable(prefix, route, instance, &self.links);
+        let used = match routes::connected(prefix, instance, &self.links) {
+            Some(_) => None,
+            None => group.iter().position(usable),
+        };
+        group.into_iter().enumerate().map(move |(i, (key, route))| RouteInfo {
+            instance: &key.instance,
+            table: key.table.clone(),
+            prefix,
+            owner: key.owner.clone(),
+            preference: route.preference,
+            metric: route.metric,
+            tag: route.tag,
+            generation: route.generation,
+            target: Cow::Borrowed(&route.target),
+            position: Some(&route.position),
+            active: Some(i) == used,
         })
+    }
+
+    /// What was set for one prefix of a table, what is preferred first; nothing for a table that is
+    /// not there.
+    pub fn routes_at(&self, instance: &str, table: &str, prefix: IpNet) -> Vec<RouteInfo<'_>> {
+        let Some(instance) = self.instance_named(instance) else { return Vec::new() };
+        let first = model::RouteKey {
+            instance: instance.name.clone(),
+            table: table.into(),
+            prefix,
+            owner: Owner::Connected,
+        };
+        let mut group: Vec<_> = self
+            .state
+            .routes
+            .range(&first..)
+            .take_while(|(key, _)| {
+                (&key.instance, &key.table, key.prefix) == (&first.instance, &first.table, prefix)
+            })
+            .collect();
+        routes::by_preference(&mut group);
+        self.informed(instance, group).collect()
     }
 
     /// The route that a packet to `address` takes; `None` where the table has none.
