@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sluice_policy::model::{Action, Delta, FilterPoint, MacAddress, Name, Operation, State};
+use sluice_policy::order::ForeignHook;
 use sluice_policy::{Digests, PortId, RuleSlot, Table};
 
 /// Operations in one [`Command::Apply`]. A byte or two can stand for an operation that takes
@@ -102,6 +103,8 @@ pub enum Command {
     Workers,
     /// Asks for the rules and how often they matched.
     Rules,
+    /// Asks for the hooks that do not ship with Sluice.
+    Hooks,
 }
 
 impl Command {
@@ -119,6 +122,7 @@ impl Command {
             Command::Ports => "ports",
             Command::Workers => "workers",
             Command::Rules => "rules",
+            Command::Hooks => "hooks",
         }
     }
 }
@@ -155,6 +159,8 @@ pub enum Reply {
     Workers(Vec<WorkerStatus>),
     /// Answers [`Command::Rules`].
     Rules(Vec<RuleStatus>),
+    /// Answers [`Command::Hooks`]; in the order of their registration.
+    Hooks(Vec<ForeignHook>),
 }
 
 /// The dataplane as a whole.

@@ -1,4 +1,5 @@
-//! The hook events of the pipeline and the stages that ship with Sluice.
+//! The hook events of the pipeline, the protocols that have them, and the stages that ship with
+//! Sluice.
 
 use crate::model::FilterPoint;
 use schemars::JsonSchema;
@@ -55,6 +56,37 @@ impl Event {
             Event::Forwarding => "FORWARDING",
             Event::PhysicalOut => "PHYSICAL_OUT",
             Event::NicEvents => "NIC_EVENTS",
+        }
+    }
+}
+
+/// The protocol of a packet at a hook (`NHF_INET`, `NHF_INET6`, `NHF_ARP`).
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// IPv4.
+    Inet = 0,
+    /// IPv6.
+    Inet6 = 1,
+    /// ARP: it has only PHYSICAL_IN, PHYSICAL_OUT and NIC_EVENTS.
+    Arp = 2,
+}
+
+impl Protocol {
+    /// All protocols.
+    pub const ALL: [Protocol; 3] = [Protocol::Inet, Protocol::Inet6, Protocol::Arp];
+
+    /// Whether the protocol has the event.
+    pub const fn has(self, event: Event) -> bool {
+        match self {
+            Protocol::Inet | Protocol::Inet6 => true,
+            Protocol::Arp => {
+                matches!(event, Event::PhysicalIn | Event::PhysicalOut | Event::NicEvents)
+            }
         }
     }
 }

@@ -70,6 +70,19 @@ def test_verdicts(appliance, question, verdict):
     assert (answer["verdict"], answer.get("reason")) == verdict
 
 
+def test_no_verdict_is_stated_past_a_foreign_hook(pair, monkeypatch):
+    monkeypatch.setenv("SLUICE_FAULT", "panic-on-udp-port=6666")
+    with pair.sluice(RULES) as sluice:
+        question = {**CLIENT, "dst": "10.0.2.2", "proto": "udp"}
+        said = sluice.explain(**question, dport=5)
+        assert (said["verdict"], said["hook"]) == ("unknown", "fault")
+        assert said["otherwise"] == {"verdict": "accept"}
+        step = next(step for step in said["steps"] if step["stage"] == "fault")
+        assert (step["event"], step["foreign"], step["outcome"]) == ("physical-in", True, "unknown")
+        text = sluice.run("explain", "--src", "10.0.1.2", "--dst", "10.0.2.2").stdout
+        assert "verdict: not known, hook `fault` decides" in text
+
+
 def test_what_the_sender_hears_is_followed_back(appliance):
     answer = appliance.running.explain(**CLIENT, dst="10.99.0.1", proto="udp")["answer"]
     assert (answer["message"], answer["source"]) == ("network-unreachable", "10.0.1.1")

@@ -7,6 +7,7 @@ use std::time::Instant;
 use sluice_channel::{Command, Neighbour, PortStatus, Reply, RuleStatus, Status, WorkerStatus};
 use sluice_control_api::{Applied, Commit};
 use sluice_policy::Policy;
+use sluice_policy::order::ForeignHook;
 use tokio::sync::{oneshot, watch};
 
 use crate::change::{Change, Order};
@@ -57,6 +58,8 @@ questions! {
     workers: Workers -> Vec<WorkerStatus>;
     /// Its rules' counters.
     rules: Rules -> Vec<RuleStatus>;
+    /// Its foreign hooks.
+    hooks: Hooks -> Vec<ForeignHook>;
 }
 
 impl App {

@@ -13,7 +13,8 @@ use sluice_control_api::{
 };
 use sluice_policy::explain::Verdict;
 use sluice_policy::model::FilterPoint;
-use sluice_policy::{DropReason, PortId, Stage};
+use sluice_policy::order::{ForeignHook, Hint};
+use sluice_policy::{DropReason, Event, PortId, Protocol, Stage};
 
 const RULES: &str = "filters:\n  forward:\n    default: accept\n    rules:\n      - { name: no-http, \
                      protocol: tcp, destination-port: 80, action: drop }\n      - { name: seen, \
@@ -125,7 +126,7 @@ fn f25_counters_wrap() {
 #[test]
 fn a_packet_is_explained_with_the_way_out() {
     let directory = tempfile::tempdir().unwrap();
-    let (_dataplane, control) = start(directory.path());
+    let (dataplane, control) = start(directory.path());
     let http = r#"{"input":"lan","src":"10.0.1.2","dst":"10.0.2.2","protocol":6,"dst_port":80}"#;
     let explained: Explained = control.done("POST", "/v1/explain", http);
     let explanation = &explained.explanation;
@@ -139,6 +140,22 @@ fn a_packet_is_explained_with_the_way_out() {
     assert_eq!(explained.explanation.way.next_hop_state.unwrap().state, "reachable");
     let egress = explained.explanation.way.egress_state.unwrap();
     assert_eq!((&*egress.port, egress.link), ("wan", true));
+
+    // The dataplane has a hook of which only it knows what it does.
+    dataplane.behaviour().hooks = vec![ForeignHook {
+        instance: None,
+        protocols: vec![Protocol::Inet],
+        event: Event::PhysicalIn,
+        name: "meter".into(),
+        hint: Hint::First,
+    }];
+    let explained: Explained = control.done("POST", "/v1/explain", &smtp);
+    let otherwise = Box::new(Verdict::Accept);
+    assert_eq!(
+        explained.explanation.way.verdict,
+        Verdict::Unknown { hook: "meter".into(), otherwise }
+    );
+    dataplane.behaviour().hooks.clear();
 
     // The same of a file that is not applied: it has no filter.
     let yaml = "ports:\\n  lan: { device: net_null0, addresses: [10.0.1.1/24] }\\n";

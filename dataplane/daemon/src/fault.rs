@@ -6,7 +6,9 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use sluice_hooks::{Context, Hint, Packet, PacketHook, PerPacket, Protocol, Registration, Verdict};
+use sluice_hooks::{
+    Context, ForeignHook, Hint, Packet, PacketHook, PerPacket, Protocol, Registration, Verdict,
+};
 use sluice_packet::{Fragment, protocol};
 use sluice_policy::Event;
 
@@ -36,11 +38,13 @@ impl Fault {
     /// The hook that makes the fault happen.
     pub fn registration(self) -> Registration {
         Registration {
-            instance: None,
-            protocols: vec![Protocol::Inet, Protocol::Inet6],
-            event: Event::PhysicalIn,
-            name: "fault".into(),
-            hint: Hint::First,
+            hook: ForeignHook {
+                instance: None,
+                protocols: vec![Protocol::Inet, Protocol::Inet6],
+                event: Event::PhysicalIn,
+                name: "fault".into(),
+                hint: Hint::First,
+            },
             factory: Arc::new(move || Box::new(PerPacket(self))),
         }
     }

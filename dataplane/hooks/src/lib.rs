@@ -22,7 +22,6 @@ mod bucket;
 mod burst;
 mod context;
 mod hook;
-mod order;
 mod outbox;
 mod ports;
 mod registry;
@@ -31,10 +30,8 @@ pub use bucket::TokenBucket;
 pub use burst::{Burst, Way};
 pub use context::{Context, count_drop};
 pub use hook::{Hook, Packet, PacketHook, PerPacket, Verdict};
-pub use order::{Hint, OrderError, Ordered, resolve};
 pub use outbox::{Originated, Outbox, Report};
 pub use ports::{PortFacts, Ports};
-pub use registry::{
-    Factory, HookIndex, HookOrder, Protocol, Registration, Registry, RegistryError,
-};
-pub use sluice_policy::Event;
+pub use registry::{Factory, HookIndex, HookOrder, Registration, Registry, RegistryError};
+pub use sluice_policy::order::{ForeignHook, Hint, OrderError};
+pub use sluice_policy::{Event, Protocol};

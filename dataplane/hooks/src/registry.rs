@@ -2,38 +2,10 @@
 
 use std::sync::Arc;
 
-use sluice_policy::{Event, InstanceId, Policy, Stage};
+use sluice_policy::order::{ForeignHook, OrderError, Place, resolved};
+use sluice_policy::{Event, InstanceId, Policy, Protocol, Stage};
 
 use crate::hook::Hook;
-use crate::order::{Hint, OrderError, Ordered, resolve};
-
-/// The protocol of a packet at a hook (`NHF_INET`, `NHF_INET6`, `NHF_ARP`).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// IPv4.
-    Inet = 0,
-    /// IPv6.
-    Inet6 = 1,
-    /// ARP: it has only PHYSICAL_IN, PHYSICAL_OUT and NIC_EVENTS.
-    Arp = 2,
-}
-
-impl Protocol {
-    /// All protocols.
-    pub const ALL: [Protocol; 3] = [Protocol::Inet, Protocol::Inet6, Protocol::Arp];
-
-    /// Whether the protocol has the event.
-    pub const fn has(self, event: Event) -> bool {
-        match self {
-            Protocol::Inet | Protocol::Inet6 => true,
-            Protocol::Arp => {
-                matches!(event, Event::PhysicalIn | Event::PhysicalOut | Event::NicEvents)
-            }
-        }
-    }
-}
 
 /// Makes the hook's object for one worker.
 pub type Factory = Arc<dyn Fn() -> Box<dyn Hook> + Send + Sync>;
@@ -41,16 +13,8 @@ pub type Factory = Arc<dyn Fn() -> Box<dyn Hook> + Send + Sync>;
 /// What an author registers.
 #[derive(Clone)]
 pub struct Registration {
-    /// The instance whose packets the hook sees; `None` means every instance.
-    pub instance: Option<InstanceId>,
-    /// The protocols whose packets it sees.
-    pub protocols: Vec<Protocol>,
-    /// The event that it runs at.
-    pub event: Event,
-    /// Its name, unique at the event.
-    pub name: Arc<str>,
-    /// Where in the order it wants to stand.
-    pub hint: Hint,
+    /// Where the hook runs, and for whom.
+    pub hook: ForeignHook,
     /// Makes one object for each worker.
     pub factory: Factory,
 }
@@ -86,7 +50,9 @@ pub enum RegistryError {
 #[derive(Clone, Default)]
 pub struct Registry {
     builtin: Vec<(Stage, Factory)>,
-    hooks: Vec<Registration>,
+    foreign: Vec<ForeignHook>,
+    /// Of each of those.
+    factories: Vec<Factory>,
 }
 
 impl Registry {
@@ -108,27 +74,31 @@ impl Registry {
     /// [`RegistryError::NoSuchEvent`] when a protocol lacks the event. Whether the hint fits the
     /// others is known once an instance is resolved ([`Registry::order`]).
     pub fn register(&mut self, hook: Registration) -> Result<HookIndex, RegistryError> {
-        if let Some(&protocol) = hook.protocols.iter().find(|p| !p.has(hook.event)) {
-            return Err(RegistryError::NoSuchEvent {
-                hook: hook.name.to_string(),
-                protocol,
-                event: hook.event,
-            });
+        let ForeignHook { protocols, event, name, .. } = &hook.hook;
+        if let Some(&protocol) = protocols.iter().find(|p| !p.has(*event)) {
+            let (hook, event) = (name.to_string(), *event);
+            return Err(RegistryError::NoSuchEvent { hook, protocol, event });
         }
-        self.hooks.push(hook);
-        Ok(HookIndex((self.builtin.len() + self.hooks.len() - 1) as u16))
+        self.foreign.push(hook.hook);
+        self.factories.push(hook.factory);
+        Ok(HookIndex((self.builtin.len() + self.foreign.len() - 1) as u16))
+    }
+
+    /// The authors' hooks.
+    pub fn foreign(&self) -> &[ForeignHook] {
+        &self.foreign
     }
 
     /// One object of every hook, for one worker; a [`HookIndex`] is a place in it.
     pub fn instantiate(&self) -> Vec<Box<dyn Hook>> {
         let builtin = self.builtin.iter().map(|(_, factory)| factory());
-        builtin.chain(self.hooks.iter().map(|hook| (hook.factory)())).collect()
+        builtin.chain(self.factories.iter().map(|factory| factory())).collect()
     }
 
     /// For each [`HookIndex`], the built-in stage that it is; `None` for an author's hook.
     pub fn stages(&self) -> Vec<Option<Stage>> {
         let builtin = self.builtin.iter().map(|(stage, _)| Some(*stage));
-        builtin.chain(self.hooks.iter().map(|_| None)).collect()
+        builtin.chain(self.foreign.iter().map(|_| None)).collect()
     }
 
     /// The resolved order of every event of every instance of `policy`.
@@ -141,73 +111,23 @@ impl Registry {
             let lists = order.of_mut(instance.id);
             for protocol in Protocol::ALL {
                 for event in Event::ALL.into_iter().filter(|&event| protocol.has(event)) {
-                    let candidates =
-                        self.candidates(instance.id, protocol, event, instance.stages(event));
-                    let places = resolve(&candidates)
+                    let places = resolved(instance, protocol, event, &self.foreign)
                         .map_err(|source| RegistryError::Order { event, source })?;
-                    // A filter that lets everything pass holds its place, and is not called.
-                    let open = |&index: &HookIndex| {
-                        let stage = self.builtin.get(usize::from(index.0)).map(|(stage, _)| *stage);
-                        stage.and_then(Stage::filter).is_some_and(|point| !instance.filters(point))
-                    };
-                    let hooks = places.into_iter().map(|i| candidates[i].index);
+                    let hooks = places.into_iter().filter_map(|place| match place {
+                        // A filter that lets everything pass holds its place, and is not called.
+                        Place::Stage(stage) => {
+                            let open = stage.filter().is_some_and(|point| !instance.filters(point));
+                            let index = self.builtin.iter().position(|(s, _)| *s == stage)?;
+                            (!open).then_some(index)
+                        }
+                        Place::Foreign(index) => Some(self.builtin.len() + index),
+                    });
                     lists[protocol as usize][event as usize] =
-                        hooks.filter(|index| !open(index)).collect();
+                        hooks.map(|index| HookIndex(index as u16)).collect();
                 }
             }
         }
         Ok(order)
-    }
-
-    fn candidates(
-        &self,
-        instance: InstanceId,
-        protocol: Protocol,
-        event: Event,
-        stages: &[Stage],
-    ) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
-        if protocol != Protocol::Arp {
-            for (i, &stage) in stages.iter().enumerate() {
-                let Some(index) = self.builtin.iter().position(|(s, _)| *s == stage) else {
-                    continue;
-                };
-                let hint = match i {
-                    0 => Hint::None,
-                    _ => Hint::After(stages[i - 1].name().into()),
-                };
-                let name = stage.name().into();
-                candidates.push(Candidate { name, hint, index: HookIndex(index as u16) });
-            }
-        }
-        for (i, hook) in self.hooks.iter().enumerate() {
-            let wanted = hook.event == event
-                && hook.protocols.contains(&protocol)
-                && hook.instance.is_none_or(|only| only == instance);
-            if wanted {
-                candidates.push(Candidate {
-                    name: hook.name.clone(),
-                    hint: hook.hint.clone(),
-                    index: HookIndex((self.builtin.len() + i) as u16),
-                });
-            }
-        }
-        candidates
-    }
-}
-
-struct Candidate {
-    name: Arc<str>,
-    hint: Hint,
-    index: HookIndex,
-}
-
-impl Ordered for Candidate {
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn hint(&self) -> &Hint {
-        &self.hint
     }
 }
 

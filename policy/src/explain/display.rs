@@ -32,27 +32,36 @@ impl Way {
                 Outcome::Drop => "  <- dropped",
                 Outcome::Reject => "  <- dropped, sender told",
                 Outcome::Local => "  <- arrived",
+                Outcome::Unknown => "  <- not known",
             };
-            let stage = step.stage.name();
+            let stage = &step.stage;
             writeln!(f, "{indent}{stage:<15} {event:<15} {}{end}", step.text)?;
         }
         Ok(())
     }
 
     fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.verdict {
+        let verdict = match &self.verdict {
+            Verdict::Unknown { hook, otherwise } => {
+                write!(
+                    f,
+                    "not known, hook `{hook}` decides; if it lets the packet pass as it is: "
+                )?;
+                otherwise
+            }
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Accept => f.write_str("forwarded")?,
             Verdict::Drop { reason } => write!(f, "dropped, {reason}")?,
             Verdict::Reject { reason } => write!(f, "dropped, {reason}; the sender is told")?,
             Verdict::Local => f.write_str("for the router itself")?,
+            Verdict::Unknown { .. } => {}
         }
-        if let (Verdict::Accept, Some(egress), Some(hop)) =
-            (&self.verdict, &self.egress, self.next_hop)
-        {
+        if let (Verdict::Accept, Some(egress), Some(hop)) = (verdict, &self.egress, self.next_hop) {
             write!(f, " out by {egress} to {hop}")?;
         }
-        if let (Verdict::Drop { .. } | Verdict::Reject { .. }, Some(rule)) =
-            (&self.verdict, &self.rule)
+        if let (Verdict::Drop { .. } | Verdict::Reject { .. }, Some(rule)) = (verdict, &self.rule)
             && self.steps.last().is_some_and(|step| !step.rules.is_empty())
         {
             write!(f, " by {rule}")?;

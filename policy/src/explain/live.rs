@@ -1,4 +1,4 @@
-//! What the dataplane knows and a policy does not: links and neighbours.
+//! What the dataplane knows and a policy does not: links, neighbours and foreign hooks.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::PortId;
 use crate::model::{MacAddress, Name};
+use crate::order::ForeignHook;
 use crate::policy::Policy;
 
 /// What the dataplane said of itself. Empty where none was asked: then ports count as running,
@@ -19,6 +20,8 @@ pub struct Live {
     pub ports: HashMap<Name, PortFacts>,
     /// Neighbours by interface and address.
     pub neighbours: HashMap<(Name, IpAddr), NextHopState>,
+    /// Hooks that do not ship with Sluice.
+    pub hooks: Vec<ForeignHook>,
 }
 
 impl Live {

@@ -7,6 +7,7 @@
 
 mod display;
 mod live;
+mod orders;
 mod query;
 mod walk;
 
@@ -16,12 +17,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_packet::descriptor::number_of;
 
-use crate::event::{Event, Stage};
+use crate::event::Event;
 use crate::interface::Interface;
 use crate::model::{Action, Name, Position};
+use crate::order::OrderError;
 use crate::policy::{MatchedRoute, Policy, RuleInfo};
 
 pub use live::{EgressState, Live, NextHopState, PortFacts};
+use orders::Orders;
 pub use query::{LinkDestination, Query};
 
 /// A rule that matched.
@@ -54,13 +57,18 @@ pub enum Outcome {
     Reject,
     /// It has arrived.
     Local,
+    /// Nobody but the hook can tell.
+    Unknown,
 }
 
 /// One stage's part.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// The stage.
-    pub stage: Stage,
+    /// The stage's name, or that of a hook that does not ship with Sluice.
+    pub stage: Name,
+    /// Whether it is such a hook.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
     /// The event at which it runs.
     pub event: Option<Event>,
     /// What happened, for people.
@@ -89,6 +97,14 @@ pub enum Verdict {
     },
     /// It is for the router itself, which serves it.
     Local,
+    /// A hook that does not ship with Sluice decides. What the other stages say holds if it lets
+    /// the packet pass as it is.
+    Unknown {
+        /// The first such hook that the packet meets.
+        hook: Name,
+        /// What becomes of the packet if all such hooks let it pass as it is.
+        otherwise: Box<Verdict>,
+    },
 }
 
 /// The way of one packet, as far as it comes.
@@ -191,6 +207,14 @@ pub enum ExplainError {
     /// No fragment begins there.
     #[error("a fragment does not begin at byte {0}: give a multiple of eight")]
     FragmentOffset(u16),
+    /// The hooks would have no order: the dataplane would refuse such a policy.
+    #[error("the hooks at {} have no order: {source}", event.name())]
+    Order {
+        /// The event.
+        event: Event,
+        /// What contradicts what.
+        source: OrderError,
+    },
 }
 
 /// Says what the policy does with a packet, and why. The policy is the one that the dataplane
@@ -201,7 +225,8 @@ pub fn explain(policy: &Policy, live: &Live, q: &Query) -> Result<Explanation, E
     let Some(instance) = policy.instance(ingress.instance) else {
         return Err(ExplainError::UnknownOrigin(q.src));
     };
-    let (way, answer) = walk::walk(policy, live, instance, ingress, q);
+    let orders = Orders::new(instance, live, q.family())?;
+    let (way, answer) = walk::walk(policy, live, &orders, instance, ingress, q);
     Ok(Explanation {
         generation: policy.generation(),
         query: q.clone(),

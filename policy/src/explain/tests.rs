@@ -5,7 +5,9 @@ use sluice_packet::ipv6;
 
 use super::*;
 use crate::evaluate::{self, NoRecorder, RouteDecision};
+use crate::event::Protocol;
 use crate::model::{FilterPoint, MacAddress};
+use crate::order::{ForeignHook, Hint};
 use crate::policy::tests::policy;
 
 const YAML: &str = "\
@@ -75,6 +77,55 @@ local                           not an own address
 route           ROUTE_DECISION  10.9.0.0/16 (static, test.yaml:6): via 10.0.2.9, out by wan
 forward-filter  FORWARDING      rule tcp-count (test.yaml:16): count, then rule no-smtp (test.yaml:17): drop  <- dropped
 verdict: dropped, forward-filter by rule no-smtp (test.yaml:17): drop (generation 1)");
+}
+
+fn foreign(name: &str, event: Event, hint: Hint) -> ForeignHook {
+    let protocols = vec![Protocol::Inet];
+    ForeignHook { instance: None, protocols, event, name: name.into(), hint }
+}
+
+#[test]
+fn no_verdict_is_stated_past_a_foreign_hook() {
+    let policy = policy(YAML);
+    let live = |hooks| Live { hooks, ..Live::default() };
+    let after =
+        live(vec![foreign("meter", Event::Forwarding, Hint::After("forward-filter".into()))]);
+    let ask = |live: &Live, q: &Query| super::explain(&policy, live, q).unwrap();
+    let passing = query("10.0.1.5", "10.9.0.1");
+    let said = ask(&after, &passing);
+    let otherwise = Box::new(Verdict::Accept);
+    assert_eq!(said.way.verdict, Verdict::Unknown { hook: "meter".into(), otherwise });
+    let steps: Vec<_> = said.way.steps.iter().map(|step| &*step.stage).collect();
+    let place = |name| steps.iter().position(|step| *step == name).unwrap();
+    assert!(place("forward-filter") < place("meter") && place("meter") < place("egress-filter"));
+    assert!(said.way.steps[place("meter")].foreign);
+    let text = said.to_string();
+    let end = "verdict: not known, hook `meter` decides; if it lets the packet pass as it is: \
+               forwarded out by wan to 10.0.2.9 (generation 1)";
+    assert!(text.ends_with(end), "{text}");
+
+    // What ends before the hook is certain; so is what has another protocol.
+    let dropped = Query { dst_port: 25, ..passing.clone() };
+    assert_eq!(
+        ask(&after, &dropped).way.verdict,
+        Verdict::Drop { reason: "forward-filter".into() }
+    );
+    let inet6 = ask(&after, &query("fd00:1::5", "fd00:2::9"));
+    assert_eq!(inet6.way.verdict, Verdict::Accept);
+
+    // What the sender hears is no more certain than what it is told about.
+    let first = live(vec![foreign("meter", Event::PhysicalIn, Hint::First)]);
+    let lost = ask(&first, &query("10.0.1.5", "10.8.0.1"));
+    assert!(matches!(lost.way.verdict, Verdict::Unknown { .. }), "{lost}");
+    assert!(matches!(lost.answer.unwrap().way.verdict, Verdict::Unknown { .. }));
+
+    // A policy that the dataplane would refuse for its order has no answer.
+    let twice = live(vec![
+        foreign("a", Event::PhysicalIn, Hint::First),
+        foreign("b", Event::PhysicalIn, Hint::First),
+    ]);
+    let error = super::explain(&policy, &twice, &passing).unwrap_err();
+    assert!(error.to_string().contains("PHYSICAL_IN") && error.to_string().contains("`b`"));
 }
 
 #[test]

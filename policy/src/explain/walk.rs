@@ -7,6 +7,7 @@ use sluice_packet::descriptor::ip_of;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, icmp, icmpv6, ipv6, nd};
 
 use super::display::{endpoint, lower};
+use super::orders::Orders;
 use super::{
     Answered, EgressState, Live, MatchedRule, NextHopState, Outcome, PortFacts, Query, Step,
     Verdict, Way,
@@ -19,7 +20,8 @@ use crate::event::{Event, Stage};
 use crate::ids::{InterfaceId, NextHopId, PortId, RuleSlot};
 use crate::instance::Instance;
 use crate::interface::Interface;
-use crate::model::{Action, FilterPoint};
+use crate::model::{Action, FilterPoint, Name};
+use crate::order::Place;
 use crate::policy::Policy;
 
 /// TTL and hop limit of what the router sends.
@@ -29,6 +31,7 @@ const HOP_LIMIT: u8 = 64;
 pub(super) fn walk(
     policy: &Policy,
     live: &Live,
+    orders: &Orders,
     instance: &Instance,
     ingress: &Interface,
     q: &Query,
@@ -37,27 +40,32 @@ pub(super) fn walk(
     let mut walk = Walk {
         policy,
         live,
+        orders,
         instance,
         ingress,
         frame: &frame,
         descriptor: Descriptor::default(),
         hop: None,
+        met: None,
         way: Way::new(),
         reply: None,
     };
     // Where it ends, the verdict stands in the way.
     let _ = walk.received(q);
-    let Walk { way, reply, .. } = walk;
+    let (reply, met) = (walk.reply.take(), walk.met.clone());
+    let way = walk.finished();
     let answer = reply.map(|reply| {
         let Reply { message, descriptor } = reply;
         let mut back = Walk {
             policy,
             live,
+            orders,
             instance,
             ingress,
             frame: &[],
             descriptor,
             hop: None,
+            met,
             way: Way::new(),
             reply: None,
         };
@@ -66,7 +74,7 @@ pub(super) fn walk(
             message: message.to_owned(),
             source: descriptor.key.src_ip(),
             destination: descriptor.key.dst_ip(),
-            way: back.way,
+            way: back.finished(),
         }
     });
     (way, answer)
@@ -76,11 +84,14 @@ pub(super) fn walk(
 struct Walk<'a> {
     policy: &'a Policy,
     live: &'a Live,
+    orders: &'a Orders,
     instance: &'a Instance,
     ingress: &'a Interface,
     frame: &'a [u8],
     descriptor: Descriptor,
     hop: Option<Hop>,
+    /// The first hook that it met of which nobody else can tell what it does.
+    met: Option<Name>,
     way: Way,
     reply: Option<Reply>,
 }
@@ -164,9 +175,16 @@ impl Walk<'_> {
         self.leave()
     }
 
-    /// The built-in stages of an event, in the instance's order.
+    /// The hooks of an event, in the order in which the workers run them.
     fn event(&mut self, event: Event) -> Result<(), End> {
-        for &stage in self.instance.stages(event) {
+        for &place in self.orders.at(event) {
+            let stage = match place {
+                Place::Stage(stage) => stage,
+                Place::Foreign(hook) => {
+                    self.foreign(event, hook);
+                    continue;
+                }
+            };
             match stage {
                 Stage::IngressFilter => self.filter(FilterPoint::Ingress)?,
                 Stage::ForwardFilter => self.filter(FilterPoint::Forward)?,
@@ -179,6 +197,32 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A hook that only running it could tell about.
+    fn foreign(&mut self, event: Event, hook: usize) {
+        let Some(hook) = self.live.hooks.get(hook) else { return };
+        self.met.get_or_insert_with(|| hook.name.clone());
+        self.way.steps.push(Step {
+            stage: hook.name.clone(),
+            foreign: true,
+            event: Some(event),
+            text: "a foreign hook: what it does is not known; the rest holds if the packet passes \
+                   as it is"
+                .into(),
+            rules: Vec::new(),
+            outcome: Outcome::Unknown,
+        });
+    }
+
+    /// The whole way. Behind a foreign hook no verdict is stated.
+    fn finished(self) -> Way {
+        let Walk { mut way, met, .. } = self;
+        if let Some(hook) = met {
+            let otherwise = Box::new(way.verdict);
+            way.verdict = Verdict::Unknown { hook, otherwise };
+        }
+        way
     }
 
     fn filter(&mut self, point: FilterPoint) -> Result<(), End> {
@@ -443,7 +487,8 @@ impl Walk<'_> {
     }
 
     fn step(&mut self, stage: Stage, text: String, rules: Vec<MatchedRule>, outcome: Outcome) {
-        self.way.steps.push(Step { stage, event: stage.event(), text, rules, outcome });
+        let (event, stage) = (stage.event(), stage.name().into());
+        self.way.steps.push(Step { stage, foreign: false, event, text, rules, outcome });
     }
 
     fn drop(

@@ -1,5 +1,5 @@
 //! What would happen to a packet: the evaluator on the live generation, an earlier one or a file
-//! that is not applied, and the dataplane's word on links and neighbours.
+//! that is not applied, and the dataplane's word on links, neighbours and foreign hooks.
 
 use axum::Json;
 use axum::extract::State;
@@ -110,7 +110,7 @@ impl Asked<'_> {
     }
 }
 
-/// What the dataplane says of links and neighbours.
+/// What the dataplane says of links, neighbours and foreign hooks.
 async fn live(app: &App) -> Result<Live, ControlError> {
     let ports = links(app).await?.ports;
     let neighbours = app.neighbours().await?.into_iter().map(|neighbour| {
@@ -118,7 +118,8 @@ async fn live(app: &App) -> Result<Live, ControlError> {
         let key = (neighbour.interface, neighbour.address);
         (key, NextHopState { state, mac: neighbour.mac })
     });
-    Ok(Live { ports, neighbours: neighbours.collect() })
+    let hooks = app.hooks().await?;
+    Ok(Live { ports, neighbours: neighbours.collect(), hooks })
 }
 
 /// The links alone.

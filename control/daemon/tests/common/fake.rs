@@ -11,6 +11,7 @@ use sluice_channel::{
     Server, Statistics, Status, WorkerStatus,
 };
 use sluice_policy::model::{Delta, State};
+use sluice_policy::order::ForeignHook;
 use sluice_policy::{Policy, Table};
 
 const LIMITS: Limits = Limits { workers: 2, ports: 8, rules: 64 };
@@ -39,6 +40,8 @@ pub struct Behaviour {
     pub discarded: usize,
     /// Neighbour flushes.
     pub flushed: usize,
+    /// Foreign hooks.
+    pub hooks: Vec<ForeignHook>,
     pub attached: bool,
 }
 
@@ -68,6 +71,7 @@ impl FakeDataplane {
             parts: Vec::new(),
             discarded: 0,
             flushed: 0,
+            hooks: Vec::new(),
             attached: false,
         }));
         let stop = Arc::new(AtomicBool::new(false));
@@ -191,6 +195,7 @@ impl Agent {
             }
             Command::Ports => Reply::Ports(self.ports()),
             Command::Rules => Reply::Rules(self.rules()),
+            Command::Hooks => Reply::Hooks(self.behaviour().hooks.clone()),
             Command::Neighbours => Reply::Neighbours(vec![Neighbour {
                 interface: "wan".into(),
                 address: "10.0.2.2".parse().unwrap(),

@@ -23,6 +23,7 @@ impl Agent {
                 Reply::Workers((0..self.workers.len()).map(|index| self.worker(index)).collect())
             }
             Command::Rules => Reply::Rules(self.rules()),
+            Command::Hooks => Reply::Hooks(self.registry.foreign().to_vec()),
             other => Reply::Refused(vec![format!("`{}` is not known here", other.name())]),
         }
     }

@@ -4,11 +4,20 @@
 //! against another by name, and one that names a hook which is not there waits for it. The order
 //! is a stable topological sort: what no hint decides stays in the order of registration, and
 //! contradicting hints are refused.
+//!
+//! [`resolved`] puts the built-in stages, which stand as the instance's pipeline says, and the
+//! authors' hooks into one order. The workers run it; [`crate::explain`] shows it.
 
-use std::sync::Arc;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Protocol, Stage};
+use crate::instance::Instance;
+use crate::model::Name;
 
 /// Where in an event's order a hook wants to stand.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hint {
     /// Anywhere (`HH_NONE`): behind what is there, but ahead of a LAST.
     #[default]
@@ -18,13 +27,13 @@ pub enum Hint {
     /// Behind all others (`HH_LAST`). One hook of an event can have it.
     Last,
     /// Ahead of the named hook (`HH_BEFORE`).
-    Before(Arc<str>),
+    Before(Name),
     /// Behind the named hook (`HH_AFTER`).
-    After(Arc<str>),
+    After(Name),
 }
 
 /// A hook as far as the order is concerned.
-pub trait Ordered {
+trait Ordered {
     /// Its name, unique within the event.
     fn name(&self) -> &str;
     /// Its hint.
@@ -56,7 +65,7 @@ pub enum OrderError {
 ///
 /// # Errors
 /// [`OrderError`] when two share a name, two are FIRST or LAST, or hints contradict each other.
-pub fn resolve<H: Ordered>(hooks: &[H]) -> Result<Vec<usize>, OrderError> {
+fn resolve<H: Ordered>(hooks: &[H]) -> Result<Vec<usize>, OrderError> {
     let mut first: Option<usize> = None;
     let mut last: Option<usize> = None;
     for (i, hook) in hooks.iter().enumerate() {
@@ -98,6 +107,79 @@ pub fn resolve<H: Ordered>(hooks: &[H]) -> Result<Vec<usize>, OrderError> {
         }
     }
     Ok(order)
+}
+
+/// A hook that does not ship with Sluice: what it does to a packet only running it can tell.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ForeignHook {
+    /// The instance whose packets it sees; `None` means every instance.
+    pub instance: Option<Name>,
+    /// The protocols whose packets it sees.
+    pub protocols: Vec<Protocol>,
+    /// The event that it runs at.
+    pub event: Event,
+    /// Its name, unique at the event.
+    pub name: Name,
+    /// Where in the order it wants to stand.
+    pub hint: Hint,
+}
+
+/// One place in the order of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// A stage that ships with Sluice.
+    Stage(Stage),
+    /// A foreign hook, by its place among those that were given.
+    Foreign(usize),
+}
+
+/// What runs at an event of an instance for packets of a protocol, in order. ARP has no stages
+/// that are hooks.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolved(
+    instance: &Instance,
+    protocol: Protocol,
+    event: Event,
+    foreign: &[ForeignHook],
+) -> Result<Vec<Place>, OrderError> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    if protocol != Protocol::Arp {
+        for &stage in instance.stages(event) {
+            let hint = candidates.last().map_or(Hint::None, |last| Hint::After(last.name.clone()));
+            candidates.push(Candidate {
+                name: stage.name().into(),
+                hint,
+                place: Place::Stage(stage),
+            });
+        }
+    }
+    for (i, hook) in foreign.iter().enumerate() {
+        let wanted = hook.event == event
+            && hook.protocols.contains(&protocol)
+            && hook.instance.as_ref().is_none_or(|only| *only == instance.name);
+        if wanted {
+            let (name, hint) = (hook.name.clone(), hook.hint.clone());
+            candidates.push(Candidate { name, hint, place: Place::Foreign(i) });
+        }
+    }
+    Ok(resolve(&candidates)?.into_iter().map(|i| candidates[i].place).collect())
+}
+
+struct Candidate {
+    name: Name,
+    hint: Hint,
+    place: Place,
+}
+
+impl Ordered for Candidate {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn hint(&self) -> &Hint {
+        &self.hint
+    }
 }
 
 #[cfg(test)]
