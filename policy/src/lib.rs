@@ -41,5 +41,5 @@ pub use explain::{Explanation, Query};
 pub use ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot};
 pub use instance::Instance;
 pub use interface::Interface;
-pub use policy::{Policy, PolicyError, PortEntry, RouteInfo, RuleInfo};
+pub use policy::{Mistake, Policy, PolicyError, PortEntry, RouteInfo, RuleInfo, Subject, Thing};
 pub use route::ResolvedNextHop;

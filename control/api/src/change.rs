@@ -3,12 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_policy::model::Name;
 
-use crate::{Confirm, Diff};
+use crate::{Confirm, Diff, RouteConflict};
 
 /// The body of every answer that is not a success.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +17,9 @@ pub struct Failure {
     /// Each reason, naming the thing, its value and the cure.
     #[serde(default)]
     pub details: Vec<String>,
+    /// Where something else is there than the change expects, with what is there now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<RouteConflict>,
 }
 
 impl fmt::Display for Failure {
@@ -125,61 +127,6 @@ impl fmt::Display for Changes {
     }
 }
 
-/// A route to add for owner `cli`. Exactly one of `via`, `blackhole` and `reject` is given.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AddRoute {
-    /// The destinations it covers.
-    #[schemars(with = "String")]
-    pub to: IpNet,
-    /// The instance; left out means `default`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<Name>,
-    /// The ways out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub via: Vec<Hop>,
-    /// Drop in silence.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub blackhole: bool,
-    /// Drop and tell the sender.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub reject: bool,
-    /// Whether a different `cli` route of the same prefix gives way.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub replace: bool,
-}
-
-/// One way out of a route: a neighbour, an interface, or both.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Hop {
-    /// The neighbour; left out means the destination itself, on the link.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<IpAddr>,
-    /// The interface; left out means the one whose network holds the address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interface: Option<Name>,
-    /// Share of the flows, 1 to 256.
-    #[serde(default = "one")]
-    pub weight: u16,
-}
-
-fn one() -> u16 {
-    1
-}
-
-/// The `cli` route to remove.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeleteRoute {
-    /// The destinations it covers.
-    #[schemars(with = "String")]
-    pub to: IpNet,
-    /// The instance; left out means `default`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<Name>,
-}
-
 /// Which learnt neighbours to forget; nothing given means all. Static ones stay.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -204,14 +151,5 @@ mod tests {
         changes.rules.removed = 1;
         changes.ports.changed = 1;
         assert_eq!(changes.to_string(), "~1 port, +2 routes, -1 rule");
-    }
-
-    #[test]
-    fn a_route_is_short_to_write() {
-        let route: AddRoute =
-            serde_json::from_str(r#"{"to":"10.9.0.0/16","via":[{"address":"10.0.2.2"}]}"#).unwrap();
-        assert_eq!(route.via[0].weight, 1);
-        assert!(!route.replace);
-        assert!(serde_json::from_str::<AddRoute>(r#"{"to":"10.9.0.0/16","vai":[]}"#).is_err());
     }
 }

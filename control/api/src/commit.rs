@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sluice_policy::model::Owner;
 
 use crate::Changes;
 
@@ -39,8 +40,15 @@ pub enum CommitKind {
         /// Its name, as its author gave it.
         file: String,
     },
-    /// A live route was added, replaced or removed.
-    Route,
+    /// Live routes were added, replaced, removed or marked stale.
+    Route {
+        /// Whose routes were added, replaced or removed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        owners: Vec<Owner>,
+        /// Whose routes were marked stale.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stale: Vec<Owner>,
+    },
     /// The state of an earlier commit was brought back.
     Rollback {
         /// The generation whose state came back.

@@ -18,6 +18,7 @@
 //! | `POST /v1/apply` | `?file=&dry_run=&generation=&message=&confirm=`, YAML body | [`Applied`] |
 //! | `POST /v1/routes` | `?message=&confirm=`, [`AddRoute`] | [`Applied`] |
 //! | `DELETE /v1/routes` | `?message=&confirm=`, [`DeleteRoute`] as query | [`Applied`] |
+//! | `POST /v1/transaction` | `?message=&confirm=&dry_run=&generation=`, [`Transaction`] | [`Applied`] |
 //! | `GET /v1/commits` | `?limit=` | [`Vec<Commit>`](Commit), newest first |
 //! | `GET /v1/diff` | `?from=&to=`; `to` left out means what is live | [`Diff`] |
 //! | `POST /v1/diff` | `?file=`, YAML body | [`Diff`] from what is live |
@@ -48,9 +49,10 @@ mod counters;
 mod explain;
 mod status;
 mod tables;
+mod transaction;
 mod watch;
 
-pub use change::{AddRoute, Applied, Change, Changes, DeleteRoute, Failure, Flush, Hop};
+pub use change::{Applied, Change, Changes, Failure, Flush};
 pub use commit::{Commit, CommitKind, Confirm, Diff, DiffEntry, DiffKind};
 pub use counters::{
     Account, DropCount, InstancePipeline, Pipeline, PipelineEvent, PipelineStage, PortStats,
@@ -61,6 +63,10 @@ pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status}
 pub use tables::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule, Worker,
     WorkerQueue,
+};
+pub use transaction::{
+    AddRoute, DeleteRoute, Expect, Expected, Hop, OwnerRoutes, RouteConflict, RouteOperation,
+    Transaction, WithdrawRoutes,
 };
 pub use watch::{WatchEvent, WatchKind};
 

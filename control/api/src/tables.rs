@@ -79,6 +79,9 @@ pub struct Route {
     pub target: Target,
     /// Whether packets use it: it has a way out, and none that comes first has.
     pub active: bool,
+    /// Whether its owner was marked stale since it was set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// Where it was configured; none for a connected network.
     pub position: Option<Position>,
 }

@@ -154,7 +154,7 @@ impl Client {
 fn refused(status: StatusCode, answer: &[u8]) -> Failed {
     let failure = serde_json::from_slice(answer).unwrap_or_else(|_| Failure {
         error: format!("{status}: {}", String::from_utf8_lossy(answer).trim()),
-        details: Vec::new(),
+        ..Failure::default()
     });
     Failed::refused(status, failure)
 }

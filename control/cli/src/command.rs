@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_control_api::{
-    Applied, DropCount, Explained, Flush, Interface, Neighbour, Pipeline, Port, Route, Rule, Stats,
-    Status, Worker,
+    DropCount, Explained, Flush, Interface, Neighbour, Pipeline, Port, Route, Rule, Stats, Status,
+    Worker,
 };
 use sluice_policy::config;
 
@@ -43,21 +43,7 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
         Command::Confirm => commits::confirm(&client, json).await,
         Command::Watch { drops } => watch::run(&client, drops, json).await.map(|()| String::new()),
         Command::Show(what) => show(&client, what, json).await,
-        Command::Route(args::Route::Add { prefix, target, instance, replace, how }) => {
-            let wanted = route::add(&prefix, &target, instance.as_deref(), replace)?;
-            let path = with_query("/v1/routes", &commits::query(&how));
-            print::<Applied>(client.post(&path, &wanted).await?, json, render::applied)
-        }
-        Command::Route(args::Route::Del { prefix, instance, how }) => {
-            let wanted = route::delete(&prefix, instance.as_deref())?;
-            let route = [
-                ("to", Some(wanted.to.to_string())),
-                ("instance", wanted.instance.map(|name| name.to_string())),
-            ];
-            let query = [&route[..], &commits::query(&how)].concat();
-            let answer = client.delete(&with_query("/v1/routes", &query)).await?;
-            print::<Applied>(answer, json, render::applied)
-        }
+        Command::Route(change) => route::run(&client, change, json).await,
         Command::Neighbour(args::Neighbour::Flush { interface, address }) => {
             let flush = Flush { interface: interface.map(Into::into), address };
             let answer: serde_json::Value = client.post("/v1/neighbours/flush", &flush).await?;

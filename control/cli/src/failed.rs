@@ -109,8 +109,9 @@ impl Failed {
             Failed::Config(diagnostics) => Failure {
                 error: "the configuration is wrong".into(),
                 details: diagnostics.0.iter().map(ToString::to_string).collect(),
+                ..Failure::default()
             },
-            other => Failure { error: other.to_string(), details: Vec::new() },
+            other => Failure { error: other.to_string(), ..Failure::default() },
         }
     }
 }

@@ -109,12 +109,35 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("sluice route add 10.9.0.0/16 via 10.0.2.2 via 10.0.2.3 weight 2", "by flow, 1 to 2"),
             ("sluice route add fd00:9::/32 dev wan", "hosts on the link"),
             ("sluice route add 192.0.2.0/24 blackhole --confirm 10m", "for ten minutes"),
+            (
+                "sluice route add 0.0.0.0/0 via 10.0.2.2 --owner dhcp --metric 100",
+                "as a DHCP client would",
+            ),
+            (
+                "sluice route add 192.0.2.0/24 via 10.0.1.9 --if-generation 12",
+                "only in the place of what generation 12 set",
+            ),
         ],
     ),
     (
         "sluice route del",
-        &[("sluice route del 192.0.2.0/24", "the live route; one of the file comes to light")],
+        &[
+            ("sluice route del 192.0.2.0/24", "the live route; one of the file comes to light"),
+            ("sluice route del 0.0.0.0/0 --owner dhcp --if-generation 12", "only if unchanged"),
+        ],
     ),
+    (
+        "sluice route withdraw",
+        &[
+            ("sluice route withdraw --owner dhcp", "everywhere"),
+            ("sluice route withdraw --owner bgp --instance blue", "in one instance"),
+        ],
+    ),
+    (
+        "sluice route stale",
+        &[("sluice route stale --owner bgp", "what is not set again is swept later")],
+    ),
+    ("sluice route sweep", &[("sluice route sweep --owner bgp", "after bgp has set its routes")]),
     (
         "sluice neighbour flush",
         &[

@@ -1,26 +1,76 @@
-//! `sluice route add`: from the words of the command line to the request.
+//! `sluice route`: from the words of the command line to the request.
 
 use ipnet::IpNet;
-use sluice_control_api::{AddRoute, DeleteRoute, Hop};
+use sluice_control_api::{
+    AddRoute, Applied, DeleteRoute, Expected, Hop, OwnerRoutes, RouteOperation, Transaction,
+    WithdrawRoutes,
+};
 
+use crate::args::{self, Place, Route};
+use crate::client::{Client, with_query};
+use crate::command::print;
 use crate::failed::Failed;
+use crate::{commits, render};
+
+/// Does what the command says, and draws what came of it.
+pub(crate) async fn run(client: &Client, command: Route, json: bool) -> Result<String, Failed> {
+    let (operation, how) = match command {
+        Route::Add(route) => (RouteOperation::Add(add(&route)?), route.how),
+        Route::Del(route) => (RouteOperation::Delete(delete(&route)?), route.how),
+        Route::Withdraw { owner, instance, table, how } => {
+            let (instance, table) = (instance.map(Into::into), table.map(Into::into));
+            (RouteOperation::Withdraw(WithdrawRoutes { owner, instance, table }), how)
+        }
+        Route::Stale { owner, how } => (RouteOperation::Stale(OwnerRoutes { owner }), how),
+        Route::Sweep { owner, how } => (RouteOperation::Sweep(OwnerRoutes { owner }), how),
+    };
+    let query = commits::query(&how);
+    let answer = match operation {
+        RouteOperation::Add(route) => client.post(&with_query("/v1/routes", &query), &route).await,
+        RouteOperation::Delete(DeleteRoute { to, instance, table, owner, expect }) => {
+            let Expected { generation, absent: _, owner: in_use } = expect.unwrap_or_default();
+            let route = [
+                ("to", Some(to.to_string())),
+                ("instance", instance.map(|name| name.to_string())),
+                ("table", table.map(|name| name.to_string())),
+                ("owner", owner.map(|owner| owner.to_string())),
+                ("if_generation", generation.map(|generation| generation.to_string())),
+                ("if_owner", in_use.map(|owner| owner.to_string())),
+            ];
+            client.delete(&with_query("/v1/routes", &[&route[..], &query].concat())).await
+        }
+        other => {
+            let transaction = Transaction { operations: vec![other] };
+            client.post(&with_query("/v1/transaction", &query), &transaction).await
+        }
+    };
+    print::<Applied>(answer?, json, render::applied)
+}
 
 /// Reads `PREFIX TARGET…`.
-pub(crate) fn add(
-    prefix: &str,
-    target: &[String],
-    instance: Option<&str>,
-    replace: bool,
-) -> Result<AddRoute, Failed> {
+fn add(words: &args::AddRoute) -> Result<AddRoute, Failed> {
+    let args::AddRoute { prefix, target, place, preference, metric, tag, replace, .. } = words;
+    let Place { instance, table, owner } = place;
+    let expected = Expected {
+        generation: words.if_generation,
+        absent: words.if_absent,
+        owner: words.if_owner.clone(),
+    };
     let mut route = AddRoute {
         to: read_prefix(prefix)?,
-        instance: instance.map(Into::into),
+        instance: instance.as_deref().map(Into::into),
+        table: table.as_deref().map(Into::into),
+        owner: owner.clone(),
         via: Vec::new(),
         blackhole: false,
         reject: false,
-        replace,
+        preference: *preference,
+        metric: *metric,
+        tag: *tag,
+        replace: *replace,
+        expect: (expected != Expected::default()).then_some(expected),
     };
-    match target {
+    match target.as_slice() {
         [word] if word == "blackhole" => route.blackhole = true,
         [word] if word == "reject" => route.reject = true,
         words => route.via = hops(words)?,
@@ -28,9 +78,18 @@ pub(crate) fn add(
     Ok(route)
 }
 
-/// Reads the prefix of the route to remove.
-pub(crate) fn delete(prefix: &str, instance: Option<&str>) -> Result<DeleteRoute, Failed> {
-    Ok(DeleteRoute { to: read_prefix(prefix)?, instance: instance.map(Into::into) })
+/// Reads which route to remove.
+fn delete(words: &args::DeleteRoute) -> Result<DeleteRoute, Failed> {
+    let Place { instance, table, owner } = &words.place;
+    let expected =
+        Expected { generation: words.if_generation, absent: false, owner: words.if_owner.clone() };
+    Ok(DeleteRoute {
+        to: read_prefix(&words.prefix)?,
+        instance: instance.as_deref().map(Into::into),
+        table: table.as_deref().map(Into::into),
+        owner: owner.clone(),
+        expect: (expected != Expected::default()).then_some(expected),
+    })
 }
 
 fn read_prefix(text: &str) -> Result<IpNet, Failed> {
@@ -91,11 +150,17 @@ fn hops(words: &[String]) -> Result<Vec<Hop>, Failed> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+    use sluice_policy::model::Owner;
+
     use super::*;
+    use crate::args::{Cli, Command};
 
     fn parse(line: &str) -> Result<AddRoute, Failed> {
-        let words: Vec<String> = line.split_whitespace().map(Into::into).collect();
-        add(&words[0], &words[1..], None, false)
+        let words = ["sluice", "route", "add"].into_iter().chain(line.split_whitespace());
+        let command = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).command;
+        let Command::Route(Route::Add(words)) = command else { panic!("{command:?}") };
+        add(&words)
     }
 
     fn hop(address: Option<&str>, interface: Option<&str>, weight: u16) -> Hop {
@@ -113,6 +178,19 @@ mod tests {
         assert_eq!(link.via, [hop(None, Some("wan"), 1), hop(None, Some("lan"), 3)]);
         assert!(parse("10.9.0.0/16 blackhole").unwrap().blackhole);
         assert!(parse("10.9.0.0/16 reject").unwrap().reject);
+    }
+
+    #[test]
+    fn what_is_expected_is_said_once() {
+        let line =
+            "10.9.0.0/16 blackhole --owner dhcp --table isp --preference 7 --if-generation 3";
+        let route = parse(line).unwrap();
+        assert_eq!(route.owner, Some(Owner::Dhcp));
+        assert_eq!((route.table.as_deref(), route.preference), (Some("isp"), Some(7)));
+        assert_eq!(route.expect.unwrap().generation, Some(3));
+        assert_eq!(parse("10.9.0.0/16 blackhole").unwrap().expect, None);
+        let both = "sluice route add 10.9.0.0/16 blackhole --if-absent --if-owner dhcp";
+        assert!(Cli::try_parse_from(both.split(' ')).is_err());
     }
 
     #[test]

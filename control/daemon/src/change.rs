@@ -1,20 +1,14 @@
 //! Changes that can be asked for, worked out against the last commit.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use sluice_control_api::{AddRoute, CommitKind, DeleteRoute};
+use sluice_control_api::CommitKind;
 use sluice_policy::config::{Configuration, Dataplane};
-use sluice_policy::model::{
-    DEFAULT_INSTANCE, Delta, Name, NextHop, Operation, Owner, Position, Route, RouteKey, State,
-    Target,
-};
+use sluice_policy::model::{Delta, Name, Owner, State};
 
-use crate::error::ControlError;
+use crate::batch::{Batch, Places};
 use crate::head::Head;
 use crate::store::{FileRead, Header};
-
-/// The file of positions of live changes.
-const LIVE: &str = "cli";
 
 /// How many files' contents are remembered.
 const MOST_FILES: usize = 16;
@@ -24,10 +18,8 @@ const MOST_FILES: usize = 16;
 pub(crate) enum Change {
     /// To be as a configuration file says, and to keep the live changes.
     File(Box<FileChange>),
-    /// To add a live route.
-    AddRoute(AddRoute),
-    /// To remove a live route.
-    DeleteRoute(DeleteRoute),
+    /// To change live routes.
+    Routes(Batch),
     /// To be as an earlier commit was.
     Rollback {
         /// Its number.
@@ -81,48 +73,44 @@ pub(crate) struct Step {
     pub(crate) dataplane: Option<Dataplane>,
     /// The files that were read.
     pub(crate) files: Vec<FileRead>,
+    /// The owners that are marked stale.
+    pub(crate) stale: BTreeMap<Owner, u64>,
+    /// Which operations of a request the steps of the delta come from.
+    pub(crate) places: Option<Places>,
+    /// What the author should know.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Step {
+    /// A step that leaves all but the state as it is.
+    pub(crate) fn of_head(head: &Head, delta: Delta, kind: CommitKind) -> Step {
+        let Header { file, dataplane, files, stale, .. } = head.header.clone();
+        Step { delta, kind, file, dataplane, files, stale, places: None, notes: Vec::new() }
+    }
 }
 
 /// Works a file out.
 pub(crate) fn file(head: &Head, file: &FileChange) -> Step {
+    let delta = head.towards(&file.configuration.state);
+    let kind = CommitKind::File { file: file.name.to_string() };
     Step {
-        delta: head.towards(&file.configuration.state),
-        kind: CommitKind::File { file: file.name.to_string() },
         file: Some(file.name.clone()),
         dataplane: Some(file.configuration.dataplane.clone()),
         files: remember(&head.header.files, file.read.as_ref()),
+        ..Step::of_head(head, delta, kind)
     }
 }
 
 /// Works the way back to an earlier state out. The files that were read since stay read: what
-/// was rolled back does not come again at the next start.
+/// was rolled back does not come again at the next start. A mark of stale routes comes back with
+/// what was marked; what was gone and comes back is set anew, and is not stale.
 pub(crate) fn back(head: &Head, to: &Header, state: &State, kind: CommitKind) -> Step {
     Step {
-        delta: head.asked(state),
-        kind,
         file: to.file.clone(),
         dataplane: to.dataplane.clone(),
-        files: head.header.files.clone(),
+        stale: to.stale.clone(),
+        ..Step::of_head(head, head.asked(state), kind)
     }
-}
-
-/// Works a live route out that is to be added; the error says what does not fit.
-pub(crate) fn add_route(head: &Head, route: AddRoute) -> Result<Step, ControlError> {
-    Ok(route_step(head, added_route(head.state(), route)?))
-}
-
-/// Works a live route out that is to be removed; the error says what does not fit.
-pub(crate) fn delete_route(head: &Head, route: DeleteRoute) -> Result<Step, ControlError> {
-    let key = key(route.to, route.instance)?;
-    if !head.state().routes.contains_key(&key) {
-        return Err(ControlError::NoSuchRoute { prefix: route.to, instance: key.instance });
-    }
-    Ok(route_step(head, Delta { operations: vec![Operation::Route(key, None)] }))
-}
-
-fn route_step(head: &Head, delta: Delta) -> Step {
-    let Header { file, dataplane, files, .. } = head.header.clone();
-    Step { delta, kind: CommitKind::Route, file, dataplane, files }
 }
 
 fn remember(known: &[FileRead], read: Option<&FileRead>) -> Vec<FileRead> {
@@ -136,51 +124,6 @@ fn remember(known: &[FileRead], read: Option<&FileRead>) -> Vec<FileRead> {
 /// The files that were read, and this one.
 pub(crate) fn also_read(head: &Head, file: &FileChange) -> Vec<FileRead> {
     remember(&head.header.files, file.read.as_ref())
-}
-
-fn added_route(state: &State, wanted: AddRoute) -> Result<Delta, ControlError> {
-    let AddRoute { to, instance, via, blackhole, reject, replace } = wanted;
-    let key = key(to, instance)?;
-    let target = match (via.is_empty(), blackhole, reject) {
-        (false, false, false) => Target::NextHops(
-            via.into_iter()
-                .map(|hop| NextHop {
-                    via: hop.address,
-                    interface: hop.interface,
-                    weight: hop.weight,
-                })
-                .collect(),
-        ),
-        (true, true, false) => Target::Blackhole,
-        (true, false, true) => Target::Reject,
-        _ => {
-            return Err(ControlError::Request(format!(
-                "route {to}: give exactly one of `via`, `blackhole` and `reject`"
-            )));
-        }
-    };
-    if let Some(present) = state.routes.get(&key) {
-        if present.target == target {
-            return Ok(Delta::default());
-        }
-        if !replace {
-            return Err(ControlError::RouteExists { prefix: to, instance: key.instance });
-        }
-    }
-    let position = Position { file: LIVE.into(), line: 0, column: 0 };
-    let route = Route::new(target, &key.owner, position);
-    Ok(Delta { operations: vec![Operation::Route(key, Some(route))] })
-}
-
-fn key(prefix: ipnet::IpNet, instance: Option<Name>) -> Result<RouteKey, ControlError> {
-    if prefix.trunc() != prefix {
-        return Err(ControlError::Request(format!(
-            "route {prefix}: bits are set beyond the prefix; {} is meant?",
-            prefix.trunc()
-        )));
-    }
-    let instance = instance.unwrap_or_else(|| Arc::from(DEFAULT_INSTANCE));
-    Ok(RouteKey::main(instance, prefix, Owner::Cli))
 }
 
 #[cfg(test)]

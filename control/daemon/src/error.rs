@@ -1,12 +1,13 @@
 //! Why a request did not succeed, and the HTTP answer that says so.
 
+use std::fmt;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use ipnet::IpNet;
-use sluice_control_api::Failure;
+use sluice_control_api::{Failure, RouteConflict};
 use sluice_policy::config::Diagnostics;
-use sluice_policy::model::Name;
+use sluice_policy::model::Owner;
 
 use crate::store::StoreError;
 
@@ -34,27 +35,35 @@ pub enum ControlError {
         /// The generation that is there.
         live: u64,
     },
-    /// A `cli` route of the prefix exists and leads elsewhere.
-    #[error(
-        "a cli route to {prefix} in instance {instance} is there already; delete it first, or \
-         say replace"
-    )]
-    RouteExists {
-        /// The prefix.
-        prefix: IpNet,
-        /// The instance.
-        instance: Name,
+    /// Operations are wrong by themselves.
+    #[error("{}", Summary("operations are wrong", .0.len(), .0))]
+    Operations(Vec<String>),
+    /// Something else is there than the change expects.
+    #[error("{}", Summary("something else is there than expected", *.total, .told))]
+    NotAsExpected {
+        /// How many times.
+        total: usize,
+        /// Some of them.
+        told: Vec<RouteConflict>,
     },
-    /// There is no `cli` route of the prefix.
-    #[error(
-        "there is no cli route to {prefix} in instance {instance}; routes of the configuration \
-         file are removed by applying a file without them"
-    )]
+    /// Routes that should be removed are not there.
+    #[error("{}", Summary("routes are not there", *.total, .told))]
     NoSuchRoute {
-        /// The prefix.
-        prefix: IpNet,
-        /// The instance.
-        instance: Name,
+        /// How many.
+        total: usize,
+        /// Some of them.
+        told: Vec<String>,
+    },
+    /// An owner whose stale routes should be removed has no mark.
+    #[error(
+        "{place}owner {owner} is not marked stale, nothing is swept: `sluice route stale --owner \
+         {owner}` marks its routes"
+    )]
+    NotStale {
+        /// Which operation.
+        place: String,
+        /// Whose routes.
+        owner: Owner,
     },
     /// There is no such commit.
     #[error("there is no commit {generation}; there are {oldest} to {newest} (`sluice commits`)")]
@@ -121,16 +130,40 @@ pub enum ControlError {
     Stopping,
 }
 
+/// One mistake as it is, more in a few words: what, how many, and those that are told.
+struct Summary<'a, T>(&'static str, usize, &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Summary<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Summary(_, 1, [one]) => write!(f, "{one}; nothing changed"),
+            Summary(what, total, _) => write!(f, "{total} times: {what}; nothing changed"),
+        }
+    }
+}
+
+/// The details that go with a [`Summary`].
+fn details<T: fmt::Display>(total: usize, told: &[T]) -> Vec<String> {
+    if total == 1 {
+        return Vec::new();
+    }
+    let more = (total > told.len()).then(|| format!("and {} more", total - told.len()));
+    told.iter().map(ToString::to_string).chain(more).collect()
+}
+
 impl ControlError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Config(_) | Self::Policy(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::Config(_) | Self::Policy(_) | Self::Request(_) | Self::Operations(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::NoSuchRoute { .. } | Self::NoSuchCommit { .. } | Self::NoSuchPath(_) => {
                 StatusCode::NOT_FOUND
             }
             Self::Refused(_)
             | Self::Conflict { .. }
-            | Self::RouteExists { .. }
+            | Self::NotAsExpected { .. }
+            | Self::NotStale { .. }
             | Self::ConfirmPending { .. }
             | Self::NothingToConfirm
             | Self::TooLate { .. } => StatusCode::CONFLICT,
@@ -151,9 +184,16 @@ impl ControlError {
             Self::Policy(details) | Self::Refused(details) | Self::NotCommitted(details) => {
                 details.clone()
             }
+            Self::Operations(told) => details(told.len(), told),
+            Self::NotAsExpected { total, told } => details(*total, told),
+            Self::NoSuchRoute { total, told } => details(*total, told),
             _ => Vec::new(),
         };
-        Failure { error: self.to_string(), details }
+        let conflicts = match self {
+            Self::NotAsExpected { told, .. } => told.clone(),
+            _ => Vec::new(),
+        };
+        Failure { error: self.to_string(), details, conflicts }
     }
 }
 

@@ -68,6 +68,11 @@ impl Head {
         delta
     }
 
+    /// Whether a route of an owner that a commit set is stale.
+    pub(crate) fn is_stale(&self, owner: &Owner, generation: u64) -> bool {
+        self.header.stale.get(owner).is_some_and(|&mark| generation <= mark)
+    }
+
     /// How many live changes there are.
     pub(crate) fn live(&self) -> usize {
         live_routes(self.state()).count()

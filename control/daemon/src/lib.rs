@@ -7,6 +7,7 @@
 //!   be.
 //! * `reconciler` is the one thread that talks to the dataplane: it attaches, compares, pushes, and
 //!   makes commits.
+//! * `change` is what can be asked for; `batch` is many changes of live routes as one commit.
 //! * `transaction` is one change of the dataplane; `difference` is what it changes, in words.
 //! * `events` is what happens, for whoever watches; `watchdog` notices what does not.
 //! * `http` is the interface; its types are in `sluice-control-api`.
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod batch;
 mod change;
 mod deadline;
 mod difference;

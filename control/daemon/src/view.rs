@@ -3,12 +3,30 @@
 use std::sync::Arc;
 
 use sluice_channel::Statistics;
-use sluice_control_api::{Commit, Persistence, Progress};
-use sluice_policy::Policy;
+use sluice_control_api::{Commit, Persistence, Progress, Route};
+use sluice_policy::{Policy, RouteInfo};
 
 use crate::error::ControlError;
 use crate::head::{self, Head};
 use crate::store::History;
+
+/// A route of a commit, as it is told.
+pub(crate) fn route(head: &Head, route: RouteInfo<'_>) -> Route {
+    Route {
+        stale: head.is_stale(&route.owner, route.generation),
+        instance: route.instance.clone(),
+        table: route.table,
+        prefix: route.prefix,
+        owner: route.owner,
+        preference: route.preference,
+        metric: route.metric,
+        tag: route.tag,
+        generation: route.generation,
+        target: route.target.into_owned(),
+        active: route.active,
+        position: route.position.cloned(),
+    }
+}
 
 /// What the reconciler last knew.
 #[derive(Clone, Debug)]

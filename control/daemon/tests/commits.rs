@@ -44,7 +44,7 @@ fn everything_that_took_effect_is_a_commit_with_an_author() {
     assert!(found[0].live && !found[1].live);
     assert_eq!(
         (&found[1].kind, found[1].message.as_deref()),
-        (&CommitKind::Route, Some("for the lab"))
+        (&CommitKind::Route { owners: vec![Owner::Cli], stale: Vec::new() }, Some("for the lab"))
     );
     assert_eq!((&*found[1].author, &*found[2].author), (&*user, "sluice-control"));
     assert!(found[0].time.ends_with('Z') && found[0].time.contains('T'), "{}", found[0].time);

@@ -210,25 +210,35 @@ impl Policy {
     /// prefix and what is preferred first.
     pub fn routes(&self) -> impl Iterator<Item = RouteInfo<'_>> {
         self.instances().flat_map(move |instance| {
-            let connected = instance.connected.iter().filter_map(move |(&prefix, what)| {
-                let Connected::Network(id) = what else { return None };
-                let interface = Some(self.interface(*id)?.name.clone());
-                let hop = model::NextHop { via: None, interface, weight: 1 };
-                Some(RouteInfo {
-                    instance: &instance.name,
-                    table: MAIN_TABLE.into(),
-                    prefix,
-                    owner: Owner::Connected,
-                    preference: Owner::Connected.preference(),
-                    metric: 0,
-                    tag: 0,
-                    generation: 0,
-                    target: Cow::Owned(model::Target::NextHops(vec![hop])),
-                    position: None,
-                    active: routes::carried(*what, &self.links),
-                })
-            });
+            let connected = instance.connected.iter();
+            let connected =
+                connected.filter_map(move |(&prefix, what)| self.derived(instance, prefix, *what));
             connected.chain(self.routes_set(instance))
+        })
+    }
+
+    /// The route that follows from an interface's network.
+    fn derived<'a>(
+        &'a self,
+        instance: &'a Instance,
+        prefix: IpNet,
+        what: Connected,
+    ) -> Option<RouteInfo<'a>> {
+        let Connected::Network(id) = what else { return None };
+        let interface = Some(self.interface(id)?.name.clone());
+        let hop = model::NextHop { via: None, interface, weight: 1 };
+        Some(RouteInfo {
+            instance: &instance.name,
+            table: MAIN_TABLE.into(),
+            prefix,
+            owner: Owner::Connected,
+            preference: Owner::Connected.preference(),
+            metric: 0,
+            tag: 0,
+            generation: 0,
+            target: Cow::Owned(model::Target::NextHops(vec![hop])),
+            position: None,
+            active: routes::carried(what, &self.links),
         })
     }
 
@@ -286,8 +296,8 @@ impl Policy {
         })
     }
 
-    /// What was set for one prefix of a table, what is preferred first; nothing for a table that is
-    /// not there.
+    /// The routes of one prefix of a table, the derived one included, what is preferred first;
+    /// nothing for a table that is not there.
     pub fn routes_at(&self, instance: &str, table: &str, prefix: IpNet) -> Vec<RouteInfo<'_>> {
         let Some(instance) = self.instance_named(instance) else { return Vec::new() };
         let first = model::RouteKey {
@@ -305,7 +315,9 @@ impl Policy {
             })
             .collect();
         routes::by_preference(&mut group);
-        self.informed(instance, group).collect()
+        let connected = instance.connected.get(&prefix).filter(|_| table == MAIN_TABLE);
+        let derived = connected.and_then(|what| self.derived(instance, prefix, *what));
+        derived.into_iter().chain(self.informed(instance, group)).collect()
     }
 
     /// The route that a packet to `address` takes; `None` where the table has none.

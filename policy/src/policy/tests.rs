@@ -228,6 +228,27 @@ fn owners_are_layers() {
 }
 
 #[test]
+fn the_routes_of_a_prefix_are_all_its_owners() {
+    let base = policy(BASE);
+    let prefix: IpNet = "10.9.0.0/16".parse().unwrap();
+    let longer = route_key("10.9.0.0/24", Owner::Cli);
+    let set = |owner| Operation::Route(route_key("10.9.0.0/16", owner), Some(via("10.0.1.9")));
+    let operations =
+        vec![set(Owner::Dhcp), set(Owner::Cli), Operation::Route(longer, Some(via("10.0.1.9")))];
+    let policy = base.apply(&Delta { operations }).unwrap();
+    let at = |instance, table, prefix| {
+        let routes = policy.routes_at(instance, table, prefix);
+        routes.into_iter().map(|route| (route.owner, route.active)).collect::<Vec<_>>()
+    };
+    let set = [(Owner::Cli, true), (Owner::Dhcp, false), (Owner::Static, false)];
+    assert_eq!(at("default", "main", prefix), set);
+    let network = "10.0.1.0/24".parse().unwrap();
+    assert_eq!(at("default", "main", network), [(Owner::Connected, true)]);
+    assert_eq!(at("default", "other", prefix), []);
+    assert_eq!(at("other", "main", prefix), []);
+}
+
+#[test]
 fn a_wrong_commit_says_everything() {
     let base = policy(BASE);
     let operations = vec![

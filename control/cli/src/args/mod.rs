@@ -1,5 +1,6 @@
 //! The command line.
 
+mod route;
 mod values;
 
 use std::ffi::OsString;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub(crate) use self::route::{AddRoute, DeleteRoute, Place, Route};
 use self::values::{appliance_name, icmp, protocol, seconds, tcp_flags};
 
 /// A packet-forwarding appliance: a router and firewall on DPDK.
@@ -110,7 +112,7 @@ pub(crate) enum Command {
     /// Show what runs
     #[command(subcommand)]
     Show(Show),
-    /// Add and remove routes of owner `cli`, which an applied file leaves alone
+    /// Live routes: add, remove and withdraw them by owner; an applied file leaves them alone
     #[command(subcommand)]
     Route(Route),
     /// Neighbours
@@ -258,42 +260,6 @@ pub(crate) enum Show {
 }
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum Route {
-    /// Add a route
-    ///
-    /// `via ADDRESS [dev INTERFACE] [weight N]`, again for each way out, or `dev INTERFACE`, or
-    /// `blackhole`, or `reject`.
-    #[command(override_usage = "sluice route add PREFIX via ADDRESS [dev INTERFACE] [weight N] \
-        [via …]\n       sluice route add PREFIX dev INTERFACE\n       sluice route add PREFIX \
-        blackhole|reject")]
-    Add {
-        /// The destinations it covers
-        prefix: String,
-        /// Where it leads
-        #[arg(required = true, value_name = "TARGET")]
-        target: Vec<String>,
-        /// The instance
-        #[arg(long)]
-        instance: Option<String>,
-        /// Take the place of a `cli` route of the same prefix
-        #[arg(long)]
-        replace: bool,
-        #[command(flatten)]
-        how: Commit,
-    },
-    /// Remove a route
-    Del {
-        /// The destinations it covers
-        prefix: String,
-        /// The instance
-        #[arg(long)]
-        instance: Option<String>,
-        #[command(flatten)]
-        how: Commit,
-    },
-}
-
-#[derive(Subcommand, Debug)]
 pub(crate) enum Neighbour {
     /// Forget what was learnt; static neighbours stay
     Flush {
@@ -391,9 +357,9 @@ mod tests {
     #[test]
     fn route_words_are_kept_in_order() {
         let cli = parse("sluice route add 10.9.0.0/16 via 10.0.2.2 via 10.0.2.3 weight 2").unwrap();
-        let Command::Route(Route::Add { prefix, target, .. }) = cli.command else { panic!() };
-        assert_eq!(prefix, "10.9.0.0/16");
-        assert_eq!(target, ["via", "10.0.2.2", "via", "10.0.2.3", "weight", "2"]);
+        let Command::Route(Route::Add(add)) = cli.command else { panic!() };
+        assert_eq!(add.prefix, "10.9.0.0/16");
+        assert_eq!(add.target, ["via", "10.0.2.2", "via", "10.0.2.3", "weight", "2"]);
         assert_eq!(parse("sluice route add 10.9.0.0/16").unwrap_err().exit_code(), 2);
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::Cell;
 use sluice_control_api::{Applied, Commit, CommitKind, Confirm, Diff};
 
-use super::{clock, duration, table};
+use super::{clock, duration, list, table};
 use crate::style::{BAD, FAINT, GOOD, NOTE, paint};
 
 /// What a change did: `+2 routes, -1 rule; generation 7`.
@@ -71,7 +71,12 @@ pub(crate) fn commits(commits: &[Commit]) -> String {
 pub(super) fn what(kind: &CommitKind) -> String {
     match kind {
         CommitKind::File { file } => format!("file {file}"),
-        CommitKind::Route => "route".into(),
+        CommitKind::Route { owners, stale } => match (owners.as_slice(), stale.as_slice()) {
+            ([], []) => "route".into(),
+            (owners, []) => format!("route of {}", list(owners)),
+            ([], stale) => format!("{} stale", list(stale)),
+            (owners, stale) => format!("route of {}, {} stale", list(owners), list(stale)),
+        },
         CommitKind::Rollback { to } => format!("rollback to {to}"),
         CommitKind::Adopted => "adopted".into(),
         CommitKind::Expired { to } => format!("not confirmed: back to {to}"),

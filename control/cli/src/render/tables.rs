@@ -71,7 +71,7 @@ pub(crate) fn routes(routes: &[Route]) -> String {
                 if route.active { "*" } else { "" }.into(),
                 route.instance.to_string(),
                 route.prefix.to_string(),
-                route.owner.name().into(),
+                format!("{}{}", route.owner, if route.stale { " (stale)" } else { "" }),
                 target(&route.target),
                 maybe(route.position.as_ref().map(place)),
             ]
@@ -189,6 +189,7 @@ mod tests {
             generation: 3,
             target: Target::Reject,
             active: true,
+            stale: false,
             position: Some(position),
         };
         let text = routes(&[route.clone(), Route { active: false, position: None, ..route }]);

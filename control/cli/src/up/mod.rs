@@ -211,7 +211,10 @@ async fn wait_until_ready(client: Client) -> Result<(u32, String), Failed> {
             }
             Ok(Status { progress: Progress::Refused { details, .. }, .. }) => {
                 let error = "the dataplane refused the configuration".into();
-                return Err(Failed::Refused { code: FAILED, failure: Failure { error, details } });
+                return Err(Failed::Refused {
+                    code: FAILED,
+                    failure: Failure { error, details, ..Failure::default() },
+                });
             }
             Ok(Status { progress: Progress::Waiting { reason }, .. }) => waits_for = reason,
             Err(Failed::NotRunning { .. } | Failed::Conversation { .. }) => {}

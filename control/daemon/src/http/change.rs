@@ -5,13 +5,11 @@ use std::path::Path;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_channel::Command;
-use sluice_control_api::{AddRoute, Applied, DeleteRoute, Flush};
+use sluice_control_api::{Applied, Flush};
 use sluice_policy::config;
-use sluice_policy::model::Name;
 
 use super::Answer;
 use super::extract::{Author, Body, Params};
@@ -109,41 +107,6 @@ pub(super) async fn read_file(
     })
     .await
     .map_err(|_| ControlError::Stopping)?
-}
-
-pub(super) async fn add_route(
-    State(app): State<App>,
-    author: Author,
-    Params(kept): Params<Kept>,
-    Body(route): Body<AddRoute>,
-) -> Answer<Applied> {
-    let order = order(author, kept, false, None).await?;
-    app.change(Change::AddRoute(route), order).await.map(Json)
-}
-
-/// The `cli` route to remove.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DeleteRouteParams {
-    /// The destinations it covers.
-    #[schemars(with = "String")]
-    to: IpNet,
-    /// The instance; left out means `default`.
-    instance: Option<Name>,
-    /// What the author has to say about it, in one line.
-    message: Option<String>,
-    /// Seconds within which it must be confirmed, or everything since is rolled back.
-    confirm: Option<u64>,
-}
-
-pub(super) async fn delete_route(
-    State(app): State<App>,
-    author: Author,
-    Params(params): Params<DeleteRouteParams>,
-) -> Answer<Applied> {
-    let DeleteRouteParams { to, instance, message, confirm } = params;
-    let order = order(author, Kept { message, confirm }, false, None).await?;
-    app.change(Change::DeleteRoute(DeleteRoute { to, instance }), order).await.map(Json)
 }
 
 pub(super) async fn flush(

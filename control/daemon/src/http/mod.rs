@@ -7,6 +7,7 @@ mod explain;
 mod extract;
 mod openapi;
 mod peer;
+mod routes;
 mod status;
 mod tables;
 mod watch;
@@ -41,8 +42,13 @@ fn api() -> Api {
         .get("/v1/ports", "Devices, links and queues", tables::ports)
         .get("/v1/interfaces", "Interfaces and their addresses", tables::interfaces)
         .get("/v1/routes", "Routing tables", tables::routes)
-        .post("/v1/routes", "Add a route of owner `cli`", change::add_route)
-        .delete("/v1/routes", "Remove a route of owner `cli`", change::delete_route)
+        .post("/v1/routes", "Add a live route", routes::add)
+        .delete("/v1/routes", "Remove a live route", routes::delete)
+        .post(
+            "/v1/transaction",
+            "Change many live routes together or not at all",
+            routes::transaction,
+        )
         .get("/v1/neighbours", "Link addresses of neighbours", tables::neighbours)
         .post("/v1/neighbours/flush", "Forget neighbours that were learnt", change::flush)
         .get("/v1/rules", "Filter rules and how often they matched", tables::rules)

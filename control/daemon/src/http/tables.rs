@@ -18,8 +18,10 @@ use super::explain;
 use super::extract::Params;
 use crate::app::App;
 use crate::error::ControlError;
+use crate::head::Head;
 use crate::text;
 pub(super) use crate::text::state_name;
+use crate::view;
 
 /// Which part of a table is wanted.
 #[derive(Deserialize, JsonSchema)]
@@ -91,7 +93,7 @@ pub(super) async fn routes(
     of.check(policy)?;
     let policy = &links.followed(policy);
     let mut routes: Vec<Route> =
-        all_routes(policy).filter(|route| of.wants(&route.instance)).collect();
+        all_routes(&view.head, policy).filter(|route| of.wants(&route.instance)).collect();
     routes.sort_by(|a, b| {
         let key = |route: &Route| {
             (
@@ -108,20 +110,8 @@ pub(super) async fn routes(
     Ok(Json(routes))
 }
 
-fn all_routes(policy: &Policy) -> impl Iterator<Item = Route> {
-    policy.routes().map(|route| Route {
-        instance: route.instance.clone(),
-        table: route.table,
-        prefix: route.prefix,
-        owner: route.owner,
-        preference: route.preference,
-        metric: route.metric,
-        tag: route.tag,
-        generation: route.generation,
-        target: route.target.into_owned(),
-        active: route.active,
-        position: route.position.cloned(),
-    })
+fn all_routes<'a>(head: &'a Head, policy: &'a Policy) -> impl Iterator<Item = Route> + 'a {
+    policy.routes().map(|route| view::route(head, route))
 }
 
 pub(super) async fn neighbours(State(app): State<App>) -> Answer<Vec<Neighbour>> {
@@ -203,7 +193,7 @@ pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
         ports: state.ports.clone(),
         interfaces: state.interfaces.clone(),
         instances: state.instances.clone(),
-        routes: all_routes(policy)
+        routes: all_routes(&view.head, policy)
             .filter(|route| route.owner != sluice_policy::model::Owner::Connected)
             .collect(),
         filters: state

@@ -4,6 +4,7 @@ use sluice_control_api::{Applied, Commit, CommitKind, Diff, Progress, WatchKind}
 use sluice_policy::model::Delta;
 
 use super::{Reconciler, Setback};
+use crate::batch::{self, MOST_TOLD};
 use crate::change::{self, Change, Order, Step};
 use crate::deadline::Deadline;
 use crate::difference;
@@ -48,11 +49,11 @@ impl Reconciler {
                 }
                 change::file(&self.head, &file)
             }
-            Change::AddRoute(route) => change::add_route(&self.head, route)?,
-            Change::DeleteRoute(route) => change::delete_route(&self.head, route)?,
+            Change::Routes(routes) => batch::work_out(&self.head, routes)?,
             Change::Rollback { to: 0 } => return Err(self.view.borrow().no_such_commit(0)),
             Change::Rollback { to } => self.back(to, CommitKind::Rollback { to })?,
         };
+        notes.extend_from_slice(&step.notes);
         let (next, delta) = self.compose(step, order)?;
         let changes = next.header.changes;
         let diff = order.dry_run.then(|| Diff {
@@ -69,10 +70,11 @@ impl Reconciler {
             diff,
             confirm: None,
         };
-        if delta.operations.is_empty() && order.confirm.is_some() {
+        let nothing = delta.operations.is_empty() && next.header.stale == self.head.header.stale;
+        if nothing && order.confirm.is_some() {
             applied.notes.push("nothing changes: there is nothing to confirm".into());
         }
-        if !order.dry_run && !delta.operations.is_empty() {
+        if !order.dry_run && !nothing {
             applied.generation = next.generation();
             let push = self.pushed(live, &delta, &next)?;
             applied.waiting = self.perform(next, &delta, push, live, Keep::OrRefuse)?;
@@ -158,11 +160,22 @@ impl Reconciler {
 
     /// The commit that a step makes, and what leads to it; or what does not fit.
     pub(super) fn compose(&self, step: Step, order: &Order) -> Result<(Head, Delta), ControlError> {
-        let Step { mut delta, kind, file, dataplane, files } = step;
+        let Step { mut delta, kind, file, dataplane, files, stale, places, notes: _ } = step;
         let generation = self.store.next_generation();
         delta.stamp(generation);
         let policy = self.head.policy.apply_as(generation, &delta).map_err(|errors| {
-            ControlError::Policy(errors.iter().map(ToString::to_string).collect())
+            let mut told: Vec<String> = errors
+                .iter()
+                .take(MOST_TOLD)
+                .map(|error| match &places {
+                    Some(places) => places.say(&delta, error),
+                    None => error.to_string(),
+                })
+                .collect();
+            if errors.len() > MOST_TOLD {
+                told.push(format!("and {} more", errors.len() - MOST_TOLD));
+            }
+            ControlError::Policy(told)
         })?;
         let header = Header {
             generation,
@@ -175,6 +188,7 @@ impl Reconciler {
             file,
             dataplane,
             files,
+            stale,
             ..Header::nothing()
         };
         Ok((Head { header, policy: policy.into() }, delta))

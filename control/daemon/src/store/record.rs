@@ -5,6 +5,7 @@
 //! names the commit that its operations start from. A file that ends early, or of which a bit has
 //! turned, has no last line that fits; one that a later release wrote says so in its first line.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sluice_control_api::{Changes, CommitKind};
 use sluice_policy::config::Dataplane;
-use sluice_policy::model::{Delta, Name, Operation};
+use sluice_policy::model::{Delta, Name, Operation, Owner};
 
 use super::upgrade;
 use crate::deadline::Deadline;
@@ -47,6 +48,9 @@ pub(crate) struct Header {
     pub(crate) dataplane: Option<Dataplane>,
     /// The files that were read, and what was in them.
     pub(crate) files: Vec<FileRead>,
+    /// The owners whose routes are stale unless a later commit than this one set them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) stale: BTreeMap<Owner, u64>,
 }
 
 /// A file that was read.
@@ -88,6 +92,7 @@ impl Header {
             file: None,
             dataplane: None,
             files: Vec::new(),
+            stale: BTreeMap::new(),
         }
     }
 }

@@ -19,7 +19,7 @@ fn next(store: &Store, head: &Head) -> (Head, Delta) {
     let header = Header {
         generation,
         author: "alice".into(),
-        kind: CommitKind::Route,
+        kind: CommitKind::Route { owners: Vec::new(), stale: Vec::new() },
         ..head.header.clone()
     };
     let policy = head.policy.apply_as(generation, &delta).unwrap();
