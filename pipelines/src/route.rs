@@ -23,9 +23,10 @@ impl Hook for Route {
                     burst.set_way(slot, Way::NextHop(next_hop), last.1);
                 }
                 RouteDecision::Drop(reason) => undeliverable(cx, burst, slot, reason),
-                // The local stage has taken what came in for the router; what is left is a packet
-                // of the router's own whose destination claims to be the router.
-                RouteDecision::Local(_) => cx.drop(burst, slot, DropReason::SourceMartian),
+                RouteDecision::Local(_) => {
+                    let reason = evaluate::not_taken(burst.descriptor(slot));
+                    cx.drop(burst, slot, reason);
+                }
             }
         });
     }
@@ -43,7 +44,8 @@ fn undeliverable(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, reason: D
     match reason {
         // RFC 1812 section 4.3.3.1, RFC 4443 section 3.1.
         DropReason::NoRoute => answer::send(cx, burst, slot, Answer::NoRoute),
-        DropReason::RejectRoute => answer::send(cx, burst, slot, Answer::Prohibited),
+        DropReason::RejectRoute => answer::send(cx, burst, slot, Answer::RejectRoute),
+        DropReason::ProhibitRoute => answer::send(cx, burst, slot, Answer::Prohibited),
         _ => {}
     }
     cx.drop(burst, slot, reason);

@@ -24,6 +24,8 @@ pub enum Answer {
     PortUnreachable,
     /// Nothing here speaks the protocol.
     ProtocolUnreachable,
+    /// A route says that the destination cannot be reached.
+    RejectRoute,
     /// A route says that packets do not go there.
     Prohibited,
     /// A filter says so: a TCP segment gets a reset, all else as [`Answer::Prohibited`].
@@ -56,7 +58,7 @@ impl Answer {
         match self {
             Answer::TimeExceeded => "time-exceeded",
             Answer::NoRoute => "network-unreachable",
-            Answer::HostUnreachable => "host-unreachable",
+            Answer::HostUnreachable | Answer::RejectRoute => "host-unreachable",
             Answer::PortUnreachable => "port-unreachable",
             Answer::ProtocolUnreachable => "protocol-unreachable",
             Answer::Prohibited | Answer::Rejected => "prohibited",
@@ -155,7 +157,8 @@ fn icmp_error(answer: Answer) -> Option<IcmpError> {
     Some(match answer {
         Answer::TimeExceeded => IcmpError::TimeExceeded,
         Answer::NoRoute => IcmpError::NetworkUnreachable,
-        Answer::HostUnreachable => IcmpError::HostUnreachable,
+        // What Linux says for its unreachable routes; RFC 4443 section 3.1 has a code of its own.
+        Answer::HostUnreachable | Answer::RejectRoute => IcmpError::HostUnreachable,
         Answer::PortUnreachable => IcmpError::PortUnreachable,
         Answer::ProtocolUnreachable => IcmpError::ProtocolUnreachable,
         Answer::Prohibited | Answer::Rejected => IcmpError::Prohibited,
@@ -169,6 +172,7 @@ fn icmpv6_error(answer: Answer, d: &Descriptor) -> Option<Icmpv6Error> {
         Answer::TimeExceeded => Icmpv6Error::HopLimitExceeded,
         Answer::NoRoute => Icmpv6Error::NoRoute,
         Answer::HostUnreachable => Icmpv6Error::AddressUnreachable,
+        Answer::RejectRoute => Icmpv6Error::RejectRoute,
         Answer::PortUnreachable => Icmpv6Error::PortUnreachable,
         // The pointer names the field that holds the protocol, which only without extension
         // headers is the fixed header's (RFC 4443 section 3.4).

@@ -76,14 +76,17 @@ reasons! {
     LocalFragment = 55, "local-fragment", Local, "A fragment to the router itself: not reassembled yet.";
     EchoRateLimited = 56, "echo-rate-limited", Local, "More echo requests to the router than it answers in a second.";
     // Route
+    OtherInstance = 59, "other-instance", Route, "To an own address of another instance, which a route leads to: it answers only what comes in there.";
     NoRoute = 60, "no-route", Route, "No route covers the destination.";
     Blackhole = 61, "blackhole", Route, "A blackhole route: dropped in silence.";
-    RejectRoute = 62, "reject-route", Route, "A reject route: answered with unreachable.";
+    RejectRoute = 62, "reject-route", Route, "A reject route: answered with unreachable, within the rate limit.";
     LinkBroadcast = 63, "link-broadcast", Route, "Unicast IP in a link broadcast or multicast frame is not forwarded (RFC 1122 section 3.3.6).";
     DirectedBroadcast = 64, "directed-broadcast", Route, "To the broadcast address of a connected network (RFC 2644).";
     MulticastRoute = 65, "multicast-unrouted", Route, "Multicast is not routed.";
     LinkLocal = 66, "link-local", Route, "A link-local address does not leave its link (RFC 4291 section 2.5.6).";
     EgressDown = 67, "egress-down", Route, "The port of the next hop has no link.";
+    ProhibitRoute = 68, "prohibit-route", Route, "A prohibit route: answered with administratively prohibited, within the rate limit.";
+    RouteLoop = 69, "route-loop", Route, "Routes lead from table to table more than eight times: one of them leads back.";
     // Forward
     ForwardFilter = 70, "forward-filter", ForwardFilter, "Denied by a rule, or by the default action, of the forward filter.";
     HopLimitExceeded = 71, "hop-limit-exceeded", HopLimit, "TTL or hop limit ran out here; answered with time exceeded within the rate limit.";

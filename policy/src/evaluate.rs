@@ -82,6 +82,16 @@ pub fn mtu(d: &Descriptor, mtu: u16) -> Result<(), DropReason> {
     }
 }
 
+/// Why a packet that routes lead to the router itself is not taken there. The local stage has
+/// taken what came in for its instance; what is left is a packet of the router's own whose
+/// destination claims to be the router, or one that was led to another instance's address.
+pub fn not_taken(d: &Descriptor) -> DropReason {
+    match d.flags.contains(DescriptorFlags::LOCAL_ORIGIN) {
+        true => DropReason::SourceMartian,
+        false => DropReason::OtherInstance,
+    }
+}
+
 /// Whether a packet that may not be routed goes back to the link that it came from all the same:
 /// an answer of the router's own to a link-local IPv6 address.
 pub fn returns_to_link(d: &Descriptor, reason: DropReason) -> bool {

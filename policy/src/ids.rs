@@ -33,6 +33,11 @@ id! {
     InstanceId
 }
 id! {
+    /// A table of routes; the tables of all instances are numbered together. Stable for as long as
+    /// it is declared.
+    TableId
+}
+id! {
     /// Place of a rule's counters in the statistics segment. A rule keeps its slot across
     /// commits for as long as a rule of its name stands in the same filter. Slot 0 is no rule's.
     RuleSlot

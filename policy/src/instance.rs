@@ -1,4 +1,4 @@
-//! A compiled network stack: its pipeline, filters, own addresses and table of routes.
+//! A compiled network stack: its pipeline, filters, own addresses and tables of routes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
 use crate::fib::Fib;
 use crate::filter::Filter;
-use crate::ids::{InstanceId, InterfaceId, RuleSlot};
+use crate::ids::{InstanceId, InterfaceId, RuleSlot, TableId};
 use crate::model::{Action, FilterPoint, Name};
-use crate::route::{self, NextHops};
+use crate::route::{self, Tables};
 
 /// A network stack of its own.
 #[derive(Clone, Debug)]
@@ -29,8 +29,14 @@ pub struct Instance {
     pub(crate) connected: Arc<BTreeMap<IpNet, Connected>>,
     /// The connected networks alone, to numbers of interfaces.
     pub(crate) connected_fib: Fib,
+    /// The numbers of its tables, the main one included.
+    pub(crate) table_ids: BTreeMap<Name, TableId>,
+    /// The number of the main table.
+    pub(crate) main: TableId,
+    /// The main table itself: nearly every packet is looked up there.
     pub(crate) fib: Fib,
-    pub(crate) hops: Arc<NextHops>,
+    /// The tables of all instances, and what they lead to.
+    pub(crate) tables: Arc<Tables>,
 }
 
 impl Instance {
@@ -86,7 +92,30 @@ impl Instance {
     /// Where a packet goes; includes what may not be routed at all.
     #[inline]
     pub fn route<R: Recorder>(&self, d: &Descriptor, recorder: &mut R) -> RouteDecision {
-        route::decide(&self.fib, &self.hops, d, recorder)
+        route::decide(&self.fib, &self.tables, d, recorder)
+    }
+
+    /// Where a packet goes by one table, which may be any instance's; `None` where that has no
+    /// route. What may not be routed at all is not asked.
+    #[inline]
+    pub fn look_up_in<R: Recorder>(
+        &self,
+        table: TableId,
+        d: &Descriptor,
+        recorder: &mut R,
+    ) -> Option<RouteDecision> {
+        route::look_up(self.tables.fib(table)?, &self.tables, d.key.family, d, recorder)
+    }
+
+    /// One of its tables by name.
+    pub fn table_named(&self, name: &str) -> Option<TableId> {
+        self.table_ids.get(name).copied()
+    }
+
+    /// The table that the instance routes by where no policy says otherwise.
+    #[inline]
+    pub fn main_table(&self) -> TableId {
+        self.main
     }
 
     /// [`route`](Self::route) for each of `packets` of a burst, which says by `descriptor` what
@@ -104,7 +133,7 @@ impl Instance {
         for slot in packets {
             let d = descriptor(burst, slot);
             let decision = if plain.contains(slot) {
-                route::decide_plain(&self.fib, &self.hops, d)
+                route::decide_plain(&self.fib, &self.tables, d)
             } else {
                 self.route(d, &mut NoRecorder)
             };

@@ -38,8 +38,10 @@ pub use drop_reason::DropReason;
 pub use evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
 pub use event::{Event, Protocol, Stage};
 pub use explain::{Explanation, Query};
-pub use ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot};
+pub use ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot, TableId};
 pub use instance::Instance;
 pub use interface::Interface;
-pub use policy::{Mistake, Policy, PolicyError, PortEntry, RouteInfo, RuleInfo, Subject, Thing};
+pub use policy::{
+    Mistake, Policy, PolicyError, PortEntry, RouteInfo, RuleInfo, Subject, TableEntry, Thing,
+};
 pub use route::ResolvedNextHop;

@@ -4,7 +4,7 @@
 //! particular form; [`crate::Policy`] is the same thing compiled. A [`Delta`] is what travels
 //! over the channel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -124,11 +124,14 @@ pub fn default_pipeline() -> Pipeline {
 pub struct Instance {
     /// Built-in stages by event, complete and checked.
     pub pipeline: Pipeline,
+    /// Tables of routes beside [`MAIN_TABLE`], which is always there and never listed.
+    #[serde(default)]
+    pub tables: BTreeSet<Name>,
 }
 
 impl Default for Instance {
     fn default() -> Self {
-        Instance { pipeline: default_pipeline() }
+        Instance { pipeline: default_pipeline(), tables: BTreeSet::new() }
     }
 }
 
@@ -151,8 +154,17 @@ pub enum Target {
     NextHops(Vec<NextHop>),
     /// Dropped in silence.
     Blackhole,
-    /// Dropped, and the sender told: unreachable, administratively prohibited.
+    /// Dropped, and the sender told that the destination is unreachable.
     Reject,
+    /// Dropped, and the sender told that it is administratively prohibited.
+    Prohibit,
+    /// Looked up in another table: one of the same instance, or of another.
+    Table {
+        /// The instance that the table belongs to.
+        instance: Name,
+        /// Which of the instance's tables.
+        table: Name,
+    },
 }
 
 /// What identifies a route.

@@ -1,5 +1,5 @@
-//! The route decision: what may not be routed at all, then the longest prefix, then the choice
-//! among its next hops.
+//! The route decision: what may not be routed at all, then the longest prefix, which may lead to
+//! another table, then the choice among its next hops.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 use crate::drop_reason::DropReason;
 use crate::evaluate::{NoRecorder, Recorder, RouteDecision};
 use crate::fib::{Fib, Leaf};
-use crate::ids::{InterfaceId, NextHopId};
+use crate::ids::{InterfaceId, NextHopId, TableId};
 use crate::interface::is_link_local;
 
 /// Where packets of a route leave.
@@ -27,6 +27,23 @@ impl ResolvedNextHop {
     /// By no interface.
     pub(crate) const NOWHERE: ResolvedNextHop =
         ResolvedNextHop { interface: InterfaceId(0), via: None, family: Family::Inet };
+}
+
+/// The most tables that a packet is looked up in.
+pub(crate) const MAX_TABLES: usize = 8;
+
+/// The tables of routes of all instances, and the next hops that they lead to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tables {
+    /// By number.
+    pub(crate) fibs: Vec<Fib>,
+    pub(crate) hops: NextHops,
+}
+
+impl Tables {
+    pub(crate) fn fib(&self, table: TableId) -> Option<&Fib> {
+        self.fibs.get(table.index())
+    }
 }
 
 /// The most flows-to-next-hop slots that a route spreads over.
@@ -110,7 +127,9 @@ pub(crate) mod leaf {
     const FORWARD: u32 = 0;
     const GROUP: u32 = 1 << 30;
     const LOCAL: u32 = 2 << 30;
-    const DROP: u32 = 3 << 30;
+    /// Numbers below [`TABLE`] are reasons to drop, others say which table is next.
+    const OTHER: u32 = 3 << 30;
+    const TABLE: u32 = 1 << 16;
 
     pub(crate) const fn forward(id: NextHopId) -> Leaf {
         FORWARD | id.0 & NUMBER
@@ -124,45 +143,64 @@ pub(crate) mod leaf {
         LOCAL | interface.0 as u32
     }
 
-    pub(crate) const BLACKHOLE: Leaf = DROP;
-    pub(crate) const REJECT: Leaf = DROP | 1;
-    /// The broadcast address of a connected network.
-    pub(crate) const BROADCAST: Leaf = DROP | 2;
+    /// Looked up in another table.
+    pub(crate) const fn table(table: TableId) -> Leaf {
+        OTHER | TABLE | table.0 as u32
+    }
 
-    /// What a leaf means to one packet.
+    /// The table to look up next, if the leaf says so.
+    #[inline]
+    pub(crate) const fn next_table(leaf: Leaf) -> Option<TableId> {
+        if leaf & (OTHER | TABLE) == OTHER | TABLE { Some(TableId(leaf as u16)) } else { None }
+    }
+
+    pub(crate) const BLACKHOLE: Leaf = OTHER;
+    pub(crate) const REJECT: Leaf = OTHER | 1;
+    /// The broadcast address of a connected network.
+    pub(crate) const BROADCAST: Leaf = OTHER | 2;
+    pub(crate) const PROHIBIT: Leaf = OTHER | 3;
+
+    /// What a leaf means to one packet; `None` where it leads to a table that has no route.
     #[inline(always)]
     pub(super) fn decision<R: Recorder>(
         leaf: Leaf,
-        hops: &NextHops,
+        tables: &Tables,
         d: &Descriptor,
         recorder: &mut R,
-    ) -> RouteDecision {
+    ) -> Option<RouteDecision> {
         if leaf & !NUMBER == FORWARD {
-            return RouteDecision::Forward(NextHopId(leaf));
+            return Some(RouteDecision::Forward(NextHopId(leaf)));
         }
-        rarer(leaf, hops, d, recorder)
+        rarer(leaf, tables, d, recorder)
     }
 
     #[inline(never)]
     fn rarer<R: Recorder>(
-        leaf: Leaf,
-        hops: &NextHops,
+        mut leaf: Leaf,
+        tables: &Tables,
         d: &Descriptor,
         recorder: &mut R,
-    ) -> RouteDecision {
+    ) -> Option<RouteDecision> {
+        let mut seen = 1;
+        while let Some(next) = next_table(leaf) {
+            if seen == MAX_TABLES {
+                return Some(RouteDecision::Drop(DropReason::RouteLoop));
+            }
+            seen += 1;
+            leaf = tables.fib(next)?.lookup(d.key.family, d.key.dst)?;
+        }
         let number = leaf & NUMBER;
-        match leaf & !NUMBER {
-            GROUP => match hops.groups.get(number as usize) {
-                Some(group) => choose(group, d, recorder),
-                None => RouteDecision::Drop(DropReason::NoRoute),
-            },
+        Some(match leaf & !NUMBER {
+            FORWARD => RouteDecision::Forward(NextHopId(leaf)),
+            GROUP => choose(tables.hops.groups.get(number as usize)?, d, recorder),
             LOCAL => RouteDecision::Local(InterfaceId(number as u16)),
             _ => RouteDecision::Drop(match leaf {
                 BLACKHOLE => DropReason::Blackhole,
                 REJECT => DropReason::RejectRoute,
+                PROHIBIT => DropReason::ProhibitRoute,
                 _ => DropReason::DirectedBroadcast,
             }),
-        }
+        })
     }
 }
 
@@ -221,13 +259,13 @@ const fn mix(mut x: u64) -> u64 {
 #[inline]
 pub(crate) fn decide<R: Recorder>(
     fib: &Fib,
-    hops: &NextHops,
+    tables: &Tables,
     d: &Descriptor,
     recorder: &mut R,
 ) -> RouteDecision {
     let decision = match unroutable(d) {
         Some(reason) => RouteDecision::Drop(reason),
-        None => look_up(fib, hops, d.key.family, d, recorder),
+        None => look_up(fib, tables, d.key.family, d, recorder).unwrap_or(NO_ROUTE),
     };
     recorder.route(d, decision);
     decision
@@ -236,23 +274,23 @@ pub(crate) fn decide<R: Recorder>(
 /// [`decide`] about a packet that is [plain](sluice_packet::decode): of that, only the table is
 /// left.
 #[inline]
-pub(crate) fn decide_plain(fib: &Fib, hops: &NextHops, d: &Descriptor) -> RouteDecision {
+pub(crate) fn decide_plain(fib: &Fib, tables: &Tables, d: &Descriptor) -> RouteDecision {
     debug_assert_eq!(unroutable(d), None, "a plain packet may be routed");
-    look_up(fib, hops, Family::Inet, d, &mut NoRecorder)
+    look_up(fib, tables, Family::Inet, d, &mut NoRecorder).unwrap_or(NO_ROUTE)
 }
 
+const NO_ROUTE: RouteDecision = RouteDecision::Drop(DropReason::NoRoute);
+
+/// What a table says; `None` where it, or the one that it leads to, has no route.
 #[inline(always)]
-fn look_up<R: Recorder>(
+pub(crate) fn look_up<R: Recorder>(
     fib: &Fib,
-    hops: &NextHops,
+    tables: &Tables,
     family: Family,
     d: &Descriptor,
     recorder: &mut R,
-) -> RouteDecision {
-    match fib.lookup(family, d.key.dst) {
-        Some(leaf) => leaf::decision(leaf, hops, d, recorder),
-        None => RouteDecision::Drop(DropReason::NoRoute),
-    }
+) -> Option<RouteDecision> {
+    leaf::decision(fib.lookup(family, d.key.dst)?, tables, d, recorder)
 }
 
 /// Why the packet may not be routed, whatever the table says.

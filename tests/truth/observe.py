@@ -22,6 +22,7 @@ _ERRORS6 = {
     (1, 1): "prohibited",
     (1, 3): "host-unreachable",
     (1, 4): "port-unreachable",
+    (1, 6): "host-unreachable",
     (2, 0): "too-big",
     (3, 0): "time-exceeded",
     (4, 1): "protocol-unreachable",

@@ -1,22 +1,19 @@
-//! From the document to the desired state: ports, interfaces, instances, routes, neighbours.
-
-use std::sync::Arc;
+//! From the document to the desired state: ports, interfaces, instances, neighbours.
 
 use super::document::{
-    DataplaneDocument, Document, HopDocument, InstanceDocument, NeighbourDocument,
+    DataplaneDocument, Document, FiltersDocument, InstanceDocument, NeighbourDocument,
     PipelineDocument, PortDocument, RouteDocument, VlanDocument,
 };
-use super::kinds::Vlan;
-use super::node::{At, Entries, Kind, Place};
+use super::kinds::{TableName, Vlan};
+use super::node::{At, Entries, Kind, Many, Place, Text};
 use super::reader::{Reader, Site, key_of};
-use super::{Configuration, Dataplane, Limits, filters};
+use super::{Configuration, Dataplane, Limits, filters, routes};
 use crate::device::Device;
 use crate::event::Event;
 use crate::model::{
-    DEFAULT_INSTANCE, Instance, Interface, Name, NeighbourKey, NextHop, Owner, Port, Route,
-    RouteKey, State, Target, default_pipeline,
+    DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, Name, NeighbourKey, Port, State,
 };
-use crate::policy::{Policy, Thing};
+use crate::policy::{Mistake, Policy, Thing};
 
 const DEFAULT_MTU: u16 = 1500;
 const DEFAULT_MEMORY: u32 = 256;
@@ -31,8 +28,13 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
     let none = Entries::default();
     let default: Name = DEFAULT_INSTANCE.into();
     let top = Place { line: 1, column: 1 };
-    let parts = (&document.pipeline, &document.routes, &document.filters);
-    convert_instance("", &default, top, parts, &mut state, reader);
+    let parts = Parts {
+        pipeline: &document.pipeline,
+        tables: &document.tables,
+        routes: &document.routes,
+        filters: &document.filters,
+    };
+    convert_instance("", &default, top, &parts, &mut state, reader);
     for (name, instance) in &document.instances.as_ref().unwrap_or(&none).0 {
         let path = format!("instances.{}", name.value);
         if name.value == DEFAULT_INSTANCE {
@@ -40,9 +42,10 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
             reader.add(name.place, path, message);
             continue;
         }
-        let InstanceDocument { pipeline, routes, filters } = instance;
-        let parts = (pipeline, routes, filters);
-        convert_instance(&path, &name.value.as_str().into(), name.place, parts, &mut state, reader);
+        let InstanceDocument { pipeline, tables, routes, filters } = instance;
+        let parts = Parts { pipeline, tables, routes, filters };
+        let shared = name.value.as_str().into();
+        convert_instance(&path, &shared, name.place, &parts, &mut state, reader);
     }
     for (i, neighbour) in document.neighbours.iter().flatten().enumerate() {
         convert_neighbour(i, neighbour, &mut state, reader);
@@ -223,23 +226,37 @@ fn convert_vlan(
     }
 }
 
-type InstanceParts<'a> = (
-    &'a Option<At<PipelineDocument>>,
-    &'a Option<Vec<At<RouteDocument>>>,
-    &'a Option<super::document::FiltersDocument>,
-);
+/// What the file says about an instance; for `default` it stands at the top.
+struct Parts<'a> {
+    pipeline: &'a Option<At<PipelineDocument>>,
+    tables: &'a Option<Many<Text<TableName>>>,
+    routes: &'a Option<Vec<At<RouteDocument>>>,
+    filters: &'a Option<FiltersDocument>,
+}
 
 fn convert_instance(
     path: &str,
     name: &Name,
     place: Place,
-    (pipeline, routes, filters): InstanceParts<'_>,
+    parts: &Parts<'_>,
     state: &mut State,
     reader: &mut Reader,
 ) {
-    let mut instance = Instance { pipeline: default_pipeline() };
+    let mut instance = Instance::default();
+    let tables = reader.many(path, "tables", parts.tables);
+    for (i, table) in tables.iter().enumerate() {
+        let message = match &**table {
+            MAIN_TABLE => Mistake::MainTable.to_string(),
+            _ if tables[..i].contains(table) => format!("table `{table}` stands twice"),
+            _ => continue,
+        };
+        let item = parts.tables.as_ref().and_then(|list| list.items.get(i));
+        reader.add(item.map_or(place, |item| item.place), key_of(path, "tables"), message);
+    }
+    reader.lost |= tables.len() < parts.tables.as_ref().map_or(0, |list| list.items.len());
+    instance.tables = tables.into_iter().filter(|table| &**table != MAIN_TABLE).collect();
     let mut site = Site::new(path.to_owned(), place);
-    if let Some(document) = pipeline {
+    if let Some(document) = parts.pipeline {
         let path = key_of(path, "pipeline");
         site = Site::new(path.clone(), document.place);
         let PipelineDocument { physical_in, route_decision, forwarding, physical_out } =
@@ -262,91 +279,11 @@ fn convert_instance(
     }
     reader.site(Thing::Instance(name.clone()), site);
     state.instances.insert(name.clone(), instance);
-    for (i, route) in routes.iter().flatten().enumerate() {
-        convert_route(key_of(path, &format!("routes[{i}]")), name, route, state, reader);
+    for (i, route) in parts.routes.iter().flatten().enumerate() {
+        routes::convert(key_of(path, &format!("routes[{i}]")), name, route, state, reader);
     }
-    if let Some(document) = filters {
+    if let Some(document) = parts.filters {
         filters::convert(&key_of(path, "filters"), name, document, state, reader);
-    }
-}
-
-fn convert_route(
-    path: String,
-    instance: &Name,
-    document: &At<RouteDocument>,
-    state: &mut State,
-    reader: &mut Reader,
-) {
-    let At { value: route, place } = document;
-    let prefix = reader.required(&path, "to", &route.to, *place);
-    let blackhole = reader.one(&path, "blackhole", &route.blackhole).unwrap_or(false);
-    let reject = reader.one(&path, "reject", &route.reject).unwrap_or(false);
-    let interface = reader.one(&path, "interface", &route.interface);
-    let hops = route.via.as_ref().map_or(&[][..], |list| &list.items);
-    let mut next_hops: Vec<NextHop> = Vec::with_capacity(hops.len());
-    for (i, hop) in hops.iter().enumerate() {
-        let key = if hops.len() > 1 { format!("{path}.via[{i}]") } else { format!("{path}.via") };
-        next_hops.extend(convert_hop(&key, hop, interface.as_ref(), reader));
-    }
-    let mut unreadable = next_hops.len() < hops.len();
-    if hops.is_empty() && route.via.is_none() {
-        unreadable |= route.interface.is_some() && interface.is_none();
-        next_hops.extend(interface.map(|name| NextHop {
-            via: None,
-            interface: Some(name),
-            weight: 1,
-        }));
-    }
-    let ways = [route.via.is_some() || route.interface.is_some(), blackhole, reject];
-    if ways.iter().filter(|way| **way).count() > 1 {
-        let message =
-            "leads two ways: give one of `via` or `interface`, `blackhole: true`, `reject: true`";
-        reader.add(*place, path.clone(), message);
-    }
-    let target = match (blackhole, reject) {
-        (true, _) => Target::Blackhole,
-        (_, true) => Target::Reject,
-        _ => Target::NextHops(next_hops),
-    };
-    let Some(prefix) = prefix else { return };
-    if unreadable {
-        return;
-    }
-    let key = RouteKey::main(instance.clone(), prefix, Owner::Static);
-    if let Some(other) = state.routes.get(&key) {
-        let message =
-            format!("there is a route for {prefix} already, in line {}", other.position.line);
-        return reader.add(*place, path, message);
-    }
-    let site = Site::new(path, *place)
-        .one("to", &route.to)
-        .one("interface", &route.interface)
-        .many("via", &route.via);
-    reader.site(Thing::Route(key.clone()), site);
-    let route = Route::new(target, &key.owner, reader.position(*place));
-    state.routes.insert(key, route);
-}
-
-fn convert_hop(
-    key: &str,
-    hop: &At<HopDocument>,
-    common: Option<&Name>,
-    reader: &mut Reader,
-) -> Option<NextHop> {
-    match &hop.value {
-        HopDocument::Address(text) => {
-            let via = super::kinds::IpAddress::parse(&text.text)
-                .map_err(|message| reader.add(hop.place, key, message));
-            Some(NextHop { via: Some(via.ok()?), interface: common.map(Arc::clone), weight: 1 })
-        }
-        HopDocument::Full(fields) => {
-            let via = reader.required(key, "address", &fields.address, hop.place);
-            let interface = reader.one(key, "interface", &fields.interface);
-            let weight = reader.one(key, "weight", &fields.weight);
-            let weight = if fields.weight.is_none() { Some(1) } else { weight };
-            let interface = interface.or_else(|| common.map(Arc::clone));
-            Some(NextHop { via: Some(via?), interface, weight: weight? })
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use super::kinds::{
     Action, Address, Checksum, Core, Count, DefaultAction, Device, Icmp, InstanceName, Interface,
     IpAddress, Mac, Memory, Mtu, PortRange, Prefix, Protocol, Queues, RuleName, StageName,
-    TcpFlagList, Weight, Worker, YesNo,
+    TableName, TcpFlagList, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
 
@@ -25,6 +25,8 @@ pub(super) struct Document {
     pub(super) ports: Option<Entries<PortDocument>>,
     /// Further instances by name: network stacks with routes and filters of their own.
     pub(super) instances: Option<Entries<InstanceDocument>>,
+    /// Tables of routes of the instance `default` beside `main`, which is always there.
+    pub(super) tables: Option<Many<Text<TableName>>>,
     /// Which stages run at which event in the instance `default`, in order.
     pub(super) pipeline: Option<At<PipelineDocument>>,
     /// Routes of the instance `default`.
@@ -112,6 +114,8 @@ pub(super) struct VlanDocument {
 pub(super) struct InstanceDocument {
     /// Which stages run at which event, in order.
     pub(super) pipeline: Option<At<PipelineDocument>>,
+    /// Tables of routes beside `main`, which is always there.
+    pub(super) tables: Option<Many<Text<TableName>>>,
     /// Routes.
     pub(super) routes: Option<Vec<At<RouteDocument>>>,
     /// Filters.
@@ -134,7 +138,8 @@ pub(super) struct PipelineDocument {
     pub(super) physical_out: Option<Many<Text<StageName>>>,
 }
 
-/// A route. It has exactly one of: next hops (`via`, `interface`), `blackhole`, `reject`.
+/// A route. It has exactly one of: next hops (`via`, `interface`), `blackhole`, `reject`,
+/// `prohibit`, `lookup`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Route")]
@@ -142,14 +147,38 @@ pub(super) struct RouteDocument {
     /// The destinations it covers, such as 10.1.0.0/16 or ::/0.
     #[schemars(required)]
     pub(super) to: Option<One<Prefix>>,
-    /// The neighbours to hand packets to; several share the flows.
+    /// The table that it is in; `main` if left out.
+    pub(super) table: Option<One<TableName>>,
+    /// The neighbours to hand packets to; several share the flows. One that is in no connected
+    /// network is reached as the routes of `main` say.
     pub(super) via: Option<Many<HopDocument>>,
     /// The interface to leave by. Alone: every destination is on that link.
     pub(super) interface: Option<One<Interface>>,
     /// Drop in silence.
     pub(super) blackhole: Option<One<YesNo>>,
-    /// Drop and tell the sender.
+    /// Drop and tell the sender that the destination is unreachable.
     pub(super) reject: Option<One<YesNo>>,
+    /// Drop and tell the sender that it is administratively prohibited.
+    pub(super) prohibit: Option<One<YesNo>>,
+    /// Look the destination up in another table, also of another instance.
+    pub(super) lookup: Option<At<LookupDocument>>,
+    /// Of the routes of one prefix the one with the lowest preference is in use; 5 if left out.
+    pub(super) preference: Option<One<Count<0, { u32::MAX }>>>,
+    /// Between routes of equal preference the lowest metric is in use; 0 if left out.
+    pub(super) metric: Option<One<Count<0, { u32::MAX }>>>,
+    /// A number that is kept with the route and means nothing to Sluice; 0 if left out.
+    pub(super) tag: Option<One<Count<0, { u32::MAX }>>>,
+}
+
+/// The table to look on in.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Lookup")]
+pub(super) struct LookupDocument {
+    /// The instance that the table belongs to; the route's own if left out.
+    pub(super) instance: Option<One<InstanceName>>,
+    /// The table; `main` if left out.
+    pub(super) table: Option<One<TableName>>,
 }
 
 /// One next hop.

@@ -10,6 +10,7 @@ use super::node::Kind;
 use crate::device::{MAX_MTU, MIN_MTU};
 use crate::event::Stage;
 use crate::model::{self, ChecksumMode, IcmpMatch, MacAddress, Name, TcpFlags};
+use crate::policy::{Mistake, Naming, is_name};
 
 /// Declares a kind: its value, its schema and how its text is understood.
 macro_rules! kind {
@@ -52,6 +53,12 @@ kind!(YesNo(text) -> bool, { "type": "boolean" }, choice(text, &[("true", true),
 
 kind!(Interface(text) -> Name, { "type": "string" }, Ok(text.into()));
 kind!(InstanceName(text) -> Name, { "type": "string" }, Ok(text.into()));
+kind!(TableName(text) -> Name, { "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,62}$" },
+    match is_name(text, Naming::Plain) {
+        true => Ok(text.into()),
+        false => Err(Mistake::BadName(text.into()).to_string()),
+    }
+);
 kind!(RuleName(text) -> Name, { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" }, Ok(text.into()));
 
 kind!(Checksum(text) -> ChecksumMode, { "enum": ["verify", "complete", "trust"] }, choice(text, &[

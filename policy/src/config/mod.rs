@@ -10,6 +10,7 @@ mod filters;
 mod kinds;
 mod node;
 mod reader;
+mod routes;
 mod structure;
 
 use std::fmt;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::{Answered, Explanation, MatchedRule, Outcome, Verdict, Way};
+use crate::model::{MAIN_TABLE, Position};
 use crate::policy::MatchedRoute;
 
 impl fmt::Display for Explanation {
@@ -84,13 +85,15 @@ impl fmt::Display for MatchedRule {
 
 impl fmt::Display for MatchedRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { prefix, owner, position } = self;
-        match position {
-            Some(position) if position.line > 0 => {
-                write!(f, "{prefix} ({}, {}:{})", owner.name(), position.file, position.line)
-            }
-            _ => write!(f, "{prefix} ({})", owner.name()),
+        let Self { instance: _, table, prefix, owner, position } = self;
+        write!(f, "{prefix} ({}", owner.name())?;
+        if &**table != MAIN_TABLE {
+            write!(f, ", table {table}")?;
         }
+        if let Some(Position { file, line: line @ 1.., .. }) = position {
+            write!(f, ", {file}:{line}")?;
+        }
+        f.write_str(")")
     }
 }
 

@@ -22,7 +22,7 @@ use crate::instance::Instance;
 use crate::interface::Interface;
 use crate::model::{Action, FilterPoint, Name};
 use crate::order::Place;
-use crate::policy::Policy;
+use crate::policy::{MatchedRoute, Policy};
 
 /// TTL and hop limit of what the router sends.
 const HOP_LIMIT: u8 = 64;
@@ -310,8 +310,9 @@ impl Walk<'_> {
         let mut trace = Trace::default();
         let d = self.descriptor;
         let decision = self.instance.route(&d, &mut trace);
-        let route = self.policy.route_to(self.instance, d.key.dst_ip());
-        let mut said = route.as_ref().map_or_else(String::new, |route| format!("{route}: "));
+        let mut routes = self.policy.routes_to(self.instance.main_table(), d.key.dst_ip());
+        let mut said = self.matched(&routes);
+        let route = routes.pop();
         if !self.policy.down().is_empty() {
             said.insert_str(0, &format!("routes by {} are withdrawn; ", self.down()));
         }
@@ -330,9 +331,8 @@ impl Walk<'_> {
                 self.routed(text, Hop { interface: hop.interface, address });
                 Ok(())
             }
-            // The local stage has taken what came in for the router.
             RouteDecision::Local(_) => {
-                let reason = DropReason::SourceMartian;
+                let reason = evaluate::not_taken(&d);
                 self.drop(Stage::Route, lower(reason.help()), Vec::new(), reason)
             }
             RouteDecision::Drop(reason) if evaluate::returns_to_link(&d, reason) => {
@@ -343,21 +343,41 @@ impl Walk<'_> {
             RouteDecision::Drop(reason) => {
                 let by_route = matches!(
                     reason,
-                    DropReason::Blackhole | DropReason::RejectRoute | DropReason::DirectedBroadcast
+                    DropReason::Blackhole
+                        | DropReason::RejectRoute
+                        | DropReason::ProhibitRoute
+                        | DropReason::RouteLoop
+                        | DropReason::DirectedBroadcast
                 );
-                if route.is_some() && !by_route {
+                // What the packet is comes first; only where no route was found, routes led there.
+                if route.is_some() && !by_route && reason != DropReason::NoRoute {
                     said.clear();
                 }
                 self.way.route = route.filter(|_| by_route);
                 let text = format!("{said}{}", lower(reason.help()));
                 let answer = match reason {
                     DropReason::NoRoute => Answer::NoRoute,
-                    DropReason::RejectRoute => Answer::Prohibited,
+                    DropReason::RejectRoute => Answer::RejectRoute,
+                    DropReason::ProhibitRoute => Answer::Prohibited,
                     _ => return self.drop(Stage::Route, text, Vec::new(), reason),
                 };
                 self.told(Stage::Route, text, Vec::new(), reason, answer)
             }
         }
+    }
+
+    /// The routes that a packet takes from table to table, for people.
+    fn matched(&self, routes: &[MatchedRoute]) -> String {
+        let mut instance = &self.instance.name;
+        let mut said = String::new();
+        for route in routes {
+            if *instance != route.instance {
+                instance = &route.instance;
+                said.push_str(&format!("instance {instance}: "));
+            }
+            said.push_str(&format!("{route}: "));
+        }
+        said
     }
 
     /// The ports that do not work.

@@ -1,21 +1,17 @@
 //! From one generation to the next.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use ipnet::IpNet;
 
 use super::error::PolicyError;
 use super::links::{self, Links};
 use super::report::Report;
 use super::rules::{self, Slots};
+use super::tables::{Stale, fill_tables, is_crowded};
 use super::{Policy, routes};
 use crate::digest::Digests;
-use crate::fib::Fib;
 use crate::filter::Filter;
-use crate::model::{Delta, FilterKey, Name, NeighbourKey, Operation, RouteKey, State};
-use crate::route::NextHops;
+use crate::model::{Delta, FilterKey, NeighbourKey, Operation, RouteKey, State};
 
 /// What a delta may change beyond the state itself.
 #[derive(Default)]
@@ -50,7 +46,7 @@ impl Policy {
         let state = Arc::new(State::default());
         let links = links::compile(&Links::default(), &mut Report::new(&state));
         let digests = Digests::default();
-        Policy { generation: 0, edition: 0, state, digests, links, hops: Arc::default() }
+        Policy { generation: 0, edition: 0, state, digests, links, tables: Arc::default() }
     }
 
     /// The next generation, or everything that is wrong with it. What the delta does not touch
@@ -88,15 +84,13 @@ impl Policy {
                 instance.filters[key.point as usize] = filter;
             }
         }
-        let stale = match touched.links || is_crowded(&self.hops, &state) {
+        let stale = match touched.links || is_crowded(&self.tables, &state) {
             true => Stale::All,
-            false => {
-                Stale::These(touched.routes.iter().map(|key| (&key.instance, key.prefix)).collect())
-            }
+            false => Stale::of(touched.routes.iter().copied(), &links),
         };
-        let hops = fill_tables(&self.hops, &stale, &state, &mut links);
+        let tables = fill_tables(&self.tables, &stale, &state, &mut links);
         let (edition, state) = (self.edition + 1, Arc::new(state));
-        Ok(Policy { generation, edition, state, digests, links, hops })
+        Ok(Policy { generation, edition, state, digests, links, tables })
     }
 
     /// The filters that are not as they were; `None` for one that is gone.
@@ -126,60 +120,6 @@ impl Policy {
         }
         filters
     }
-}
-
-/// The prefixes, by instance, whose place in the tables may not be as it should.
-pub(super) enum Stale<'a> {
-    /// All: the tables are filled from nothing.
-    All,
-    /// These.
-    These(BTreeSet<(&'a Name, IpNet)>),
-}
-
-/// Whether next hops that no route uses any more are the most of what is held, so that it is time
-/// to start afresh.
-pub(super) fn is_crowded(hops: &NextHops, state: &State) -> bool {
-    hops.len() > 1024 + 2 * state.routes.len()
-}
-
-/// Brings the tables of routes up to date; `old` are the next hops that they name so far.
-pub(super) fn fill_tables(
-    old: &Arc<NextHops>,
-    stale: &Stale<'_>,
-    state: &State,
-    links: &mut Links,
-) -> Arc<NextHops> {
-    let (mut hops, prefixes) = match stale {
-        Stale::These(prefixes) if prefixes.is_empty() => return Arc::clone(old),
-        Stale::These(prefixes) => (NextHops::clone(old), Cow::Borrowed(prefixes)),
-        Stale::All => {
-            let set = state.routes.keys().map(|key| (&key.instance, key.prefix)).collect();
-            (NextHops::default(), Cow::Owned(set))
-        }
-    };
-    let all = matches!(stale, Stale::All);
-    let mut tables = Vec::new();
-    for instance in links.instances.iter().flatten() {
-        let mut fib = if all { Fib::default() } else { instance.fib.clone() };
-        let connected = instance.connected.keys().filter(|_| all);
-        let first = (&instance.name, IpNet::default());
-        let set = prefixes.range(first..).take_while(|(name, _)| **name == instance.name);
-        for &prefix in connected.chain(set.map(|(_, prefix)| prefix)) {
-            match routes::winner(prefix, instance, links, state, &mut hops) {
-                Some(leaf) => fib.insert(prefix, leaf),
-                None => drop(fib.remove(prefix)),
-            }
-        }
-        tables.push((instance.id, fib));
-    }
-    let hops = Arc::new(hops);
-    for (id, fib) in tables {
-        if let Some(instance) = links.instances[id.index()].as_mut() {
-            instance.fib = fib;
-            instance.hops = Arc::clone(&hops);
-        }
-    }
-    hops
 }
 
 /// The entries of a table that `keys` names, or all.

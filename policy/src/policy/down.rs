@@ -11,12 +11,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Policy;
-use super::apply::{Stale, fill_tables, is_crowded};
 use super::links::Links;
 use super::routes;
-use crate::ids::{InstanceId, PortId};
+use super::tables::{Stale, fill_tables, is_crowded};
+use crate::ids::{InstanceId, PortId, TableId};
 use crate::instance::{Connected, Instance};
-use crate::model::{Name, NextHop, Target};
+use crate::model::{Name, NextHop, RouteKey, Target};
 
 impl Policy {
     /// The same policy with exactly these ports down: next hops by their interfaces are not used,
@@ -36,11 +36,11 @@ impl Policy {
             down.symmetric_difference(&self.links.down).copied().collect();
         policy.edition += 1;
         policy.links.down = down;
-        let stale = match is_crowded(&self.hops, &self.state) {
+        let stale = match is_crowded(&self.tables, &self.state) {
             true => Stale::All,
             false => Stale::These(self.prefixes_by(&changed)),
         };
-        policy.hops = fill_tables(&self.hops, &stale, &self.state, &mut policy.links);
+        policy.tables = fill_tables(&self.tables, &stale, &self.state, &mut policy.links);
         policy
     }
 
@@ -56,19 +56,21 @@ impl Policy {
         self.edition
     }
 
-    /// The prefixes for which some route, whether in use or not, leads to one of these ports.
-    fn prefixes_by(&self, ports: &BTreeSet<PortId>) -> BTreeSet<(&Name, IpNet)> {
+    /// The prefixes, by table, for which some route, whether in use or not, leads to one of these ports.
+    fn prefixes_by(&self, ports: &BTreeSet<PortId>) -> BTreeSet<(TableId, IpNet)> {
         let mut prefixes = BTreeSet::new();
         let mut leads = Leads { links: &self.links, ports, known: HashMap::new() };
-        let mut instance: Option<&Instance> = None;
+        let mut at: Option<(&RouteKey, &Instance, TableId)> = None;
         for (key, route) in &self.state.routes {
             let Target::NextHops(hops) = &route.target else { continue };
-            if instance.is_none_or(|instance| instance.name != key.instance) {
-                instance = self.instance_named(&key.instance);
+            let same = |at: &RouteKey| (&at.instance, &at.table) == (&key.instance, &key.table);
+            if at.is_none_or(|(other, ..)| !same(other)) {
+                let instance = self.instance_named(&key.instance);
+                at = instance.and_then(|i| Some((key, i, i.table_named(&key.table)?)));
             }
-            let Some(instance) = instance else { continue };
+            let Some((_, instance, table)) = at else { continue };
             if hops.iter().any(|hop| leads.there(hop, key.prefix, instance)) {
-                prefixes.insert((&key.instance, key.prefix));
+                prefixes.insert((table, key.prefix));
             }
         }
         for instance in self.instances() {
@@ -76,7 +78,7 @@ impl Policy {
                 if let Connected::Network(id) = connected
                     && self.interface(*id).is_some_and(|i| ports.contains(&i.port))
                 {
-                    prefixes.insert((&instance.name, prefix));
+                    prefixes.insert((instance.main, prefix));
                 }
             }
         }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::device::{MAX_MTU, MIN_MTU, MIN_MTU_INET6};
 use crate::event::{Event, Stage};
-use crate::model::{FilterKey, MacAddress, Name, NeighbourKey, Position, RouteKey};
+use crate::model::{FilterKey, MAIN_TABLE, MacAddress, Name, NeighbourKey, Position, RouteKey};
 
 /// The named thing that a mistake is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -34,7 +34,13 @@ impl fmt::Display for Thing {
             Thing::Port(name) => write!(f, "port {name}"),
             Thing::Interface(name) => write!(f, "interface {name}"),
             Thing::Instance(name) => write!(f, "instance {name}"),
-            Thing::Route(key) => write!(f, "route {} of instance {}", key.prefix, key.instance),
+            Thing::Route(RouteKey { instance, table, prefix, owner: _ }) => {
+                write!(f, "route {prefix} of ")?;
+                if &**table != MAIN_TABLE {
+                    write!(f, "table {table} of ")?;
+                }
+                write!(f, "instance {instance}")
+            }
             Thing::Filter(key) => {
                 write!(f, "{} filter of instance {}", key.point.name(), key.instance)
             }
@@ -158,14 +164,18 @@ pub enum Mistake {
 
     #[error("{prefix} has host bits set: write {right}")]
     HostBits { prefix: IpNet, right: IpNet },
-    #[error("the instance has no table `{0}`: it has `main`")]
-    UnknownTable(Name),
+    #[error("instance {instance} has no table `{name}`; it has: {known}")]
+    UnknownTable { name: Name, instance: Name, known: String },
+    #[error("table `main` is always there: leave it out")]
+    MainTable,
+    #[error("the route leads back to its own table: name another")]
+    OwnTable,
     #[error("routes of this owner are made from the interfaces' addresses, not set")]
     ConnectedRoute,
     #[error("{prefix} is not routed: {why}")]
     UnroutablePrefix { prefix: IpNet, why: &'static str },
     #[error(
-        "the route leads nowhere: give `via`, an interface, `blackhole: true` or `reject: true`"
+        "the route leads nowhere: give `via`, an interface, `blackhole: true`, `reject: true`, `prohibit: true` or `lookup`"
     )]
     NoNextHop,
     #[error("weight {0} is out of range: 1 to 256")]
@@ -244,6 +254,7 @@ impl Mistake {
                 | Mistake::UnknownInterface { .. }
                 | Mistake::InterfaceNotMember { .. }
                 | Mistake::UnknownInstance { .. }
+                | Mistake::UnknownTable { .. }
                 | Mistake::NobodysNetwork(_)
                 | Mistake::NextHopOffLink { .. }
                 | Mistake::NeighbourOffLink { .. }

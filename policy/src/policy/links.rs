@@ -1,22 +1,23 @@
 //! Checks and compiles what packets come in and leave by: ports, interfaces, instances.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sluice_packet::Family;
 use sluice_packet::descriptor::number_of;
 
-use super::PortEntry;
 use super::error::{Mistake, Thing};
 use super::report::{Naming, Report, is_name, known};
+use super::{PortEntry, TableEntry};
 use crate::device::{Device, MAX_MTU, MIN_MTU, MIN_MTU_INET6};
 use crate::event::{Event, Stage};
 use crate::fib::Fib;
-use crate::ids::{InstanceId, InterfaceId, PortId};
+use crate::ids::{InstanceId, InterfaceId, PortId, TableId};
 use crate::instance::{Connected, Instance, OwnAddresses};
 use crate::interface::{Interface, is_link_local};
-use crate::model::{self, DEFAULT_INSTANCE, Name};
+use crate::model::{self, DEFAULT_INSTANCE, MAIN_TABLE, Name};
 
 /// Ports, interfaces and instances of a generation; the instances are without filters and routes
 /// other than connected ones.
@@ -30,6 +31,8 @@ pub(super) struct Links {
     pub(super) by_vlan: Vec<Box<[InterfaceId]>>,
     pub(super) by_name: HashMap<Name, InterfaceId>,
     pub(super) instances: Vec<Option<Instance>>,
+    /// By number.
+    pub(super) tables: Vec<Option<TableEntry>>,
     /// Ports that do not work: routes by them are not used.
     pub(super) down: BTreeSet<PortId>,
     /// The smallest MTU of an interface.
@@ -48,9 +51,11 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
     let default: Name = DEFAULT_INSTANCE.into();
     let names = std::iter::once(&default).chain(state.instances.keys());
     let instances = numbers(old_instances, names, 0);
+    let tables = declared_tables(old, &instances, report);
 
     check_ports(report);
-    for (what, count) in [("ports", ports.len()), ("interfaces", interfaces.len())] {
+    let counts = [("ports", ports.len()), ("interfaces", interfaces.len())];
+    for (what, count) in counts.into_iter().chain([("tables", tables.len())]) {
         if count > usize::from(u16::MAX) {
             let thing = Thing::Instance(default.clone());
             report.add(&thing, "", Mistake::TooMany { what, count, most: usize::from(u16::MAX) });
@@ -63,6 +68,7 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
         by_vlan: vec![Box::default(); ports.len()],
         by_name: HashMap::new(),
         instances: table(&instances),
+        tables: table(&tables),
         down: old.down.iter().copied().filter(|id| stays(*id, old, &ports)).collect(),
         least_mtu: state.interfaces.values().map(|i| i.mtu).min().unwrap_or_default(),
     };
@@ -83,9 +89,20 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
             own: OwnAddresses::default(),
             connected: Default::default(),
             connected_fib: Fib::default(),
+            table_ids: BTreeMap::new(),
+            main: TableId::default(),
             fib: Fib::default(),
-            hops: Default::default(),
+            tables: Default::default(),
         });
+    }
+    for ((of, name), &id) in &tables {
+        let Some(instance) = links.instances[usize::from(instances[of])].as_mut() else { continue };
+        let (id, name) = (TableId(id), name.clone());
+        instance.table_ids.insert(name.clone(), id);
+        if &*name == MAIN_TABLE {
+            instance.main = id;
+        }
+        links.tables[id.index()] = Some(TableEntry { id, instance: instance.id, name });
     }
     for (name, spec) in &state.interfaces {
         check_interface(name, spec, report);
@@ -111,14 +128,44 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
     links
 }
 
+/// The tables of all instances, by instance and name, numbered.
+fn declared_tables(
+    old: &Links,
+    instances: &BTreeMap<Name, u16>,
+    report: &mut Report<'_>,
+) -> BTreeMap<(Name, Name), u16> {
+    let of = |entry: &TableEntry| old.instances.get(entry.instance.index())?.as_ref();
+    let old: Vec<((Name, Name), u16)> = old
+        .tables
+        .iter()
+        .flatten()
+        .filter_map(|entry| Some(((of(entry)?.name.clone(), entry.name.clone()), entry.id.0)))
+        .collect();
+    let mut names = Vec::new();
+    for instance in instances.keys() {
+        names.push((instance.clone(), MAIN_TABLE.into()));
+        let further = report.state.instances.get(instance).map(|spec| &spec.tables);
+        for name in further.into_iter().flatten() {
+            let thing = Thing::Instance(instance.clone());
+            if !is_name(name, Naming::Plain) {
+                report.add(&thing, "tables", Mistake::BadName(name.clone()));
+            } else if &**name == MAIN_TABLE {
+                report.add(&thing, "tables", Mistake::MainTable);
+            }
+            names.push((instance.clone(), name.clone()));
+        }
+    }
+    numbers(old.iter().map(|(name, id)| (name, *id)), names.iter(), 0)
+}
+
 /// Numbers for names: those that `old` has stay, new ones get the lowest free.
-fn numbers<'a>(
-    old: impl Iterator<Item = (&'a Name, u16)>,
-    names: impl Iterator<Item = &'a Name>,
+fn numbers<'a, Key: Ord + Hash + Clone + 'a>(
+    old: impl Iterator<Item = (&'a Key, u16)>,
+    names: impl Iterator<Item = &'a Key>,
     first: u16,
-) -> BTreeMap<Name, u16> {
-    let old: HashMap<&Name, u16> = old.collect();
-    let names: Vec<&Name> = names.collect();
+) -> BTreeMap<Key, u16> {
+    let old: HashMap<&Key, u16> = old.collect();
+    let names: Vec<&Key> = names.collect();
     let mut taken: HashSet<u16> = names.iter().filter_map(|name| old.get(name).copied()).collect();
     let mut next = first;
     let mut numbers = BTreeMap::new();
@@ -143,7 +190,7 @@ fn stays(id: PortId, old: &Links, ports: &BTreeMap<Name, u16>) -> bool {
 }
 
 /// An empty table with a place for each number.
-fn table<T>(numbers: &BTreeMap<Name, u16>) -> Vec<Option<T>> {
+fn table<Key, T>(numbers: &BTreeMap<Key, u16>) -> Vec<Option<T>> {
     let places = numbers.values().max().map_or(0, |&highest| usize::from(highest) + 1);
     std::iter::repeat_with(|| None).take(places).collect()
 }

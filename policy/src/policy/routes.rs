@@ -6,14 +6,15 @@ use ipnet::IpNet;
 use sluice_packet::Family;
 use sluice_packet::descriptor::number_of;
 
+use super::TableEntry;
 use super::error::{Mistake, Thing};
 use super::links::{Links, family_of, no_host, not_a_station, unknown_instance};
 use super::report::{Report, known};
 use crate::fib::Leaf;
-use crate::ids::InterfaceId;
+use crate::ids::{InstanceId, InterfaceId, TableId};
 use crate::instance::{Connected, Instance};
 use crate::interface::{Interface, is_link_local};
-use crate::model::{MAIN_TABLE, Name, NextHop, Owner, Route, RouteKey, State, Target};
+use crate::model::{Name, NextHop, Owner, Route, RouteKey, State, Target};
 use crate::route::{NextHops, ResolvedNextHop, leaf};
 
 /// Checks one route.
@@ -22,9 +23,6 @@ pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut R
     let prefix = key.prefix;
     if key.owner == Owner::Connected {
         report.add(&thing, "", Mistake::ConnectedRoute);
-    }
-    if &*key.table != MAIN_TABLE {
-        report.add(&thing, "table", Mistake::UnknownTable(key.table.clone()));
     }
     if prefix != prefix.trunc() {
         report.add(&thing, "to", Mistake::HostBits { prefix, right: prefix.trunc() });
@@ -35,7 +33,24 @@ pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut R
         report.add(&thing, "instance", unknown_instance(report.state, &key.instance));
         return;
     };
-    let Target::NextHops(hops) = &route.target else { return };
+    if instance.table_named(&key.table).is_none() {
+        report.add(&thing, "table", unknown_table(instance, &key.table));
+    }
+    let hops = match &route.target {
+        Target::NextHops(hops) => hops,
+        Target::Table { instance, table } => {
+            if (instance, table) == (&key.instance, &key.table) {
+                report.add(&thing, "lookup", Mistake::OwnTable);
+            }
+            match links.instance_named(instance) {
+                Some(to) if to.table_named(table).is_some() => {}
+                Some(to) => report.add(&thing, "lookup", unknown_table(to, table)),
+                None => report.add(&thing, "lookup", unknown_instance(report.state, instance)),
+            }
+            return;
+        }
+        Target::Blackhole | Target::Reject | Target::Prohibit => return,
+    };
     if hops.is_empty() {
         report.add(&thing, "", Mistake::NoNextHop);
     }
@@ -53,6 +68,12 @@ pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut R
             report.add_item(&thing, "via", i, Mistake::NextHopTwice(what));
         }
     }
+}
+
+/// What is wrong with a reference to a table.
+fn unknown_table(instance: &Instance, name: &Name) -> Mistake {
+    let known = known(instance.table_ids.keys());
+    Mistake::UnknownTable { name: name.clone(), instance: instance.name.clone(), known }
 }
 
 /// Why packets to this prefix never come to the table, if so.
@@ -137,22 +158,25 @@ pub(super) fn member<'a>(
     })
 }
 
-/// The leaf that a prefix of an instance has in the table: of what stands there and has a way
-/// out, what is preferred.
+/// The leaf that a prefix has in a table: of what stands there and has a way out, what is
+/// preferred.
 pub(super) fn winner(
     prefix: IpNet,
+    table: &TableEntry,
     instance: &Instance,
     links: &Links,
     state: &State,
     hops: &mut NextHops,
 ) -> Option<Leaf> {
-    if let Some(connected) = connected(prefix, instance, links) {
+    if let Some(connected) = connected(prefix, table.id, instance, links) {
         return Some(connected_leaf(connected, prefix, hops));
     }
-    set(prefix, instance, state).into_iter().find_map(|(_, route)| {
+    set(prefix, instance, &table.name, state).into_iter().find_map(|(_, route)| {
         Some(match &route.target {
             Target::Blackhole => leaf::BLACKHOLE,
             Target::Reject => leaf::REJECT,
+            Target::Prohibit => leaf::PROHIBIT,
+            Target::Table { instance, table } => leaf::table(links.table_named(instance, table)?),
             Target::NextHops(list) => {
                 let usable: Vec<_> = usable(list, prefix, instance, links).collect();
                 if usable.is_empty() {
@@ -164,13 +188,15 @@ pub(super) fn winner(
     })
 }
 
-/// What was set for a prefix of an instance, what is preferred at the front.
+/// What was set for a prefix of a table, what is preferred at the front.
 pub(super) fn set<'a>(
     prefix: IpNet,
     instance: &Instance,
+    table: &str,
     state: &'a State,
 ) -> Vec<(&'a RouteKey, &'a Route)> {
-    let first = RouteKey::main(instance.name.clone(), prefix, Owner::Connected);
+    let (instance, table) = (instance.name.clone(), table.into());
+    let first = RouteKey { instance, table, prefix, owner: Owner::Connected };
     let same = |key: &RouteKey| {
         (&key.instance, &key.table, key.prefix) == (&first.instance, &first.table, prefix)
     };
@@ -184,9 +210,15 @@ pub(super) fn by_preference(routes: &mut [(&RouteKey, &Route)]) {
     routes.sort_by_key(|&(key, route)| (route.preference, route.metric, &key.owner));
 }
 
-/// What an interface's address puts at a prefix, if that is in use.
-pub(super) fn connected(prefix: IpNet, instance: &Instance, links: &Links) -> Option<Connected> {
-    instance.connected.get(&prefix).copied().filter(|&connected| carried(connected, links))
+/// What an interface's address puts at a prefix of a table, if that is in use.
+pub(super) fn connected(
+    prefix: IpNet,
+    table: TableId,
+    instance: &Instance,
+    links: &Links,
+) -> Option<Connected> {
+    let connected = instance.connected.get(&prefix).filter(|_| table == instance.main);
+    connected.copied().filter(|&connected| carried(connected, links))
 }
 
 /// Whether what an interface's address puts into the table is in use: a network behind a port
@@ -203,7 +235,7 @@ pub(super) fn is_usable(prefix: IpNet, route: &Route, instance: &Instance, links
     match &route.target {
         Target::NextHops(_) if links.down.is_empty() => true,
         Target::NextHops(list) => usable(list, prefix, instance, links).next().is_some(),
-        Target::Blackhole | Target::Reject => true,
+        Target::Blackhole | Target::Reject | Target::Prohibit | Target::Table { .. } => true,
     }
 }
 
@@ -239,6 +271,19 @@ impl Links {
     /// Whether an interface is on a port that is down.
     pub(super) fn is_down(&self, id: InterfaceId) -> bool {
         !self.down.is_empty() && self.interface(id).is_some_and(|i| self.down.contains(&i.port))
+    }
+
+    /// All tables, with the instances that they belong to.
+    pub(super) fn all_tables(&self) -> impl Iterator<Item = (&TableEntry, &Instance)> {
+        let instance = |id: InstanceId| self.instances.get(id.index())?.as_ref();
+        self.tables
+            .iter()
+            .flatten()
+            .filter_map(move |table| Some((table, instance(table.instance)?)))
+    }
+
+    pub(super) fn table_named(&self, instance: &str, table: &str) -> Option<TableId> {
+        self.instance_named(instance)?.table_named(table)
     }
 
     pub(super) fn instance_named(&self, name: &str) -> Option<&Instance> {

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use ipnet::IpNet;
 use proptest::prelude::*;
+use sluice_packet::descriptor::number_of;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey};
 
 use super::*;
 use crate::config;
 use crate::evaluate::{NoRecorder, RouteDecision};
 use crate::event::Event;
-use crate::model::{Delta, Operation, Position, Route, RouteKey, Target};
+use crate::model::{Delta, Operation, Owner, Position, Route, RouteKey, Target};
 
 /// What a configuration file asks for.
 pub(crate) fn state(yaml: &str) -> State {
@@ -336,7 +338,7 @@ fn unused_next_hops_are_swept_out() {
         policy = policy.apply(&delta).unwrap();
         assert_eq!(way(&policy, "10.77.0.1").1, Some(hop.parse().unwrap()));
     }
-    assert!(policy.hops.len() <= 1024 + 2 * policy.state().routes.len() + 8);
+    assert!(policy.tables.hops.len() <= 1024 + 2 * policy.state().routes.len() + 8);
 }
 
 /// Prefixes that nest, from few bits.

@@ -83,6 +83,8 @@ fn target(target: &Target) -> String {
     match target {
         Target::Blackhole => "blackhole".into(),
         Target::Reject => "reject".into(),
+        Target::Prohibit => "prohibit".into(),
+        Target::Table { instance, table } => format!("lookup {instance} {table}"),
         Target::NextHops(hops) => {
             let spread = hops.len() > 1;
             hops.iter().map(|hop| next_hop(hop, spread)).collect::<Vec<_>>().join(", ")

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use sluice_control_api::{Change, Changes, DiffEntry, DiffKind};
 use sluice_policy::model::{
-    Delta, Filter, Instance, Interface, MacAddress, Name, Operation, Port, Route, Rule, State,
+    Delta, Filter, Instance, Interface, MacAddress, Name, Operation, Owner, Port, Route, Rule,
+    State,
 };
 
 /// How much `delta` changes in `from`.
@@ -67,7 +68,8 @@ enum Value<'a> {
     Port(&'a Port),
     Interface(&'a Interface),
     Instance(&'a Instance),
-    Route(&'a Route),
+    /// A route and its owner, whose preference goes without saying.
+    Route(&'a Route, &'a Owner),
     Filter(&'a Filter),
     /// A rule and, if it moved, its place and the number of rules.
     Rule(&'a Rule, Option<(usize, usize)>),
@@ -84,7 +86,10 @@ impl Value<'_> {
                 **a == Interface { position: a.position.clone(), ..(*b).clone() }
             }
             (Value::Instance(a), Value::Instance(b)) => a == b,
-            (Value::Route(a), Value::Route(b)) => a.target == b.target,
+            (Value::Route(a, _), Value::Route(b, _)) => {
+                let b = Route { position: a.position.clone(), ..(*b).clone() };
+                a.asks_as(&b)
+            }
             (Value::Filter(a), Value::Filter(b)) => a.default == b.default,
             (Value::Rule(a, place), Value::Rule(b, other)) => {
                 place.is_none()
@@ -117,8 +122,9 @@ fn differences<'a>(from: &'a State, delta: &'a Delta) -> Vec<Difference<'a>> {
                 note(DiffKind::Instance, was, to.as_ref().map(Value::Instance));
             }
             Operation::Route(key, to) => {
-                let was = from.routes.get(key).map(Value::Route);
-                note(DiffKind::Route, was, to.as_ref().map(Value::Route));
+                let was = from.routes.get(key).map(|route| Value::Route(route, &key.owner));
+                let to = to.as_ref().map(|route| Value::Route(route, &key.owner));
+                note(DiffKind::Route, was, to);
             }
             Operation::Neighbour(key, to) => {
                 let was = from.neighbours.get(key).map(Value::Neighbour);

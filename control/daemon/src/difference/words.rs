@@ -3,7 +3,8 @@
 use std::fmt::{self, Display};
 
 use sluice_policy::model::{
-    ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, NextHop, Operation, Port, Rule, Target,
+    ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, NextHop, Operation, Owner,
+    Port, Route, Rule, Target,
 };
 
 use super::{Difference, Value};
@@ -17,7 +18,9 @@ impl Difference<'_> {
             | Operation::Interface(name, _)
             | Operation::Instance(name, _) => name.to_string(),
             Operation::Route(key, _) => {
-                format!("{} {} {}", key.instance, key.prefix, key.owner.name())
+                let table = if &*key.table == MAIN_TABLE { "" } else { &*key.table };
+                let words = [&*key.instance, table, &key.prefix.to_string(), key.owner.name()];
+                words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
             }
             Operation::Filter(key, _) => format!("{} {}", key.instance, key.point.name()),
             Operation::Neighbour(key, _) => format!("{} {}", key.interface, key.address),
@@ -35,7 +38,7 @@ impl Display for Value<'_> {
             Value::Port(port) => port_words(port).fmt(f),
             Value::Interface(interface) => interface_words(interface).fmt(f),
             Value::Instance(instance) => instance_words(instance).fmt(f),
-            Value::Route(route) => target_words(&route.target).fmt(f),
+            Value::Route(route, owner) => route_words(route, owner).fmt(f),
             Value::Filter(filter) => {
                 Mapping::default().with("default", filter.default.name()).fmt(f)
             }
@@ -124,13 +127,26 @@ fn instance_words(instance: &Instance) -> Mapping {
         let stages: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
         events.raw(event.name(), format_args!("[{}]", stages.join(", ")))
     });
-    Mapping::default().raw("pipeline", events)
+    Mapping::default().list("tables", &instance.tables).raw("pipeline", events)
+}
+
+fn route_words(route: &Route, owner: &Owner) -> Mapping {
+    let Route { target, preference, metric, tag, generation: _, position: _ } = route;
+    target_words(target)
+        .when(*preference != owner.preference(), "preference", preference)
+        .when(*metric != 0, "metric", metric)
+        .when(*tag != 0, "tag", tag)
 }
 
 fn target_words(target: &Target) -> Mapping {
     match target {
         Target::Blackhole => Mapping::default().with("blackhole", true),
         Target::Reject => Mapping::default().with("reject", true),
+        Target::Prohibit => Mapping::default().with("prohibit", true),
+        Target::Table { instance, table } => {
+            let to = Mapping::default().with("instance", instance).with("table", table);
+            Mapping::default().raw("lookup", to)
+        }
         Target::NextHops(hops) => match hops.as_slice() {
             [NextHop { via, interface, weight: 1 }] => {
                 Mapping::default().list("via", via).list("interface", interface)

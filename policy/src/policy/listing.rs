@@ -1,0 +1,201 @@
+//! Routes as they are told: all of them, those of one prefix, those that a packet takes.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sluice_packet::descriptor::number_of;
+
+use super::{Policy, links, routes};
+use crate::fib::Leaf;
+use crate::ids::TableId;
+use crate::instance::{Connected, Instance};
+use crate::model::{self, MAIN_TABLE, Name, Owner, Route, RouteKey};
+use crate::route::{MAX_TABLES, leaf};
+
+/// A route of any owner, the derived ones included.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouteInfo<'a> {
+    /// The instance whose table it is in.
+    pub instance: &'a Name,
+    /// Which of the instance's tables.
+    pub table: Name,
+    /// The destinations it covers.
+    pub prefix: IpNet,
+    /// Who put it there.
+    pub owner: Owner,
+    /// Of the routes of one prefix the lowest is used.
+    pub preference: u32,
+    /// Between routes of equal preference the lowest is used.
+    pub metric: u32,
+    /// A number that means something to its owner alone.
+    pub tag: u32,
+    /// The commit that last set it; 0 for a connected network.
+    pub generation: u64,
+    /// Where it leads.
+    pub target: Cow<'a, model::Target>,
+    /// Where it was configured; `None` for a connected network.
+    pub position: Option<&'a model::Position>,
+    /// Whether it is the one in use for its prefix: it has a way out, and none that is preferred
+    /// has.
+    pub active: bool,
+}
+
+/// The route of a packet, and who put it there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct MatchedRoute {
+    /// The instance whose table it is in.
+    pub instance: Name,
+    /// Which of the instance's tables.
+    pub table: Name,
+    /// The destinations it covers.
+    pub prefix: IpNet,
+    /// Who put it there.
+    pub owner: Owner,
+    /// Where it was configured; `None` for what follows from an interface's address.
+    pub position: Option<model::Position>,
+}
+
+impl Policy {
+    /// All routes: of each instance the connected networks, then those that were set, by table and
+    /// prefix and what is preferred first.
+    pub fn routes(&self) -> impl Iterator<Item = RouteInfo<'_>> {
+        self.instances().flat_map(move |instance| {
+            let connected = instance.connected.iter();
+            let connected =
+                connected.filter_map(move |(&prefix, what)| self.derived(instance, prefix, *what));
+            connected.chain(self.routes_set(instance))
+        })
+    }
+
+    /// The routes of one prefix of a table, the derived one included, what is preferred first;
+    /// nothing for a table that is not there.
+    pub fn routes_at(&self, instance: &str, table: &str, prefix: IpNet) -> Vec<RouteInfo<'_>> {
+        let Some(instance) = self.instance_named(instance) else { return Vec::new() };
+        let connected = instance.connected.get(&prefix).filter(|_| table == MAIN_TABLE);
+        let derived = connected.and_then(|what| self.derived(instance, prefix, *what));
+        let set = routes::set(prefix, instance, table, &self.state);
+        derived.into_iter().chain(self.informed(instance, set)).collect()
+    }
+
+    /// The route that follows from an interface's network.
+    fn derived<'a>(
+        &'a self,
+        instance: &'a Instance,
+        prefix: IpNet,
+        what: Connected,
+    ) -> Option<RouteInfo<'a>> {
+        let Connected::Network(id) = what else { return None };
+        let interface = Some(self.interface(id)?.name.clone());
+        let hop = model::NextHop { via: None, interface, weight: 1 };
+        Some(RouteInfo {
+            instance: &instance.name,
+            table: MAIN_TABLE.into(),
+            prefix,
+            owner: Owner::Connected,
+            preference: Owner::Connected.preference(),
+            metric: 0,
+            tag: 0,
+            generation: 0,
+            target: Cow::Owned(model::Target::NextHops(vec![hop])),
+            position: None,
+            active: routes::carried(what, &self.links),
+        })
+    }
+
+    fn routes_set<'a>(&'a self, instance: &'a Instance) -> impl Iterator<Item = RouteInfo<'a>> {
+        let first = RouteKey {
+            instance: instance.name.clone(),
+            table: "".into(),
+            prefix: IpNet::default(),
+            owner: Owner::Connected,
+        };
+        let mut set = self
+            .state
+            .routes
+            .range(first..)
+            .take_while(|(key, _)| key.instance == instance.name)
+            .peekable();
+        let groups = std::iter::from_fn(move || {
+            let first = set.next()?;
+            let mut group = vec![first];
+            let same = |key: &RouteKey| key.prefix == first.0.prefix && key.table == first.0.table;
+            while let Some(next) = set.next_if(|(key, _)| same(key)) {
+                group.push(next);
+            }
+            routes::by_preference(&mut group);
+            Some(group)
+        });
+        groups.flat_map(move |group| self.informed(instance, group))
+    }
+
+    /// Routes of one prefix, what is preferred at the front, with what there is to say about them.
+    fn informed<'a>(
+        &'a self,
+        instance: &'a Instance,
+        group: Vec<(&'a RouteKey, &'a Route)>,
+    ) -> impl Iterator<Item = RouteInfo<'a>> {
+        let usable = |&(key, route): &(&RouteKey, &Route)| {
+            routes::is_usable(key.prefix, route, instance, &self.links)
+        };
+        let shadowed = group.first().is_some_and(|(key, _)| {
+            let connected = |table| routes::connected(key.prefix, table, instance, &self.links);
+            instance.table_named(&key.table).and_then(connected).is_some()
+        });
+        let used = if shadowed { None } else { group.iter().position(usable) };
+        group.into_iter().enumerate().map(move |(i, (key, route))| RouteInfo {
+            instance: &key.instance,
+            table: key.table.clone(),
+            prefix: key.prefix,
+            owner: key.owner.clone(),
+            preference: route.preference,
+            metric: route.metric,
+            tag: route.tag,
+            generation: route.generation,
+            target: Cow::Borrowed(&route.target),
+            position: Some(&route.position),
+            active: Some(i) == used,
+        })
+    }
+
+    /// The routes that a packet to `address` takes from a table on: one of each table that it is
+    /// looked up in, the last of which decides, unless the table that it leads to has none.
+    pub fn routes_to(&self, table: TableId, address: IpAddr) -> Vec<MatchedRoute> {
+        let mut matched = Vec::new();
+        let mut next = Some(table);
+        while let Some(table) = next.filter(|_| matched.len() < MAX_TABLES) {
+            let Some((route, leaf)) = self.route_in(table, address) else { break };
+            matched.push(route);
+            next = leaf::next_table(leaf);
+        }
+        matched
+    }
+
+    /// The route of one table, and its leaf.
+    fn route_in(&self, table: TableId, address: IpAddr) -> Option<(MatchedRoute, Leaf)> {
+        let entry = self.table(table)?;
+        let instance = self.instance(entry.instance)?;
+        let family = links::family_of(address);
+        let (length, leaf) = self.tables.fib(table)?.longest(family, number_of(address))?;
+        let prefix = IpNet::new(address, length).ok()?.trunc();
+        let connected = routes::connected(prefix, table, instance, &self.links);
+        let (owner, position) = match connected {
+            Some(_) => (Owner::Connected, None),
+            None => {
+                let (key, route) = routes::set(prefix, instance, &entry.name, &self.state)
+                    .into_iter()
+                    .find(|(_, route)| routes::is_usable(prefix, route, instance, &self.links))?;
+                (key.owner.clone(), Some(route.position.clone()))
+            }
+        };
+        let (instance, table) = (instance.name.clone(), entry.name.clone());
+        Some((MatchedRoute { instance, table, prefix, owner, position }, leaf))
+    }
+
+    /// The route that decides about a packet to `address`, from an instance's main table on;
+    /// `None` where there is none.
+    pub fn route_to(&self, instance: &Instance, address: IpAddr) -> Option<MatchedRoute> {
+        self.routes_to(instance.main, address).pop()
+    }
+}
