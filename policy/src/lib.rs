@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod arrival;
+pub mod assertion;
 pub mod config;
 pub mod device;
 mod difference;

@@ -2,7 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sluice_policy::explain::{Explanation, Query};
+use std::net::IpAddr;
+
+use sluice_policy::explain::{Explanation, Query, Verdict};
+use sluice_policy::model::Name;
 
 /// The evaluator's answer, and what it is about.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +40,58 @@ pub enum FlowState {
     /// This release has no flow table: every packet takes the whole way, none is remembered.
     #[default]
     NoFlowTable,
+}
+
+/// Flows, and two policies to compare by what becomes of them.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompareFlows {
+    /// The flows' first packets.
+    pub queries: Vec<Query>,
+    /// The commit to start from; left out, the live one.
+    #[serde(default)]
+    pub from: Option<u64>,
+    /// The commit to compare with; left out, the live one, or the candidate.
+    #[serde(default)]
+    pub to: Option<u64>,
+    /// A configuration file to compare with as if it were applied.
+    #[serde(default)]
+    pub candidate: Option<Candidate>,
+}
+
+/// A configuration file that is not applied.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// Its name, for positions in the answer.
+    pub file: String,
+    /// Its content.
+    pub yaml: String,
+}
+
+/// A flow that would fare otherwise.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FlowChange {
+    /// Its place in the request, from 0.
+    pub place: usize,
+    /// What becomes of it now.
+    pub before: FlowWay,
+    /// What would become of it.
+    pub after: FlowWay,
+}
+
+/// What becomes of a flow, in short.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FlowWay {
+    /// Whether it passes.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The interface that it leaves by.
+    pub egress: Option<Name>,
+    /// The neighbour that it is handed to.
+    pub next_hop: Option<IpAddr>,
+    /// The rule that decided.
+    pub rule: Option<String>,
 }
 
 /// A question about a configuration file that is not applied.

@@ -28,6 +28,8 @@
 //! | `POST /v1/neighbours/flush` | [`Flush`] | `{}` |
 //! | `POST /v1/explain` | `?at=`, `sluice_policy::explain::Query` | [`Explained`] |
 //! | `POST /v1/explain/many` | `Vec<Query>` | [`Vec<Explained>`](Explained) |
+//! | `POST /v1/explain/compare` | [`CompareFlows`] | [`Vec<FlowChange>`](FlowChange) |
+//! | `POST /v1/routes/query` | `?at=`, `sluice_policy::explain::RouteQuery` | `sluice_policy::explain::Routed` |
 //! | `POST /v1/explain/candidate` | `?file=`, [`CandidateQuery`] | [`Explained`] as if the file were applied |
 //!
 //! Anything that does not succeed answers with [`Failure`]: 400 for a request or a configuration
@@ -58,7 +60,9 @@ pub use counters::{
     Account, DropCount, InstancePipeline, Pipeline, PipelineEvent, PipelineStage, PortStats,
     RuleDrops, Stats, WorkerStats,
 };
-pub use explain::{Basis, CandidateQuery, Explained, FlowState};
+pub use explain::{
+    Basis, Candidate, CandidateQuery, CompareFlows, Explained, FlowChange, FlowState, FlowWay,
+};
 pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status};
 pub use tables::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule, Worker,

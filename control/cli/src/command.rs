@@ -11,7 +11,7 @@ use sluice_policy::config;
 use crate::args::{self, Cli, Command, Show};
 use crate::client::{Client, with_query};
 use crate::failed::Failed;
-use crate::{check, commits, explain, pages, render, route, up, watch};
+use crate::{check, commits, explain, pages, questions, render, route, up, watch};
 
 /// Runs the command; what it prints when it succeeds.
 pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
@@ -28,7 +28,8 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
                 format!("{}: in order: {summary}\n", file.display())
             })
         }
-        Command::Schema => Ok(pretty(&config::schema())),
+        Command::Schema { tests: false } => Ok(pretty(&config::schema())),
+        Command::Schema { tests: true } => Ok(pretty(&config::questions_schema())),
         Command::Completions { shell } => Ok(pages::completions(shell)),
         Command::Man { directory } => {
             let pages = pages::write_manual(&directory)?;
@@ -36,7 +37,10 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
         }
         Command::Apply(options) => commits::apply(&client, &options, json).await,
         Command::Commits { limit } => commits::list(&client, limit, json).await,
-        Command::Diff { from, to } => commits::diff(&client, &from, to, json).await,
+        Command::Diff { from, to, flows: Some(flows) } => {
+            questions::compare_flows(&client, &flows, &from, to, json).await
+        }
+        Command::Diff { from, to, flows: None } => commits::diff(&client, &from, to, json).await,
         Command::Rollback { to, dry_run, how } => {
             commits::rollback(&client, to, dry_run, &how, json).await
         }
@@ -49,6 +53,8 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
             let answer: serde_json::Value = client.post("/v1/neighbours/flush", &flush).await?;
             Ok(if json { pretty(&answer) } else { "flushed\n".into() })
         }
+        Command::Source(asked) => questions::source(&client, &asked, json).await,
+        Command::Test(asked) => questions::test(&client, &asked, json).await,
         Command::Explain(packet) => {
             let answer = explain::ask(&client, &packet).await?;
             print::<Explained>(answer, json, explain::text)

@@ -1,6 +1,7 @@
 //! Why a command failed, in words that say what to do next.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use hyper::StatusCode;
@@ -57,6 +58,12 @@ pub(crate) enum Failed {
     /// A request that cannot be meant.
     #[error("{0}")]
     Usage(String),
+    /// The router has no way to a destination.
+    #[error("no packet of the router's own gets to {dst}: {why}")]
+    Nowhere { dst: IpAddr, why: String },
+    /// Some assertions do not hold.
+    #[error("{failed} of {of} tests failed")]
+    Tests { failed: usize, of: usize },
     /// `sluice up` could not do its work.
     #[error("{0}")]
     Up(String),
@@ -87,6 +94,7 @@ impl Failed {
         match self {
             Failed::Usage(_) => USAGE,
             Failed::Refused { code, .. } => *code,
+            Failed::Nowhere { .. } => ELSE,
             Failed::NotRunning { .. } | Failed::NotPermitted(_) | Failed::Conversation { .. } => {
                 NOBODY
             }

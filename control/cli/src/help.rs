@@ -55,6 +55,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("sluice diff 11 12", "what commit 12 changed"),
             ("sluice diff 11", "what changed since commit 11"),
             ("sluice diff router.yaml", "what applying the file would change"),
+            ("sluice diff router.yaml --flows tests.yaml", "which flows would fare otherwise"),
         ],
     ),
     (
@@ -157,7 +158,34 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ),
         ],
     ),
-    ("sluice schema", &[("sluice schema", "for editors: put it beside the file")]),
+    (
+        "sluice route query",
+        &[
+            ("sluice route query --dst 192.0.2.25 --dport 25", "of a packet of the router's own"),
+            (
+                "sluice route query --in lan --src 10.0.1.2 --dst 192.0.2.25 --dport 25",
+                "of one that comes in",
+            ),
+        ],
+    ),
+    (
+        "sluice source",
+        &[("sluice source --dst 192.0.2.25 --dport 25", "the address alone, for scripts")],
+    ),
+    (
+        "sluice test",
+        &[
+            ("sluice test tests.yaml", "of the running appliance"),
+            ("sluice test tests.yaml --config router.yaml", "of a file; nothing needs to run"),
+        ],
+    ),
+    (
+        "sluice schema",
+        &[
+            ("sluice schema", "for editors: put it beside the file"),
+            ("sluice schema --tests", "of files of tests and flows"),
+        ],
+    ),
     (
         "sluice completions",
         &[
@@ -175,7 +203,7 @@ pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
     (
         1,
         "It failed or was refused: the configuration is wrong, the dataplane said no, a file cannot \
-         be read. Nothing changed, unless the message says otherwise.",
+         be read, a test does not hold. Nothing changed, unless the message says otherwise.",
     ),
     (2, "The command line makes no sense."),
     (

@@ -15,14 +15,15 @@ mod commits;
 mod explain;
 mod failed;
 mod help;
+mod output;
 mod pages;
+mod questions;
 mod render;
 mod route;
 mod style;
 mod up;
 mod watch;
 
-use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
@@ -58,10 +59,5 @@ fn run(cli: Cli) -> Result<(), Failed> {
         .build()
         .map_err(|error| Failed::Up(format!("cannot start the runtime: {error}")))?;
     let output = runtime.block_on(command::run(cli))?;
-    // Whoever reads may have read enough: `sluice show routes | head`.
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failed::Output(error)),
-        _ => Ok(()),
-    }
+    output::write(&output).map(drop)
 }

@@ -10,7 +10,7 @@ use crate::args::{self, Place, Route};
 use crate::client::{Client, with_query};
 use crate::command::print;
 use crate::failed::Failed;
-use crate::{commits, render};
+use crate::{commits, questions, render};
 
 /// Does what the command says, and draws what came of it.
 pub(crate) async fn run(client: &Client, command: Route, json: bool) -> Result<String, Failed> {
@@ -23,6 +23,7 @@ pub(crate) async fn run(client: &Client, command: Route, json: bool) -> Result<S
         }
         Route::Stale { owner, how } => (RouteOperation::Stale(OwnerRoutes { owner }), how),
         Route::Sweep { owner, how } => (RouteOperation::Sweep(OwnerRoutes { owner }), how),
+        Route::Query(asked) => return questions::route(client, &asked, json).await,
     };
     let query = commits::query(&how);
     let answer = match operation {

@@ -1,11 +1,10 @@
 //! `sluice watch`: what happens, while it happens.
 
-use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use crate::client::{Client, Lines, with_query};
 use crate::failed::Failed;
-use crate::render;
+use crate::{output, render};
 
 /// How often a control process that is gone is looked for.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -18,7 +17,7 @@ pub(crate) async fn run(client: &Client, drops: Option<u64>, json: bool) -> Resu
     loop {
         while let Some(line) = lines.next().await {
             let text = if json { line + "\n" } else { render::event(&line) };
-            if !write(&text)? {
+            if !output::write(&text)? {
                 return Ok(());
             }
         }
@@ -35,15 +34,5 @@ async fn reconnect(client: &Client, path: &str) -> Result<Lines, Failed> {
             Err(Failed::NotRunning { .. } | Failed::Conversation { .. }) => {}
             answer => return answer,
         }
-    }
-}
-
-/// Whether there still is a reader.
-fn write(text: &str) -> Result<bool, Failed> {
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failed::Output(error)),
     }
 }

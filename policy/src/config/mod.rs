@@ -4,6 +4,7 @@
 //! place; `convert` understands the scalars and makes a [`State`]; [`crate::Policy`] judges the
 //! whole, just as it will in the dataplane, and its complaints are led back to their lines.
 
+mod assertions;
 mod convert;
 mod document;
 mod filters;
@@ -15,7 +16,10 @@ mod structure;
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use self::assertions::{read_assertions, read_flows};
 
 use self::document::Document;
 use self::node::Place;
@@ -108,6 +112,15 @@ pub const MAX_BYTES: usize = 16 << 20;
 /// reported alone; all mistakes of meaning are reported together. Time and memory are bounded by
 /// [`MAX_BYTES`] and by a budget for the parser.
 pub fn read(text: &[u8], file: &str) -> Result<Configuration, Diagnostics> {
+    let document: Document = parse(text, file)?;
+    let mut reader = Reader::new(file);
+    let configuration = convert::configuration(&document, &mut reader);
+    reader.finish()?;
+    Ok(configuration)
+}
+
+/// Reads a document's shape.
+fn parse<D: DeserializeOwned>(text: &[u8], file: &str) -> Result<D, Diagnostics> {
     let structural = |line, column, key: &str, message: String| {
         let position = Position { file: file.into(), line, column };
         Diagnostics(vec![Diagnostic { position, key: key.into(), message }])
@@ -122,16 +135,11 @@ pub fn read(text: &[u8], file: &str) -> Result<Configuration, Diagnostics> {
         let message = format!("byte 0x{byte:02x} is not UTF-8: save the file as UTF-8");
         structural(line, column, "", message)
     })?;
-    let document: Document =
-        serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
-            let place = error.location().map(Place::from).unwrap_or(Place { line: 1, column: 1 });
-            let (key, message) = structure::explain(&error, text, place);
-            structural(place.line, place.column, &key, message)
-        })?;
-    let mut reader = Reader::new(file);
-    let configuration = convert::configuration(&document, &mut reader);
-    reader.finish()?;
-    Ok(configuration)
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
+        let place = error.location().map(Place::from).unwrap_or(Place { line: 1, column: 1 });
+        let (key, message) = structure::explain(&error, text, place);
+        structural(place.line, place.column, &key, message)
+    })
 }
 
 /// Line and column just after `text`.
@@ -164,6 +172,11 @@ fn options() -> serde_saphyr::Options {
         reject_unsupported_tags: true,
         with_snippet: false,
     }
+}
+
+/// The JSON Schema of files of questions.
+pub fn questions_schema() -> serde_json::Value {
+    schemars::schema_for!(assertions::Questions).to_value()
 }
 
 /// The JSON Schema of the configuration file.

@@ -9,6 +9,7 @@ mod display;
 mod live;
 mod orders;
 mod query;
+mod routing;
 mod walk;
 
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use crate::policy::{MatchedRoute, Policy, RuleInfo};
 pub use live::{EgressState, Live, NextHopState, PortFacts};
 use orders::Orders;
 pub use query::{LinkDestination, Query};
+pub use routing::{RouteQuery, Routed, route};
 
 /// A rule that matched.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -190,6 +192,28 @@ pub enum ExplainError {
         name: Name,
         /// Those that exist.
         known: String,
+    },
+    /// No instance has that name.
+    #[error("there is no instance `{name}`; there are: {known}")]
+    UnknownInstance {
+        /// The name.
+        name: Name,
+        /// Those that exist.
+        known: String,
+    },
+    /// An instance cannot send packets of its own.
+    #[error("instance `{instance}` has no address of this IP version to send from")]
+    NoAddress {
+        /// The instance.
+        instance: Name,
+    },
+    /// Addresses that no packet may have.
+    #[error("no packet may be from {src} to {dst}")]
+    NoPacket {
+        /// Source.
+        src: IpAddr,
+        /// Destination.
+        dst: IpAddr,
     },
     /// The source is in no connected network, or in one of each of several instances.
     #[error(

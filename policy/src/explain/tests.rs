@@ -128,6 +128,69 @@ fn no_verdict_is_stated_past_a_foreign_hook() {
     assert!(error.to_string().contains("PHYSICAL_IN") && error.to_string().contains("`b`"));
 }
 
+fn routed(policy: &Policy, src: Option<&str>, dst: &str) -> Routed {
+    let q = RouteQuery {
+        instance: None,
+        input: None,
+        src: src.map(|src| src.parse().unwrap()),
+        dst: dst.parse().unwrap(),
+        protocol: 6,
+        src_port: 0,
+        dst_port: 25,
+    };
+    route(policy, &Live::default(), &q).unwrap()
+}
+
+#[test]
+fn a_route_is_told_without_the_filters() {
+    let policy = policy(YAML);
+    // A filter would drop this: its route is told all the same.
+    let said = routed(&policy, Some("10.0.1.5"), "10.9.0.1");
+    assert_eq!(said.way.verdict, Verdict::Accept);
+    assert_eq!((said.ingress.as_deref(), said.way.egress.as_deref()), (Some("lan"), Some("wan")));
+    assert_eq!((said.way.mtu, said.path_mtu), (Some(1500), Some(1500)));
+    let back = routed(&policy, Some("10.0.2.5"), "10.0.1.9");
+    assert_eq!((back.way.mtu, back.path_mtu), (Some(9000), Some(1500)));
+    assert_eq!(said.way.route.unwrap().prefix.to_string(), "10.9.0.0/16");
+    let rejected = routed(&policy, Some("10.0.1.5"), "10.8.0.1");
+    assert_eq!(rejected.way.verdict, Verdict::Reject { reason: "reject-route".into() });
+    assert_eq!(routed(&policy, Some("10.0.1.5"), "10.0.2.1").way.verdict, Verdict::Local);
+}
+
+#[test]
+fn the_routers_own_packets_bear_an_address_of_their_egress() {
+    let policy = policy(YAML);
+    let source = |dst| {
+        let said = routed(&policy, None, dst);
+        (said.source.map(|source| source.to_string()), said.source_agrees)
+    };
+    assert_eq!(source("10.9.0.1"), (Some("10.0.2.1".into()), true));
+    assert_eq!(source("10.0.1.77"), (Some("10.0.1.1".into()), true));
+    assert_eq!(source("fd00:1::77"), (Some("fd00:1::1".into()), true));
+    assert_eq!(source("10.7.0.1"), (None, false), "it has nowhere to go");
+    // An address that is bound already is not exchanged.
+    let bound = routed(&policy, Some("10.0.1.1"), "10.9.0.1");
+    assert_eq!((bound.ingress, bound.source_agrees), (None, false));
+    let error = |yaml: &str, instance: Option<&str>, dst: &str| {
+        let policy = crate::policy::tests::policy(yaml);
+        let (dst, instance) = (dst.parse().unwrap(), instance.map(Into::into));
+        let q = RouteQuery {
+            instance,
+            input: None,
+            src: None,
+            dst,
+            protocol: 6,
+            src_port: 0,
+            dst_port: 1,
+        };
+        route(&policy, &Live::default(), &q).unwrap_err().to_string()
+    };
+    let only4 = "ports: { a: { device: net_tap0, addresses: 10.0.1.1/24 } }";
+    assert!(error(only4, None, "fd00::1").contains("instance `default` has no address"));
+    assert!(error(only4, Some("blue"), "10.0.0.1").contains("there are: default"));
+    assert!(error(only4, None, "0.0.0.0").contains("no packet may be"));
+}
+
 #[test]
 fn a_forwarded_packet_has_its_whole_way() {
     let policy = policy(YAML);

@@ -80,6 +80,34 @@ pub(super) fn walk(
     (way, answer)
 }
 
+/// The route decision alone, about a packet as it is before it.
+pub(super) fn decide(
+    policy: &Policy,
+    live: &Live,
+    orders: &Orders,
+    instance: &Instance,
+    ingress: &Interface,
+    frame: &[u8],
+    descriptor: Descriptor,
+) -> Way {
+    let mut walk = Walk {
+        policy,
+        live,
+        orders,
+        instance,
+        ingress,
+        frame,
+        descriptor,
+        hop: None,
+        met: None,
+        way: Way::new(),
+        reply: None,
+    };
+    // Where it ends, the verdict stands in the way.
+    let _ = walk.decided();
+    walk.finished()
+}
+
 /// A packet on its way.
 struct Walk<'a> {
     policy: &'a Policy,
@@ -173,6 +201,17 @@ impl Walk<'_> {
         }
         self.event(Event::PhysicalOut)?;
         self.leave()
+    }
+
+    /// A packet of which only the route decision is asked for.
+    fn decided(&mut self) -> Result<(), End> {
+        let key = self.descriptor.key;
+        let owner = self.instance.owns(key.family, key.dst);
+        if let Some(owner) = owner.and_then(|id| self.policy.interface(id)) {
+            let text = format!("{} is an own address, on {}", key.dst_ip(), owner.name);
+            return self.end(Stage::Local, text, Vec::new(), Outcome::Local, Verdict::Local);
+        }
+        self.event(Event::RouteDecision)
     }
 
     /// The hooks of an event, in the order in which the workers run them.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod questions;
 mod route;
 mod values;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub(crate) use self::questions::{RouteQuestion, Service, Source, Test};
 pub(crate) use self::route::{AddRoute, DeleteRoute, Place, Route};
 use self::values::{appliance_name, icmp, protocol, seconds, tcp_flags};
 
@@ -86,6 +88,9 @@ pub(crate) enum Command {
         /// The commit to compare with [default: the live one]
         #[arg(value_name = "COMMIT")]
         to: Option<u64>,
+        /// Say which of the flows in this file would fare otherwise, instead of what differs
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        flows: Option<PathBuf>,
     },
     /// Bring the state of an earlier commit back, as a new commit
     Rollback {
@@ -120,8 +125,18 @@ pub(crate) enum Command {
     Neighbour(Neighbour),
     /// Say what would happen to a packet, and why
     Explain(Explain),
-    /// Print the JSON Schema of the configuration file
-    Schema,
+    /// Say which source address a program on the router must use for a service
+    Source(Source),
+    /// Check what is expected of a policy: assertions in a file, for people and for CI
+    ///
+    /// Each test is a packet and what must become of it. Exit code 1 says that one failed.
+    Test(Test),
+    /// Print the JSON Schema of the configuration file, or of files of tests and flows
+    Schema {
+        /// That of files of tests and flows
+        #[arg(long)]
+        tests: bool,
+    },
     /// Print what makes a shell complete this command's words
     Completions {
         /// The shell

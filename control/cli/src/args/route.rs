@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use sluice_policy::model::Owner;
 
-use super::Commit;
+use super::{Commit, RouteQuestion};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Route {
@@ -50,6 +50,10 @@ pub(crate) enum Route {
         #[command(flatten)]
         how: Commit,
     },
+    /// Where a packet would be routed: route, next hop, MTU, source address
+    ///
+    /// Filters are not asked; `sluice explain` asks them.
+    Query(RouteQuestion),
 }
 
 #[derive(Args, Debug)]

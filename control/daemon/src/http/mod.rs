@@ -66,6 +66,12 @@ fn api() -> Api {
         .get("/v1/watch", "What happens, while it happens", watch::watch)
         .post("/v1/explain", "What would happen to a packet, and why", explain::explain)
         .post("/v1/explain/many", "The same of many packets at one moment", explain::many)
+        .post("/v1/explain/compare", "Which flows would fare otherwise", explain::compare)
+        .post(
+            "/v1/routes/query",
+            "Where a packet would be routed, and from which address",
+            explain::route,
+        )
         .post(
             "/v1/explain/candidate",
             "What would happen to a packet if a file were applied",
