@@ -34,25 +34,31 @@ impl Hook for Filter {
             return;
         }
         let mut counters = cx.rule_counters();
-        for slot in packets {
-            let descriptor = burst.descriptor(slot);
-            let egress = match self.point {
-                FilterPoint::Ingress => None,
-                FilterPoint::Forward | FilterPoint::Egress => Some(burst.egress(slot)),
-            };
-            let decision = instance.filter(self.point, descriptor, egress, &mut counters);
-            if decision.log {
-                let descriptor = *descriptor;
-                cx.outbox.report(Report { rule: decision.rule, descriptor, egress });
-            }
-            match decision.action {
-                Action::Accept | Action::Count => {}
-                Action::Drop => cx.drop(burst, slot, self.drop_reason()),
-                Action::Reject => {
-                    answer::send(cx, burst, slot, Answer::Rejected);
-                    cx.drop(burst, slot, self.drop_reason());
+        let at_ingress = self.point == FilterPoint::Ingress;
+        instance.filter_burst(
+            self.point,
+            burst,
+            packets,
+            |burst, slot| {
+                let egress = if at_ingress { None } else { Some(burst.egress(slot)) };
+                (burst.descriptor(slot), egress)
+            },
+            &mut counters,
+            |burst, slot, decision| {
+                if decision.log {
+                    let egress = if at_ingress { None } else { Some(burst.egress(slot)) };
+                    let descriptor = *burst.descriptor(slot);
+                    cx.outbox.report(Report { rule: decision.rule, descriptor, egress });
                 }
-            }
-        }
+                match decision.action {
+                    Action::Accept | Action::Count => {}
+                    Action::Drop => cx.drop(burst, slot, self.drop_reason()),
+                    Action::Reject => {
+                        answer::send(cx, burst, slot, Answer::Rejected);
+                        cx.drop(burst, slot, self.drop_reason());
+                    }
+                }
+            },
+        );
     }
 }

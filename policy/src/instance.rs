@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use sluice_packet::{Descriptor, Family, Mask};
 
+use crate::classifier::{BURST, Packet};
 use crate::evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
 use crate::fib::Fib;
@@ -13,6 +14,10 @@ use crate::filter::Filter;
 use crate::ids::{InstanceId, InterfaceId, RuleSlot, TableId};
 use crate::model::{Action, FilterPoint, Name};
 use crate::route::{self, Tables};
+
+/// What no filter says about a packet.
+const OPEN: FilterDecision =
+    FilterDecision { action: Action::Accept, rule: RuleSlot(0), log: false };
 
 /// A network stack of its own.
 #[derive(Clone, Debug)]
@@ -83,9 +88,46 @@ impl Instance {
         egress: Option<InterfaceId>,
         recorder: &mut R,
     ) -> FilterDecision {
-        match self.filter_at(point) {
-            Some(filter) => filter.decide(d, egress, recorder),
-            None => FilterDecision { action: Action::Accept, rule: RuleSlot(0), log: false },
+        let mut decision = OPEN;
+        if let Some(filter) = self.filter_at(point) {
+            let packet = Packet { descriptor: d, egress };
+            filter.decide(&[packet], recorder, |_, decided| decision = decided);
+        }
+        decision
+    }
+
+    /// [`filter`](Self::filter) for each of `packets` of a burst, which says by `packet` what they
+    /// are and by which interface they are to leave, and is told by `decided`.
+    #[inline]
+    pub fn filter_burst<B, R: Recorder>(
+        &self,
+        point: FilterPoint,
+        burst: &mut B,
+        packets: Mask,
+        packet: impl Fn(&B, usize) -> (&Descriptor, Option<InterfaceId>),
+        recorder: &mut R,
+        mut decided: impl FnMut(&mut B, usize, FilterDecision),
+    ) {
+        let Some(filter) = self.filter_at(point).filter(|filter| filter.is_many()) else {
+            for slot in packets {
+                let (d, egress) = packet(burst, slot);
+                let decision = self.filter(point, d, egress, recorder);
+                decided(burst, slot, decision);
+            }
+            return;
+        };
+        let mut decisions = [OPEN; BURST];
+        let nothing = Descriptor::default();
+        let mut all = [Packet { descriptor: &nothing, egress: None }; BURST];
+        for (slot, of) in packets.into_iter().zip(&mut all) {
+            let (descriptor, egress) = packet(burst, slot);
+            *of = Packet { descriptor, egress };
+        }
+        filter.decide(&all[..packets.len()], recorder, |place, decision| {
+            decisions[place & (BURST - 1)] = decision;
+        });
+        for (slot, decision) in packets.into_iter().zip(decisions) {
+            decided(burst, slot, decision);
         }
     }
 

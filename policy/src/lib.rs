@@ -14,6 +14,7 @@
 pub mod answer;
 pub mod arrival;
 pub mod assertion;
+mod classifier;
 pub mod config;
 pub mod device;
 mod difference;

@@ -108,7 +108,7 @@ impl Policy {
             let old = self.filter(key);
             old.into_iter().flat_map(move |old| {
                 let rules = spec.rules.iter().filter_map(|rule| old.slots.get(&rule.name));
-                rules.copied().chain([old.default_slot])
+                rules.copied().chain([old.default_slot()])
             })
         });
         let mut slots = Slots::new(kept);

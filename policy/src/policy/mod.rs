@@ -214,12 +214,12 @@ fn rules_of<'a>(
     filter: &'a Filter,
 ) -> impl Iterator<Item = RuleInfo<'a>> {
     let (instance, point) = (&key.instance, key.point);
-    let rules = spec.rules.iter().zip(&filter.matchers).map(move |(rule, matcher)| RuleInfo {
+    let rules = spec.rules.iter().zip(filter.rule_slots()).map(move |(rule, slot)| RuleInfo {
         instance,
         point,
         name: &rule.name,
         action: rule.action,
-        slot: matcher.slot,
+        slot,
         rule: Some(rule),
     });
     rules.chain(std::iter::once(RuleInfo {
@@ -227,7 +227,7 @@ fn rules_of<'a>(
         point,
         name: "default",
         action: spec.default,
-        slot: filter.default_slot,
+        slot: filter.default_slot(),
         rule: None,
     }))
 }

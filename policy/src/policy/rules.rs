@@ -9,7 +9,9 @@ use super::error::{Mistake, Thing};
 use super::links::{Links, family_of, no_host, not_a_station, unknown_instance};
 use super::report::{Naming, Report, is_name, known};
 use super::routes::member;
-use crate::filter::{Filter, Matcher};
+use crate::classifier::Conditions;
+use crate::evaluate::FilterDecision;
+use crate::filter::Filter;
 use crate::ids::{InterfaceId, RuleSlot};
 use crate::instance::Instance;
 use crate::model::{self, Action, FilterKey, FilterPoint, MacAddress, Name, NeighbourKey, Rule};
@@ -65,11 +67,12 @@ pub(super) fn compile(
     let empty = HashMap::new();
     let old_slots = old.map_or(&empty, |old| &old.slots);
     let mut new_slots = HashMap::with_capacity(spec.rules.len());
-    let mut matchers = Vec::with_capacity(spec.rules.len());
+    let mut conditions = Vec::with_capacity(spec.rules.len());
+    let mut decisions = Vec::with_capacity(spec.rules.len());
     let mut take = |name: Option<&Name>| {
         let old = match name {
             Some(name) => old_slots.get(name).copied(),
-            None => old.map(|old| old.default_slot),
+            None => old.map(Filter::default_slot),
         };
         old.or_else(|| slots.take())
     };
@@ -91,19 +94,31 @@ pub(super) fn compile(
         check_rule(&thing, rule, report);
         let Some(slot) = take(Some(&rule.name)) else { continue };
         new_slots.insert(rule.name.clone(), slot);
-        matchers.push(Matcher::new(rule, input, output, slot));
+        conditions.push(conditions_of(rule, input, output));
+        decisions.push(FilterDecision { action: rule.action, rule: slot, log: rule.log });
     }
-    let Some(default_slot) = default_slot.filter(|_| matchers.len() == spec.rules.len()) else {
+    let Some(default_slot) = default_slot.filter(|_| decisions.len() == spec.rules.len()) else {
         let (count, most) = (spec.rules.len(), usize::from(u16::MAX));
         report.add(&thing, "rules", Mistake::TooMany { what: "rules in all filters", count, most });
         return None;
     };
-    Some(Filter {
-        matchers: matchers.into(),
-        default: spec.default,
-        default_slot,
-        slots: new_slots,
-    })
+    let default = FilterDecision { action: spec.default, rule: default_slot, log: false };
+    Some(Filter::new(&conditions, decisions.into(), default, new_slots))
+}
+
+/// What a rule whose interfaces have been looked up asks of a packet.
+fn conditions_of(rule: &Rule, input: Box<[InterfaceId]>, output: Box<[InterfaceId]>) -> Conditions {
+    Conditions {
+        input,
+        output,
+        source: rule.source.as_slice().into(),
+        destination: rule.destination.as_slice().into(),
+        protocol: rule.protocol.as_slice().into(),
+        source_port: rule.source_port.as_slice().into(),
+        destination_port: rule.destination_port.as_slice().into(),
+        tcp_flags: rule.tcp_flags,
+        icmp: rule.icmp.as_slice().into(),
+    }
 }
 
 fn interfaces(

@@ -1,62 +1,19 @@
-//! First-match filters.
+//! A few conditions: tried one after another.
 //!
-//! A rule is compiled into a flat [`Matcher`] that names the fields it looks at, so that the
-//! common rule (a protocol and a port) costs two comparisons. Rules are tried in order.
-//!
-//! What a rule cannot see, it does not match: ports, TCP flags and ICMP types of a later
-//! fragment, the ingress interface of a packet that the router made itself, and addresses of
-//! the other IP version.
-
-use std::collections::HashMap;
+//! Each is a flat [`Matcher`] that names the fields it looks at, so that the common rule (a
+//! protocol and a port) costs two comparisons.
 
 use ipnet::IpNet;
 use sluice_packet::descriptor::number_of;
-use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment};
+use sluice_packet::{DescriptorFlags, Family, Fragment};
 
-use crate::evaluate::{FilterDecision, Recorder};
-use crate::ids::{InterfaceId, RuleSlot};
-use crate::model::{Action, IcmpMatch, Name, Rule, TcpFlags};
-
-/// A filter ready to be asked.
-#[derive(Clone, Debug)]
-pub(crate) struct Filter {
-    pub(crate) matchers: Box<[Matcher]>,
-    pub(crate) default: Action,
-    pub(crate) default_slot: RuleSlot,
-    /// The rules' slots by name: how a rule of the next generation finds its own again.
-    pub(crate) slots: HashMap<Name, RuleSlot>,
-}
-
-impl Filter {
-    /// Whether asking could ever have an effect.
-    pub(crate) fn is_open(&self) -> bool {
-        self.matchers.is_empty() && self.default == Action::Accept
-    }
-
-    /// The decision of the first rule that matches and does more than count.
-    #[inline]
-    pub(crate) fn decide<R: Recorder>(
-        &self,
-        d: &Descriptor,
-        egress: Option<InterfaceId>,
-        recorder: &mut R,
-    ) -> FilterDecision {
-        for matcher in &self.matchers {
-            if matcher.matches(d, egress) {
-                recorder.rule(matcher.slot, d);
-                if matcher.action != Action::Count {
-                    let Matcher { action, slot, log, .. } = *matcher;
-                    return FilterDecision { action, rule: slot, log };
-                }
-            }
-        }
-        recorder.rule(self.default_slot, d);
-        FilterDecision { action: self.default, rule: self.default_slot, log: false }
-    }
-}
+use super::Packet;
+use super::conditions::Conditions;
+use crate::ids::InterfaceId;
+use crate::model::{IcmpMatch, TcpFlags};
 
 bitflags::bitflags! {
-    /// The fields that a rule looks at.
+    /// The fields that a condition looks at.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     struct Looks: u16 {
         const PROTOCOL = 1 << 0;
@@ -74,13 +31,10 @@ bitflags::bitflags! {
     }
 }
 
-/// One compiled rule.
+/// One compiled condition.
 #[derive(Clone, Debug)]
 pub(crate) struct Matcher {
     looks: Looks,
-    action: Action,
-    log: bool,
-    pub(crate) slot: RuleSlot,
     tcp_flags: TcpFlags,
     /// One bit a protocol number.
     protocol: [u64; 4],
@@ -114,58 +68,51 @@ impl Network {
 }
 
 impl Matcher {
-    /// Compiles a rule whose interfaces have been looked up.
-    pub(crate) fn new(
-        rule: &Rule,
-        input: Box<[InterfaceId]>,
-        output: Box<[InterfaceId]>,
-        slot: RuleSlot,
-    ) -> Matcher {
+    pub(super) fn new(conditions: &Conditions) -> Matcher {
         let ranges = |ports: &[std::ops::RangeInclusive<u16>]| -> Box<[(u16, u16)]> {
             ports.iter().map(|range| (*range.start(), *range.end())).collect()
         };
         let networks = |nets: &[IpNet]| nets.iter().copied().map(Network::new).collect();
+        let c = conditions;
         let mut protocol = [0u64; 4];
-        for &number in &rule.protocol {
+        for &number in &c.protocol {
             protocol[usize::from(number >> 6)] |= 1 << (number & 63);
         }
         let mut looks = Looks::empty();
-        looks.set(Looks::PROTOCOL, !rule.protocol.is_empty());
-        looks.set(Looks::INPUT, !input.is_empty());
-        looks.set(Looks::OUTPUT, !output.is_empty());
-        looks.set(Looks::SOURCE, !rule.source.is_empty());
-        looks.set(Looks::DESTINATION, !rule.destination.is_empty());
-        looks.set(Looks::SOURCE_PORT, !rule.source_port.is_empty());
-        looks.set(Looks::DESTINATION_PORT, !rule.destination_port.is_empty());
-        looks.set(Looks::TCP_FLAGS, rule.tcp_flags.is_some());
-        looks.set(Looks::ICMP, !rule.icmp.is_empty());
+        looks.set(Looks::PROTOCOL, !c.protocol.is_empty());
+        looks.set(Looks::INPUT, !c.input.is_empty());
+        looks.set(Looks::OUTPUT, !c.output.is_empty());
+        looks.set(Looks::SOURCE, !c.source.is_empty());
+        looks.set(Looks::DESTINATION, !c.destination.is_empty());
+        looks.set(Looks::SOURCE_PORT, !c.source_port.is_empty());
+        looks.set(Looks::DESTINATION_PORT, !c.destination_port.is_empty());
+        looks.set(Looks::TCP_FLAGS, c.tcp_flags.is_some());
+        looks.set(Looks::ICMP, !c.icmp.is_empty());
         Matcher {
             looks,
-            action: rule.action,
-            log: rule.log,
-            slot,
-            tcp_flags: rule.tcp_flags.unwrap_or_default(),
+            tcp_flags: c.tcp_flags.unwrap_or_default(),
             protocol,
-            input,
-            output,
-            source: networks(&rule.source),
-            destination: networks(&rule.destination),
-            source_port: ranges(&rule.source_port),
-            destination_port: ranges(&rule.destination_port),
-            icmp: rule.icmp.as_slice().into(),
+            input: c.input.clone(),
+            output: c.output.clone(),
+            source: networks(&c.source),
+            destination: networks(&c.destination),
+            source_port: ranges(&c.source_port),
+            destination_port: ranges(&c.destination_port),
+            icmp: c.icmp.clone(),
         }
     }
 
     #[inline]
-    fn matches(&self, d: &Descriptor, egress: Option<InterfaceId>) -> bool {
+    pub(super) fn holds(&self, packet: &Packet<'_>) -> bool {
         let looks = self.looks;
+        let d = packet.descriptor;
         if looks.contains(Looks::PROTOCOL) {
             let word = self.protocol[usize::from(d.key.protocol >> 6)];
             if word >> (d.key.protocol & 63) & 1 == 0 {
                 return false;
             }
         }
-        if looks.intersects(Looks::LAYER4) && !self.matches_layer4(d) {
+        if looks.intersects(Looks::LAYER4) && !self.layer4_holds(packet) {
             return false;
         }
         let family = d.key.family;
@@ -184,12 +131,13 @@ impl Matcher {
         {
             return false;
         }
-        !looks.contains(Looks::OUTPUT) || egress.is_some_and(|id| self.output.contains(&id))
+        !looks.contains(Looks::OUTPUT) || packet.egress.is_some_and(|id| self.output.contains(&id))
     }
 
     #[inline]
-    fn matches_layer4(&self, d: &Descriptor) -> bool {
+    fn layer4_holds(&self, packet: &Packet<'_>) -> bool {
         let looks = self.looks;
+        let d = packet.descriptor;
         if d.fragment == Fragment::Later {
             return false;
         }
@@ -217,6 +165,3 @@ impl Matcher {
                 .any(|m| m.kind == d.icmp_type && m.code.is_none_or(|c| c == d.icmp_code))
     }
 }
-
-#[cfg(test)]
-mod tests;
