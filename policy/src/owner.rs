@@ -87,6 +87,13 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// Whether its routes are learnt, not typed: they may come before what they resolve through.
+    pub(crate) fn learns(&self) -> bool {
+        [Owner::Dhcp, Owner::Kernel, Owner::Bgp, Owner::Ospf].contains(self)
+    }
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

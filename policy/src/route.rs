@@ -1,6 +1,8 @@
 //! The route decision: what may not be routed at all, then the longest prefix, which may lead to
 //! another table, then the choice among its next hops.
 
+mod spread;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use crate::evaluate::{NoRecorder, Recorder, RouteDecision};
 use crate::fib::{Fib, Leaf};
 use crate::ids::{InterfaceId, NextHopId, TableId};
 use crate::interface::is_link_local;
+use crate::route::spread::{Member, SLOTS};
 
 /// Where packets of a route leave.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -46,17 +49,15 @@ impl Tables {
     }
 }
 
-/// The most flows-to-next-hop slots that a route spreads over.
-pub(crate) const SPREAD: usize = 256;
-
 /// All next hops of a policy, each once. It only grows, so that the numbers stay good for every
 /// generation that shares it; a commit that changes interfaces starts afresh.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NextHops {
     list: Vec<ResolvedNextHop>,
-    groups: Vec<Arc<[NextHopId]>>,
+    groups: Vec<Arc<[NextHopId; SLOTS]>>,
     by_hop: HashMap<ResolvedNextHop, NextHopId>,
-    by_group: HashMap<Arc<[NextHopId]>, u32>,
+    /// By members and their weights, ascending.
+    by_group: HashMap<Arc<[(NextHopId, u32)]>, u32>,
 }
 
 impl NextHops {
@@ -78,45 +79,32 @@ impl NextHops {
         })
     }
 
-    /// The leaf of a route that leads to these, by weight.
-    pub(crate) fn leaf(&mut self, hops: &[(ResolvedNextHop, u16)]) -> Leaf {
-        let ids: Vec<_> = hops.iter().map(|&(hop, weight)| (self.intern(hop), weight)).collect();
-        let table = spread(&ids);
-        if let [id] = *table {
+    /// The leaf of a route that leads to these, by weight; `key` calls each by a number that is the
+    /// same in every process.
+    pub(crate) fn leaf(
+        &mut self,
+        hops: &[(ResolvedNextHop, u32)],
+        key: impl Fn(&ResolvedNextHop) -> u64,
+    ) -> Leaf {
+        let mut ids: Vec<_> =
+            hops.iter().map(|&(hop, weight)| (self.intern(hop), weight)).collect();
+        if let [(id, _)] = *ids {
             return leaf::forward(id);
         }
+        ids.sort_unstable();
         let next = self.groups.len() as u32;
-        let table: Arc<[NextHopId]> = table.into();
-        let group = *self.by_group.entry(Arc::clone(&table)).or_insert_with(|| {
-            self.groups.push(table);
+        let ids: Arc<[(NextHopId, u32)]> = ids.into();
+        let groups = &mut self.groups;
+        let group = *self.by_group.entry(Arc::clone(&ids)).or_insert_with(|| {
+            let members: Vec<Member> = hops
+                .iter()
+                .map(|&(hop, weight)| Member { id: self.by_hop[&hop], key: key(&hop), weight })
+                .collect();
+            groups.push(spread::slots(&members));
             next
         });
         leaf::group(group)
     }
-}
-
-/// A table in which each next hop stands as often as its weight says: exactly where the weights,
-/// reduced, sum up to at most [`SPREAD`], else rounded so that none vanishes.
-fn spread(hops: &[(NextHopId, u16)]) -> Vec<NextHopId> {
-    let divisor = hops.iter().fold(0, |a, &(_, weight)| greatest_common_divisor(a, weight.max(1)));
-    let shares: Vec<usize> = hops.iter().map(|&(_, w)| usize::from(w.max(1) / divisor)).collect();
-    let sum: usize = shares.iter().sum();
-    let mut table = Vec::with_capacity(sum.min(SPREAD));
-    for (&(id, _), &share) in hops.iter().zip(&shares) {
-        let slots = if sum <= SPREAD { share } else { (share * SPREAD / sum).max(1) };
-        table.extend(std::iter::repeat_n(id, slots));
-    }
-    if table.iter().all(|id| Some(id) == table.first()) {
-        table.truncate(1);
-    }
-    table
-}
-
-fn greatest_common_divisor(mut a: u16, mut b: u16) -> u16 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 /// A FIB leaf says by its two upper bits what the rest is a number of.
@@ -206,7 +194,11 @@ pub(crate) mod leaf {
 
 /// The next hop of this packet's flow.
 #[inline]
-fn choose<R: Recorder>(group: &[NextHopId], d: &Descriptor, recorder: &mut R) -> RouteDecision {
+fn choose<R: Recorder>(
+    group: &[NextHopId; SLOTS],
+    d: &Descriptor,
+    recorder: &mut R,
+) -> RouteDecision {
     let place = (u64::from(flow_hash(d)) * group.len() as u64) >> 32;
     match group.get(place as usize) {
         Some(&chosen) => {

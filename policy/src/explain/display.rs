@@ -85,10 +85,13 @@ impl fmt::Display for MatchedRule {
 
 impl fmt::Display for MatchedRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { instance: _, table, prefix, owner, position } = self;
+        let Self { instance: _, table, prefix, owner, through, position } = self;
         write!(f, "{prefix} ({}", owner.name())?;
         if &**table != MAIN_TABLE {
             write!(f, ", table {table}")?;
+        }
+        for through in through {
+            write!(f, ", through {through}")?;
         }
         if let Some(Position { file, line: line @ 1.., .. }) = position {
             write!(f, ", {file}:{line}")?;

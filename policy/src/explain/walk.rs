@@ -409,6 +409,11 @@ impl Walk<'_> {
     fn matched(&self, routes: &[MatchedRoute]) -> String {
         let mut instance = &self.instance.name;
         let mut said = String::new();
+        let table = self.instance.main_table();
+        for route in self.policy.unresolved_to(table, self.descriptor.key.dst_ip()) {
+            let (prefix, owner) = (route.prefix, route.owner);
+            said.push_str(&format!("{prefix} ({owner}) waits for a route to its next hop; "));
+        }
         for route in routes {
             if *instance != route.instance {
                 instance = &route.instance;

@@ -1,17 +1,17 @@
 //! From one generation to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::error::PolicyError;
 use super::links::{self, Links};
 use super::report::Report;
 use super::rules::{self, Slots};
-use super::tables::{Stale, fill_tables, is_crowded};
-use super::{Policy, routes};
+use super::tables::{self, Stale, fill_tables, is_crowded};
+use super::{Policy, hops, routes};
 use crate::digest::Digests;
 use crate::filter::Filter;
-use crate::model::{Delta, FilterKey, NeighbourKey, Operation, RouteKey, State};
+use crate::model::{Delta, FilterKey, NeighbourKey, Operation, Route, RouteKey, State};
 
 /// What a delta may change beyond the state itself.
 #[derive(Default)]
@@ -52,12 +52,30 @@ impl Policy {
     /// The next generation, or everything that is wrong with it. What the delta does not touch
     /// is shared with this one.
     pub fn apply(&self, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
-        self.apply_as(self.generation + 1, delta)
+        self.apply_asked(self.generation + 1, delta)
     }
 
-    /// [`apply`](Self::apply) that makes a generation of a given number: a dataplane that starts
-    /// anew is handed its state under the number of the commit that it has always had.
+    /// [`apply`](Self::apply) that makes a generation of a given number. What is asked for must
+    /// make sense: a route that somebody types leads somewhere when it is set, no change of links
+    /// takes that from it, and none leads round in circles. Learnt routes wait for what they
+    /// resolve through.
+    pub fn apply_asked(&self, generation: u64, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
+        self.step(generation, delta, true)
+    }
+
+    /// [`apply_asked`](Self::apply_asked) of what was asked for before, and made sense then: it is
+    /// applied as it is, and routes that lead nowhere by now are not used. A dataplane that starts
+    /// anew is handed its state so, under the number of the commit that it has always had.
     pub fn apply_as(&self, generation: u64, delta: &Delta) -> Result<Policy, Vec<PolicyError>> {
+        self.step(generation, delta, false)
+    }
+
+    fn step(
+        &self,
+        generation: u64,
+        delta: &Delta,
+        asked: bool,
+    ) -> Result<Policy, Vec<PolicyError>> {
         let mut state = State::clone(&self.state);
         let mut digests = self.digests;
         state.apply_digested(delta, &mut digests);
@@ -69,8 +87,23 @@ impl Policy {
         };
 
         let filters = self.compile_filters(&touched, &links, &mut report);
+        let changed = match touched.links {
+            true => {
+                hops::find_all(&state, &mut links);
+                BTreeSet::new()
+            }
+            false => hops::follow(delta, &self.state, &state, &mut links),
+        };
+        let set: HashSet<&RouteKey> = match asked && touched.links {
+            true => touched.routes.iter().copied().collect(),
+            false => HashSet::new(),
+        };
+        let must_resolve = |key: &RouteKey, route: &Route| {
+            let set = || !touched.links || set.contains(key);
+            asked && !key.owner.learns() && (set() || routes::resolves(key, route, &self.links))
+        };
         for (key, route) in existing(&state.routes, &touched.routes, touched.links) {
-            routes::check(key, route, &links, &mut report);
+            routes::check(key, route, must_resolve(key, route), &links, &mut report);
         }
         for (key, &mac) in existing(&state.neighbours, &touched.neighbours, touched.links) {
             rules::check_neighbour(key, mac, &links, &mut report);
@@ -86,9 +119,15 @@ impl Policy {
         }
         let stale = match touched.links || is_crowded(&self.tables, &state) {
             true => Stale::All,
-            false => Stale::of(touched.routes.iter().copied(), &links),
+            false => Stale::of(touched.routes.iter().copied(), &changed, &state, &links),
         };
         let tables = fill_tables(&self.tables, &stale, &state, &mut links);
+        for &key in touched.routes.iter().filter(|_| asked) {
+            tables::check_loop(key, &tables, &links, &mut report);
+        }
+        if !report.errors.is_empty() {
+            return Err(report.errors);
+        }
         let (edition, state) = (self.edition + 1, Arc::new(state));
         Ok(Policy { generation, edition, state, digests, links, tables })
     }

@@ -9,10 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use sluice_packet::Family;
 
 use super::Policy;
-use super::links::Links;
-use super::routes;
+use super::hops::{self, Via};
+use super::links::{Links, family_of};
 use super::tables::{Stale, fill_tables, is_crowded};
 use crate::ids::{InstanceId, PortId, TableId};
 use crate::instance::{Connected, Instance};
@@ -36,9 +37,10 @@ impl Policy {
             down.symmetric_difference(&self.links.down).copied().collect();
         policy.edition += 1;
         policy.links.down = down;
+        let resolved = hops::resolve_all(&self.state, &mut policy.links);
         let stale = match is_crowded(&self.tables, &self.state) {
             true => Stale::All,
-            false => Stale::These(self.prefixes_by(&changed)),
+            false => Stale::These(self.prefixes_by(&changed, &resolved)),
         };
         policy.tables = fill_tables(&self.tables, &stale, &self.state, &mut policy.links);
         policy
@@ -56,10 +58,15 @@ impl Policy {
         self.edition
     }
 
-    /// The prefixes, by table, for which some route, whether in use or not, leads to one of these ports.
-    fn prefixes_by(&self, ports: &BTreeSet<PortId>) -> BTreeSet<(TableId, IpNet)> {
+    /// The prefixes, by table, for which some route, whether in use or not, leads to one of these
+    /// ports, or to an address that does not resolve as it did.
+    fn prefixes_by(
+        &self,
+        ports: &BTreeSet<PortId>,
+        resolved: &BTreeSet<Via>,
+    ) -> BTreeSet<(TableId, IpNet)> {
         let mut prefixes = BTreeSet::new();
-        let mut leads = Leads { links: &self.links, ports, known: HashMap::new() };
+        let mut leads = Leads { links: &self.links, ports, resolved, known: HashMap::new() };
         let mut at: Option<(&RouteKey, &Instance, TableId)> = None;
         for (key, route) in &self.state.routes {
             let Target::NextHops(hops) = &route.target else { continue };
@@ -69,7 +76,7 @@ impl Policy {
                 at = instance.and_then(|i| Some((key, i, i.table_named(&key.table)?)));
             }
             let Some((_, instance, table)) = at else { continue };
-            if hops.iter().any(|hop| leads.there(hop, key.prefix, instance)) {
+            if hops.iter().any(|hop| leads.there(hop, family_of(key.prefix.addr()), instance)) {
                 prefixes.insert((table, key.prefix));
             }
         }
@@ -86,20 +93,27 @@ impl Policy {
     }
 }
 
-/// Whether next hops lead to some of a set of ports; there are few next hops and many routes.
+/// Whether next hops lead to some of a set of ports, or to one of some addresses on no link; there
+/// are few next hops and many routes.
 struct Leads<'a> {
     links: &'a Links,
     ports: &'a BTreeSet<PortId>,
+    resolved: &'a BTreeSet<Via>,
     known: HashMap<(InstanceId, Option<IpAddr>, Option<&'a Name>), bool>,
 }
 
 impl<'a> Leads<'a> {
-    fn there(&mut self, hop: &'a NextHop, prefix: IpNet, instance: &Instance) -> bool {
+    fn there(&mut self, hop: &'a NextHop, family: Family, instance: &Instance) -> bool {
         let key = (instance.id, hop.via, hop.interface.as_ref());
         *self.known.entry(key).or_insert_with(|| {
-            let resolved = routes::resolve(hop, prefix, instance, self.links).ok();
-            let interface = resolved.and_then(|hop| self.links.interface(hop.interface));
-            interface.is_some_and(|interface| self.ports.contains(&interface.port))
+            match hops::leads(hop, family, instance, self.links) {
+                Ok(hops::Leads::OnLink(hop)) => {
+                    let interface = self.links.interface(hop.interface);
+                    interface.is_some_and(|interface| self.ports.contains(&interface.port))
+                }
+                Ok(hops::Leads::Recursive(via)) => self.resolved.contains(&(via, instance.id)),
+                Err(_) => false,
+            }
         })
     }
 }

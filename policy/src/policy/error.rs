@@ -170,6 +170,8 @@ pub enum Mistake {
     MainTable,
     #[error("the route leads back to its own table: name another")]
     OwnTable,
+    #[error("packets to {address} would be looked up round and round: {round}")]
+    TableLoop { address: IpAddr, round: String },
     #[error("routes of this owner are made from the interfaces' addresses, not set")]
     ConnectedRoute,
     #[error("{prefix} is not routed: {why}")]
@@ -183,7 +185,7 @@ pub enum Mistake {
     #[error("next hop {via} is of another IP version than {prefix}")]
     NextHopFamily { via: IpAddr, prefix: IpNet },
     #[error(
-        "next hop {0} is in nobody's network: no interface of the instance has an address in a network that holds it"
+        "next hop {0} is in nobody's network: no interface of the instance has an address in a network that holds it, and no route of table `main` leads there (default routes and the route itself aside)"
     )]
     NobodysNetwork(IpAddr),
     #[error("next hop {via} is not in a network of interface `{interface}`")]

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use sluice_packet::Family;
 use sluice_packet::descriptor::number_of;
 
 use super::error::{Mistake, Thing};
+use super::hops::Recursive;
 use super::report::{Naming, Report, is_name, known};
 use super::{PortEntry, TableEntry};
 use crate::device::{Device, MAX_MTU, MIN_MTU, MIN_MTU_INET6};
@@ -35,6 +37,8 @@ pub(super) struct Links {
     pub(super) tables: Vec<Option<TableEntry>>,
     /// Ports that do not work: routes by them are not used.
     pub(super) down: BTreeSet<PortId>,
+    /// What the next hops that are on no link resolve to.
+    pub(super) recursive: Arc<Recursive>,
     /// The smallest MTU of an interface.
     pub(super) least_mtu: u16,
 }
@@ -70,6 +74,7 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
         instances: table(&instances),
         tables: table(&tables),
         down: old.down.iter().copied().filter(|id| stays(*id, old, &ports)).collect(),
+        recursive: Arc::default(),
         least_mtu: state.interfaces.values().map(|i| i.mtu).min().unwrap_or_default(),
     };
     for (name, &id) in &ports {

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sluice_packet::descriptor::number_of;
 
+use super::hops::At;
 use super::{Policy, links, routes};
 use crate::fib::Leaf;
 use crate::ids::TableId;
@@ -37,6 +38,11 @@ pub struct RouteInfo<'a> {
     pub target: Cow<'a, model::Target>,
     /// Where it was configured; `None` for a connected network.
     pub position: Option<&'a model::Position>,
+    /// Whether none of its next hops leads anywhere, whether ports work or not: it waits for what
+    /// it resolves through.
+    pub unresolved: bool,
+    /// The prefixes of the main table that next hops resolve through which are on no link.
+    pub through: Vec<IpNet>,
     /// Whether it is the one in use for its prefix: it has a way out, and none that is preferred
     /// has.
     pub active: bool,
@@ -53,6 +59,9 @@ pub struct MatchedRoute {
     pub prefix: IpNet,
     /// Who put it there.
     pub owner: Owner,
+    /// The prefixes of the main table that next hops resolve through which are on no link.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<IpNet>,
     /// Where it was configured; `None` for what follows from an interface's address.
     pub position: Option<model::Position>,
 }
@@ -100,6 +109,8 @@ impl Policy {
             generation: 0,
             target: Cow::Owned(model::Target::NextHops(vec![hop])),
             position: None,
+            unresolved: false,
+            through: Vec::new(),
             active: routes::carried(what, &self.links),
         })
     }
@@ -136,26 +147,35 @@ impl Policy {
         instance: &'a Instance,
         group: Vec<(&'a RouteKey, &'a Route)>,
     ) -> impl Iterator<Item = RouteInfo<'a>> {
+        let table = group.first().and_then(|(key, _)| instance.table_named(&key.table));
+        let at = |key: &RouteKey| table.map(|table| At { table, prefix: key.prefix });
         let usable = |&(key, route): &(&RouteKey, &Route)| {
-            routes::is_usable(key.prefix, route, instance, &self.links)
+            at(key).is_some_and(|at| routes::is_usable(at, route, instance, &self.links))
         };
-        let shadowed = group.first().is_some_and(|(key, _)| {
-            let connected = |table| routes::connected(key.prefix, table, instance, &self.links);
-            instance.table_named(&key.table).and_then(connected).is_some()
-        });
-        let used = if shadowed { None } else { group.iter().position(usable) };
-        group.into_iter().enumerate().map(move |(i, (key, route))| RouteInfo {
-            instance: &key.instance,
-            table: key.table.clone(),
-            prefix: key.prefix,
-            owner: key.owner.clone(),
-            preference: route.preference,
-            metric: route.metric,
-            tag: route.tag,
-            generation: route.generation,
-            target: Cow::Borrowed(&route.target),
-            position: Some(&route.position),
-            active: Some(i) == used,
+        let connected = group
+            .first()
+            .and_then(|(key, _)| routes::connected(key.prefix, table?, instance, &self.links));
+        let used = if connected.is_some() { None } else { group.iter().position(usable) };
+        group.into_iter().enumerate().map(move |(i, (key, route))| {
+            let at = table.map(|table| At { table, prefix: key.prefix });
+            let unresolved =
+                at.is_some_and(|at| routes::is_unresolved(at, route, instance, &self.links));
+            let through = at.map(|at| routes::through(at, route, instance, &self.links));
+            RouteInfo {
+                instance: &key.instance,
+                table: key.table.clone(),
+                prefix: key.prefix,
+                owner: key.owner.clone(),
+                preference: route.preference,
+                metric: route.metric,
+                tag: route.tag,
+                generation: route.generation,
+                target: Cow::Borrowed(&route.target),
+                position: Some(&route.position),
+                unresolved,
+                through: through.unwrap_or_default(),
+                active: Some(i) == used,
+            }
         })
     }
 
@@ -179,18 +199,44 @@ impl Policy {
         let family = links::family_of(address);
         let (length, leaf) = self.tables.fib(table)?.longest(family, number_of(address))?;
         let prefix = IpNet::new(address, length).ok()?.trunc();
-        let connected = routes::connected(prefix, table, instance, &self.links);
-        let (owner, position) = match connected {
-            Some(_) => (Owner::Connected, None),
-            None => {
-                let (key, route) = routes::set(prefix, instance, &entry.name, &self.state)
-                    .into_iter()
-                    .find(|(_, route)| routes::is_usable(prefix, route, instance, &self.links))?;
-                (key.owner.clone(), Some(route.position.clone()))
-            }
+        let at = At { table, prefix };
+        let mut matched = MatchedRoute {
+            instance: instance.name.clone(),
+            table: entry.name.clone(),
+            prefix,
+            owner: Owner::Connected,
+            through: Vec::new(),
+            position: None,
         };
-        let (instance, table) = (instance.name.clone(), entry.name.clone());
-        Some((MatchedRoute { instance, table, prefix, owner, position }, leaf))
+        if routes::connected(prefix, table, instance, &self.links).is_none() {
+            let (key, route) = routes::set(prefix, instance, &entry.name, &self.state)
+                .into_iter()
+                .find(|(_, route)| routes::is_usable(at, route, instance, &self.links))?;
+            matched.owner = key.owner.clone();
+            matched.through = routes::through(at, route, instance, &self.links);
+            matched.position = Some(route.position.clone());
+        }
+        Some((matched, leaf))
+    }
+
+    /// The routes of a table that cover `address` and would come before the one that is in use,
+    /// if only their next hops resolved.
+    pub fn unresolved_to(&self, table: TableId, address: IpAddr) -> Vec<RouteInfo<'_>> {
+        let Some(entry) = self.table(table) else { return Vec::new() };
+        let Some(instance) = self.instance(entry.instance) else { return Vec::new() };
+        let family = links::family_of(address);
+        let fib = self.tables.fib(table);
+        let used = fib.and_then(|fib| fib.longest(family, number_of(address)));
+        let shortest = used.map_or(0, |(length, _)| length);
+        let lengths = (shortest..=IpNet::from(address).max_prefix_len()).rev();
+        let prefixes = lengths.filter_map(|length| Some(IpNet::new(address, length).ok()?.trunc()));
+        prefixes
+            .flat_map(|prefix| {
+                let set = routes::set(prefix, instance, &entry.name, &self.state);
+                self.informed(instance, set).take_while(|route| !route.active)
+            })
+            .filter(|route| route.unresolved)
+            .collect()
     }
 
     /// The route that decides about a packet to `address`, from an instance's main table on;

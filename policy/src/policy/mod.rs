@@ -8,6 +8,7 @@
 mod apply;
 mod down;
 mod error;
+mod hops;
 mod links;
 mod listing;
 mod report;

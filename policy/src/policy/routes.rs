@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sluice_packet::Family;
-use sluice_packet::descriptor::number_of;
 
 use super::TableEntry;
 use super::error::{Mistake, Thing};
-use super::links::{Links, family_of, no_host, not_a_station, unknown_instance};
+use super::hops::{self, At, Leads, MAX_HOPS, Ways};
+use super::links::{Links, family_of, unknown_instance};
 use super::report::{Report, known};
+use crate::digest;
 use crate::fib::Leaf;
 use crate::ids::{InstanceId, InterfaceId, TableId};
 use crate::instance::{Connected, Instance};
@@ -17,8 +18,15 @@ use crate::interface::{Interface, is_link_local};
 use crate::model::{Name, NextHop, Owner, Route, RouteKey, State, Target};
 use crate::route::{NextHops, ResolvedNextHop, leaf};
 
-/// Checks one route.
-pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut Report<'_>) {
+/// Checks one route. What depends on other things than the route itself is a mistake only for one
+/// that `must_resolve`.
+pub(super) fn check(
+    key: &RouteKey,
+    route: &Route,
+    must_resolve: bool,
+    links: &Links,
+    report: &mut Report<'_>,
+) {
     let thing = Thing::Route(key.clone());
     let prefix = key.prefix;
     if key.owner == Owner::Connected {
@@ -33,9 +41,10 @@ pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut R
         report.add(&thing, "instance", unknown_instance(report.state, &key.instance));
         return;
     };
-    if instance.table_named(&key.table).is_none() {
+    let Some(table) = instance.table_named(&key.table) else {
         report.add(&thing, "table", unknown_table(instance, &key.table));
-    }
+        return;
+    };
     let hops = match &route.target {
         Target::NextHops(hops) => hops,
         Target::Table { instance, table } => {
@@ -54,11 +63,19 @@ pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut R
     if hops.is_empty() {
         report.add(&thing, "", Mistake::NoNextHop);
     }
+    if hops.len() > MAX_HOPS {
+        let (what, count, most) = ("next hops in the route", hops.len(), MAX_HOPS);
+        report.add(&thing, "via", Mistake::TooMany { what, count, most });
+    }
     for (i, hop) in hops.iter().enumerate() {
         if !(1..=256).contains(&hop.weight) {
             report.add_item(&thing, "via", i, Mistake::Weight(hop.weight));
         }
-        if let Err((field, mistake)) = resolve(hop, prefix, instance, links) {
+        let wrong = hops::unsound(hop, prefix).or_else(|| {
+            let at = At { table, prefix };
+            if must_resolve { unresolved(hop, at, instance, links) } else { None }
+        });
+        if let Some((field, mistake)) = wrong {
             report.add_item(&thing, field, i, mistake);
         } else if hops[..i].iter().any(|h| h.via == hop.via && h.interface == hop.interface) {
             let what = match (hop.via, &hop.interface) {
@@ -68,6 +85,52 @@ pub(super) fn check(key: &RouteKey, route: &Route, links: &Links, report: &mut R
             report.add_item(&thing, "via", i, Mistake::NextHopTwice(what));
         }
     }
+}
+
+/// Why a sound next hop leads nowhere, if so.
+fn unresolved(
+    hop: &NextHop,
+    at: At,
+    instance: &Instance,
+    links: &Links,
+) -> Option<(&'static str, Mistake)> {
+    match hops::leads(hop, family_of(at.prefix.addr()), instance, links) {
+        Ok(Leads::OnLink(_)) => None,
+        Ok(Leads::Recursive(via)) => match hops::resolved(via, at, instance, links) {
+            Some(_) => None,
+            None => Some(("via", Mistake::NobodysNetwork(via))),
+        },
+        Err(wrong) => Some(wrong),
+    }
+}
+
+/// Whether every next hop of a route leads somewhere; ports that are down do not count.
+pub(super) fn resolves(key: &RouteKey, route: &Route, links: &Links) -> bool {
+    let Target::NextHops(list) = &route.target else { return true };
+    let Some(instance) = links.instance_named(&key.instance) else { return false };
+    let Some(table) = instance.table_named(&key.table) else { return false };
+    let at = At { table, prefix: key.prefix };
+    list.iter().all(|hop| unresolved(hop, at, instance, links).is_none())
+}
+
+/// Whether no next hop of a route leads anywhere, whether ports work or not.
+pub(super) fn is_unresolved(at: At, route: &Route, instance: &Instance, links: &Links) -> bool {
+    let Target::NextHops(list) = &route.target else { return false };
+    let lost = |hop| {
+        hops::unsound(hop, at.prefix).is_some() || unresolved(hop, at, instance, links).is_some()
+    };
+    list.iter().all(lost)
+}
+
+/// The prefixes of the main table that a route's next hops resolve through.
+pub(super) fn through(at: At, route: &Route, instance: &Instance, links: &Links) -> Vec<IpNet> {
+    let vias = hops::recursive_vias(at.prefix, route, instance, links);
+    let mut through: Vec<IpNet> = vias
+        .filter_map(|(via, _)| Some(hops::resolved(via, at, instance, links)?.through))
+        .collect();
+    through.sort();
+    through.dedup();
+    through
 }
 
 /// What is wrong with a reference to a table.
@@ -96,54 +159,6 @@ fn unroutable(prefix: IpNet) -> Option<&'static str> {
     }
 }
 
-/// The interface and neighbour that a next hop means.
-pub(super) fn resolve(
-    hop: &NextHop,
-    prefix: IpNet,
-    instance: &Instance,
-    links: &Links,
-) -> Result<ResolvedNextHop, (&'static str, Mistake)> {
-    let family = family_of(prefix.addr());
-    let named = match &hop.interface {
-        Some(name) => {
-            Some(member(name, instance, links).map_err(|mistake| ("interface", mistake))?)
-        }
-        None => None,
-    };
-    let Some(via) = hop.via else {
-        let interface = named.ok_or(("", Mistake::NoNextHop))?.id;
-        return Ok(ResolvedNextHop { interface, via: None, family });
-    };
-    let number = number_of(via);
-    let link_local = family == Family::Inet6 && is_link_local(number);
-    if family_of(via) != family {
-        return Err(("via", Mistake::NextHopFamily { via, prefix }));
-    }
-    if let Some(why) = not_a_station(via) {
-        return Err(("via", Mistake::NextHopNoStation(via, why)));
-    }
-    if let Some(own) = instance.owns(family, number).and_then(|id| links.interface(id)) {
-        return Err(("via", Mistake::NextHopOwn { via, interface: own.name.clone() }));
-    }
-    let interface = match named {
-        Some(interface) if interface.on_link(family, number) => interface,
-        Some(interface) => {
-            let interface = interface.name.clone();
-            return Err(("via", Mistake::NextHopOffLink { via, interface }));
-        }
-        None if link_local => return Err(("via", Mistake::LinkLocalNextHop(via))),
-        None => {
-            let towards = instance.interface_towards(family, number);
-            let interface = towards.and_then(|id| links.interface(id));
-            interface.ok_or(("via", Mistake::NobodysNetwork(via)))?
-        }
-    };
-    if let Some(why) = interface.addresses.iter().find_map(|net| no_host(*net, via)) {
-        return Err(("via", Mistake::NextHopNoStation(via, why)));
-    }
-    Ok(ResolvedNextHop { interface: interface.id, via: Some(number), family })
-}
-
 /// The interface of that name in the instance.
 pub(super) fn member<'a>(
     name: &Name,
@@ -166,24 +181,22 @@ pub(super) fn winner(
     instance: &Instance,
     links: &Links,
     state: &State,
-    hops: &mut NextHops,
+    next_hops: &mut NextHops,
 ) -> Option<Leaf> {
     if let Some(connected) = connected(prefix, table.id, instance, links) {
-        return Some(connected_leaf(connected, prefix, hops));
+        return Some(connected_leaf(connected, prefix, next_hops));
     }
+    let at = At { table: table.id, prefix };
     set(prefix, instance, &table.name, state).into_iter().find_map(|(_, route)| {
         Some(match &route.target {
             Target::Blackhole => leaf::BLACKHOLE,
             Target::Reject => leaf::REJECT,
             Target::Prohibit => leaf::PROHIBIT,
             Target::Table { instance, table } => leaf::table(links.table_named(instance, table)?),
-            Target::NextHops(list) => {
-                let usable: Vec<_> = usable(list, prefix, instance, links).collect();
-                if usable.is_empty() {
-                    return None;
-                }
-                hops.leaf(&usable)
-            }
+            Target::NextHops(list) => match hops::ways(list, at, instance, links)? {
+                Ways::Out(ways) => next_hops.leaf(&ways, |hop| links.member_key(hop)),
+                Ways::Drop(leaf) => leaf,
+            },
         })
     })
 }
@@ -231,24 +244,11 @@ pub(super) fn carried(connected: Connected, links: &Links) -> bool {
 }
 
 /// Whether a route has a way out.
-pub(super) fn is_usable(prefix: IpNet, route: &Route, instance: &Instance, links: &Links) -> bool {
+pub(super) fn is_usable(at: At, route: &Route, instance: &Instance, links: &Links) -> bool {
     match &route.target {
-        Target::NextHops(_) if links.down.is_empty() => true,
-        Target::NextHops(list) => usable(list, prefix, instance, links).next().is_some(),
+        Target::NextHops(list) => hops::ways(list, at, instance, links).is_some(),
         Target::Blackhole | Target::Reject | Target::Prohibit | Target::Table { .. } => true,
     }
-}
-
-/// The next hops that lead to a port that is not down, with their weights.
-fn usable(
-    list: &[NextHop],
-    prefix: IpNet,
-    instance: &Instance,
-    links: &Links,
-) -> impl Iterator<Item = (ResolvedNextHop, u16)> {
-    list.iter()
-        .filter_map(move |hop| Some((resolve(hop, prefix, instance, links).ok()?, hop.weight)))
-        .filter(|(hop, _)| !links.is_down(hop.interface))
 }
 
 /// The leaf of what an interface's address put there.
@@ -268,6 +268,12 @@ impl Links {
         self.interfaces.get(id.index())?.as_ref()
     }
 
+    /// What a next hop is called in the choice among several: the same in every process.
+    fn member_key(&self, hop: &ResolvedNextHop) -> u64 {
+        let interface = self.interface(hop.interface).map(|interface| &interface.name);
+        digest::of(&(interface, hop.via, hop.family == Family::Inet6))
+    }
+
     /// Whether an interface is on a port that is down.
     pub(super) fn is_down(&self, id: InterfaceId) -> bool {
         !self.down.is_empty() && self.interface(id).is_some_and(|i| self.down.contains(&i.port))
@@ -280,6 +286,13 @@ impl Links {
             .iter()
             .flatten()
             .filter_map(move |table| Some((table, instance(table.instance)?)))
+    }
+
+    /// A table, for people.
+    pub(super) fn table_words(&self, id: TableId) -> Option<String> {
+        let table = self.tables.get(id.index())?.as_ref()?;
+        let instance = self.instances.get(table.instance.index())?.as_ref()?;
+        Some(format!("table {} of instance {}", table.name, instance.name))
     }
 
     pub(super) fn table_named(&self, instance: &str, table: &str) -> Option<TableId> {

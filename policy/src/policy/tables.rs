@@ -1,17 +1,21 @@
-//! Fills the tables that packets are looked up in.
+//! Fills the tables that packets are looked up in, and finds routes that lead round in circles.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use sluice_packet::descriptor::number_of;
 
-use super::links::Links;
+use super::error::{Mistake, Thing};
+use super::hops::{self, Via};
+use super::links::{Links, family_of};
+use super::report::Report;
 use super::routes;
 use crate::fib::Fib;
 use crate::ids::TableId;
-use crate::model::{RouteKey, State};
-use crate::route::{NextHops, Tables};
+use crate::model::{Route, RouteKey, State, Target};
+use crate::route::{MAX_TABLES, NextHops, Tables, leaf};
 
 /// The prefixes, by table, whose place in the tables may not be as it should.
 pub(super) enum Stale {
@@ -22,9 +26,26 @@ pub(super) enum Stale {
 }
 
 impl Stale {
-    /// The prefixes of some routes.
-    pub(super) fn of<'a>(keys: impl Iterator<Item = &'a RouteKey>, links: &Links) -> Stale {
-        Stale::These(prefixes(keys, links))
+    /// The prefixes of some routes, and of those whose next hops do not resolve as they did.
+    pub(super) fn of<'a>(
+        keys: impl Iterator<Item = &'a RouteKey>,
+        changed: &BTreeSet<Via>,
+        state: &State,
+        links: &Links,
+    ) -> Stale {
+        let mut stale = prefixes(keys, links);
+        if !changed.is_empty() {
+            let uses = |key: &RouteKey, route: &Route| {
+                let instance = links.instance_named(&key.instance);
+                instance.is_some_and(|instance| {
+                    let mut vias = hops::recursive_vias(key.prefix, route, instance, links);
+                    vias.any(|via| changed.contains(&via))
+                })
+            };
+            let users = state.routes.iter().filter(|(key, route)| uses(key, route));
+            stale.extend(prefixes(users.map(|(key, _)| key), links));
+        }
+        Stale::These(stale)
     }
 }
 
@@ -91,6 +112,33 @@ pub(super) fn fill_tables(
         instance.tables = Arc::clone(&tables);
     }
     tables
+}
+
+/// Complains about a route that leads round in circles between tables, where its first or its
+/// last address shows it. What only others between them do is seen when packets come.
+pub(super) fn check_loop(key: &RouteKey, tables: &Tables, links: &Links, report: &mut Report<'_>) {
+    let route = report.state.routes.get(key);
+    if !route.is_some_and(|route| matches!(route.target, Target::Table { .. })) {
+        return;
+    }
+    let Some(start) = links.table_named(&key.instance, &key.table) else { return };
+    let family = family_of(key.prefix.addr());
+    for address in [key.prefix.network(), key.prefix.broadcast()] {
+        let number = number_of(address);
+        let longest = |table| tables.fib(table)?.longest(family, number);
+        if longest(start).is_none_or(|(length, _)| length != key.prefix.prefix_len()) {
+            continue;
+        }
+        let way = std::iter::successors(Some(start), |&table| leaf::next_table(longest(table)?.1));
+        let way: Vec<TableId> = way.take(MAX_TABLES + 1).collect();
+        if way.len() > MAX_TABLES {
+            let again = way.iter().skip(1).position(|&table| table == start);
+            let round = &way[..again.map_or(way.len(), |at| at + 2)];
+            let names: Vec<String> = round.iter().filter_map(|&id| links.table_words(id)).collect();
+            let mistake = Mistake::TableLoop { address, round: names.join(", then ") };
+            return report.add(&Thing::Route(key.clone()), "lookup", mistake);
+        }
+    }
 }
 
 #[cfg(test)]

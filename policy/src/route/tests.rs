@@ -93,24 +93,6 @@ fn weights_are_kept() {
 }
 
 #[test]
-fn weights_make_small_tables() {
-    let table = |weights: &[u16]| {
-        let hops: Vec<_> =
-            weights.iter().enumerate().map(|(i, w)| (NextHopId(i as u32), *w)).collect();
-        let table = spread(&hops);
-        let count = |i: u32| table.iter().filter(|id| id.0 == i).count();
-        (0..weights.len() as u32).map(count).collect::<Vec<_>>()
-    };
-    assert_eq!(table(&[7]), [1]);
-    assert_eq!(table(&[100, 100]), [1, 1]);
-    assert_eq!(table(&[64, 128]), [1, 2]);
-    assert_eq!(table(&[255, 256]), [127, 128]);
-    assert_eq!(table(&[1, 256]), [1, 255]);
-    assert_eq!(table(&[1, 256, 256, 256]), [1, 85, 85, 85]);
-    assert!(table(&[256; 64]).iter().all(|slots| *slots == 1));
-}
-
-#[test]
 fn a_flow_and_its_fragments_have_one_way() {
     let policy = policy(ECMP);
     for mut d in flows("192.0.2.0", 64).into_iter().flatten() {

@@ -182,7 +182,7 @@ fn what_is_wrong_with_a_table_is_said_where_it_stands() {
         ),
         (
             "routes:\n  - { to: 10.0.0.0/8, reject: true, metric: -1 }",
-            "t:2:47: routes[0].metric: `-1` is not a whole number from 0 to 4294967295",
+            "t:2:45: routes[0].metric: `-1` is not a whole number from 0 to 4294967295",
         ),
     ];
     for (yaml, expected) in cases {
