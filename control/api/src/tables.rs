@@ -77,6 +77,13 @@ pub struct Route {
     pub generation: u64,
     /// Where it leads.
     pub target: Target,
+    /// Whether none of its next hops leads anywhere, whether ports work or not: it waits for what
+    /// it resolves through.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unresolved: bool,
+    /// The prefixes of the main table that next hops resolve through which are on no link.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<IpNet>,
     /// Whether packets use it: it has a way out, and none that comes first has.
     pub active: bool,
     /// Whether its owner was marked stale since it was set.

@@ -23,6 +23,8 @@ pub(crate) fn route(head: &Head, route: RouteInfo<'_>) -> Route {
         tag: route.tag,
         generation: route.generation,
         target: route.target.into_owned(),
+        unresolved: route.unresolved,
+        through: route.through,
         active: route.active,
         position: route.position.cloned(),
     }

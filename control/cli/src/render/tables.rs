@@ -65,14 +65,19 @@ pub(crate) fn interfaces(interfaces: &[Interface]) -> String {
 
 pub(crate) fn routes(routes: &[Route]) -> String {
     table(
-        ["", "INSTANCE", "PREFIX", "OWNER", "TARGET", "WHERE"],
+        ["", "INSTANCE", "TABLE", "PREFIX", "OWNER", "#PREF", "TARGET", "WHERE"],
         routes.iter().map(|route| {
             [
                 if route.active { "*" } else { "" }.into(),
                 route.instance.to_string(),
+                route.table.to_string(),
                 route.prefix.to_string(),
                 format!("{}{}", route.owner, if route.stale { " (stale)" } else { "" }),
-                target(&route.target),
+                match route.metric {
+                    0 => route.preference.to_string(),
+                    metric => format!("{}/{metric}", route.preference),
+                },
+                format!("{}{}", target(&route.target), resolution(route)),
                 maybe(route.position.as_ref().map(place)),
             ]
         }),
@@ -89,6 +94,17 @@ fn target(target: &Target) -> String {
             let spread = hops.len() > 1;
             hops.iter().map(|hop| next_hop(hop, spread)).collect::<Vec<_>>().join(", ")
         }
+    }
+}
+
+/// What next hops that are on no link resolve through.
+fn resolution(route: &Route) -> String {
+    if route.unresolved {
+        " (unresolved)".into()
+    } else if route.through.is_empty() {
+        String::new()
+    } else {
+        format!(" (through {})", list(&route.through))
     }
 }
 
@@ -190,16 +206,26 @@ mod tests {
             tag: 0,
             generation: 3,
             target: Target::Reject,
+            unresolved: false,
+            through: Vec::new(),
             active: true,
             stale: false,
             position: Some(position),
         };
-        let text = routes(&[route.clone(), Route { active: false, position: None, ..route }]);
+        let text =
+            routes(&[route.clone(), Route { active: false, position: None, ..route.clone() }]);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         let words: Vec<_> = lines[1].split_whitespace().collect();
-        assert_eq!(words, ["*", "default", "10.9.0.0/16", "static", "reject", "lab.yaml:7"]);
+        let expected =
+            ["*", "default", "main", "10.9.0.0/16", "static", "5", "reject", "lab.yaml:7"];
+        assert_eq!(words, expected);
         assert!(lines[2].trim_start().starts_with("default"));
+        let through = vec!["10.8.0.0/16".parse().unwrap()];
+        let text = routes(&[Route { through, metric: 7, ..route.clone() }]);
+        assert!(text.contains("reject (through 10.8.0.0/16)") && text.contains("5/7"), "{text}");
+        let text = routes(&[Route { unresolved: true, ..route }]);
+        assert!(text.contains("reject (unresolved)"), "{text}");
     }
 
     #[test]

@@ -163,7 +163,16 @@ impl Reconciler {
         let Step { mut delta, kind, file, dataplane, files, stale, places, notes: _ } = step;
         let generation = self.store.next_generation();
         delta.stamp(generation);
-        let policy = self.head.policy.apply_as(generation, &delta).map_err(|errors| {
+        let applied = match kind {
+            CommitKind::File { .. } | CommitKind::Route { .. } => {
+                self.head.policy.apply_asked(generation, &delta)
+            }
+            // What comes back was asked for when it made sense.
+            CommitKind::Rollback { .. } | CommitKind::Adopted | CommitKind::Expired { .. } => {
+                self.head.policy.apply_as(generation, &delta)
+            }
+        };
+        let policy = applied.map_err(|errors| {
             let mut told: Vec<String> = errors
                 .iter()
                 .take(MOST_TOLD)
