@@ -318,13 +318,13 @@ pub struct WorkerStatus {
     pub queues: Vec<(Name, u16)>,
 }
 
-/// The counters of a rule, or of a filter's default action.
+/// The counters of a rule, of a filter's default action, or of a policy route.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RuleStatus {
     /// The instance.
     pub instance: Name,
-    /// The filter.
-    pub point: FilterPoint,
+    /// The filter; `None` for a policy route.
+    pub point: Option<FilterPoint>,
     /// The rule's name; `default` for the default action.
     pub name: Name,
     /// Place of its counters in the statistics segment.

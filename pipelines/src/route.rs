@@ -12,10 +12,17 @@ pub struct Route;
 impl Hook for Route {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         let (instance, policy, plain) = (cx.instance, cx.policy, burst.plain());
+        let counters = &mut cx.rule_counters();
         // Packets in a row mostly leave by the same next hop.
         let mut last = (NextHopId(u32::MAX), InterfaceId(0));
-        instance.route_burst(burst, packets, plain, Burst::descriptor, |burst, slot, decision| {
-            match decision {
+        let descriptor = Burst::descriptor;
+        instance.route_burst(
+            burst,
+            packets,
+            plain,
+            counters,
+            descriptor,
+            |burst, slot, decision| match decision {
                 RouteDecision::Forward(next_hop) => {
                     if last.0 != next_hop {
                         last = (next_hop, policy.next_hop(next_hop).interface);
@@ -27,8 +34,8 @@ impl Hook for Route {
                     let reason = evaluate::not_taken(burst.descriptor(slot));
                     cx.drop(burst, slot, reason);
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -43,9 +50,13 @@ fn undeliverable(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, reason: D
     }
     match reason {
         // RFC 1812 section 4.3.3.1, RFC 4443 section 3.1.
-        DropReason::NoRoute => answer::send(cx, burst, slot, Answer::NoRoute),
+        DropReason::NoRoute | DropReason::PolicyUnreachableReject => {
+            answer::send(cx, burst, slot, Answer::NoRoute);
+        }
         DropReason::RejectRoute => answer::send(cx, burst, slot, Answer::RejectRoute),
-        DropReason::ProhibitRoute => answer::send(cx, burst, slot, Answer::Prohibited),
+        DropReason::ProhibitRoute | DropReason::PolicyReject => {
+            answer::send(cx, burst, slot, Answer::Prohibited);
+        }
         _ => {}
     }
     cx.drop(burst, slot, reason);

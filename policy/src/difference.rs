@@ -17,6 +17,7 @@ impl State {
         steps(&self.routes, &to.routes, Operation::Route, &mut operations);
         steps(&self.filters, &to.filters, Operation::Filter, &mut operations);
         steps(&self.neighbours, &to.neighbours, Operation::Neighbour, &mut operations);
+        steps(&self.policy_routes, &to.policy_routes, Operation::PolicyRoutes, &mut operations);
         Delta { operations }
     }
 
@@ -30,6 +31,9 @@ impl State {
                 Operation::Route(key, value) => drop(set(&mut self.routes, key, value)),
                 Operation::Filter(key, value) => drop(set(&mut self.filters, key, value)),
                 Operation::Neighbour(key, value) => drop(set(&mut self.neighbours, key, value)),
+                Operation::PolicyRoutes(key, value) => {
+                    drop(set(&mut self.policy_routes, key, value));
+                }
             }
         }
     }
@@ -48,6 +52,9 @@ impl State {
                 Operation::Filter(k, v) => follow(&mut self.filters, k, v, Table::Filters, d),
                 Operation::Neighbour(k, v) => {
                     follow(&mut self.neighbours, k, v, Table::Neighbours, d);
+                }
+                Operation::PolicyRoutes(k, v) => {
+                    follow(&mut self.policy_routes, k, v, Table::PolicyRoutes, d);
                 }
             }
         }

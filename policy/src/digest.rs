@@ -35,17 +35,20 @@ pub enum Table {
     Filters,
     /// [`State::neighbours`].
     Neighbours,
+    /// [`State::policy_routes`].
+    PolicyRoutes,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 6] = [
+    pub const ALL: [Table; 7] = [
         Table::Ports,
         Table::Interfaces,
         Table::Instances,
         Table::Routes,
         Table::Filters,
         Table::Neighbours,
+        Table::PolicyRoutes,
     ];
 }
 
@@ -64,6 +67,8 @@ pub struct Digests {
     pub filters: u64,
     /// Of [`Table::Neighbours`].
     pub neighbours: u64,
+    /// Of [`Table::PolicyRoutes`].
+    pub policy_routes: u64,
 }
 
 impl Digests {
@@ -97,6 +102,7 @@ impl Index<Table> for Digests {
             Table::Routes => &self.routes,
             Table::Filters => &self.filters,
             Table::Neighbours => &self.neighbours,
+            Table::PolicyRoutes => &self.policy_routes,
         }
     }
 }
@@ -110,6 +116,7 @@ impl IndexMut<Table> for Digests {
             Table::Routes => &mut self.routes,
             Table::Filters => &mut self.filters,
             Table::Neighbours => &mut self.neighbours,
+            Table::PolicyRoutes => &mut self.policy_routes,
         }
     }
 }
@@ -118,7 +125,8 @@ impl State {
     /// The digests of all tables: equal, in every process and build, for equal tables.
     pub fn digests(&self) -> Digests {
         let mut digests = Digests::default();
-        let State { ports, interfaces, instances, routes, filters, neighbours } = self;
+        let State { ports, interfaces, instances, routes, filters, neighbours, policy_routes } =
+            self;
         let d = &mut digests;
         ports.iter().for_each(|(k, v)| d.change(Table::Ports, k, None, Some(v)));
         interfaces.iter().for_each(|(k, v)| d.change(Table::Interfaces, k, None, Some(v)));
@@ -126,6 +134,7 @@ impl State {
         routes.iter().for_each(|(k, v)| d.change(Table::Routes, k, None, Some(v)));
         filters.iter().for_each(|(k, v)| d.change(Table::Filters, k, None, Some(v)));
         neighbours.iter().for_each(|(k, v)| d.change(Table::Neighbours, k, None, Some(v)));
+        policy_routes.iter().for_each(|(k, v)| d.change(Table::PolicyRoutes, k, None, Some(v)));
         digests
     }
 
@@ -141,6 +150,7 @@ impl State {
                 Table::Routes => state.routes = self.routes.clone(),
                 Table::Filters => state.filters = self.filters.clone(),
                 Table::Neighbours => state.neighbours = self.neighbours.clone(),
+                Table::PolicyRoutes => state.policy_routes = self.policy_routes.clone(),
             }
         }
         state

@@ -67,6 +67,11 @@ reasons! {
     ArpForeign = 31, "arp-foreign", Arp, "ARP that does not concern this router.";
     // Ingress
     IngressFilter = 40, "ingress-filter", IngressFilter, "Denied by a rule, or by the default action, of the ingress filter.";
+    // Route, by policy
+    PolicyDrop = 45, "policy-drop", Route, "A policy route that says `drop`: dropped in silence.";
+    PolicyReject = 46, "policy-reject", Route, "A policy route that says `reject`: answered with administratively prohibited.";
+    PolicyUnreachable = 47, "policy-unreachable", Route, "A policy route has no way out and says `unreachable: drop`: its port is down, its next hop unresolved, or its table has no route.";
+    PolicyUnreachableReject = 48, "policy-unreachable-reject", Route, "A policy route has no way out and says `unreachable: reject`: answered with network unreachable.";
     // Local
     LocalUnreachable = 50, "local-unreachable", Local, "To the router itself, where nothing listens; answered with port unreachable or a reset within the rate limit.";
     LocalMulticast = 51, "multicast-ignored", Local, "Multicast or broadcast that the router has no use for.";

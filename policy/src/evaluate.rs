@@ -19,6 +19,12 @@ pub trait Recorder {
         let _ = (slot, d);
     }
 
+    /// A policy route matched, and leads there; `None` if it has no way out.
+    #[inline]
+    fn policy_route(&mut self, slot: RuleSlot, d: &Descriptor, way: Option<RouteDecision>) {
+        let _ = (slot, d, way);
+    }
+
     /// A route with several next hops was met; `chosen` is the one of this flow.
     #[inline]
     fn spread(&mut self, d: &Descriptor, choices: &[NextHopId], chosen: NextHopId) {

@@ -1,4 +1,5 @@
-//! A compiled network stack: its pipeline, filters, own addresses and tables of routes.
+//! A compiled network stack: its pipeline, filters, own addresses, policy routes and tables of
+//! routes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +8,14 @@ use ipnet::IpNet;
 use sluice_packet::{Descriptor, Family, Mask};
 
 use crate::classifier::{BURST, Packet};
-use crate::evaluate::{FilterDecision, NoRecorder, Recorder, RouteDecision};
+use crate::evaluate::{FilterDecision, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
 use crate::fib::Fib;
 use crate::filter::Filter;
 use crate::ids::{InstanceId, InterfaceId, RuleSlot, TableId};
 use crate::model::{Action, FilterPoint, Name};
 use crate::route::{self, Tables};
+use crate::steering::Steering;
 
 /// What no filter says about a packet.
 const OPEN: FilterDecision =
@@ -40,6 +42,8 @@ pub struct Instance {
     pub(crate) main: TableId,
     /// The main table itself: nearly every packet is looked up there.
     pub(crate) fib: Fib,
+    /// Policy routes, if there are any.
+    pub(crate) steering: Option<Arc<Steering>>,
     /// The tables of all instances, and what they lead to.
     pub(crate) tables: Arc<Tables>,
 }
@@ -134,7 +138,20 @@ impl Instance {
     /// Where a packet goes; includes what may not be routed at all.
     #[inline]
     pub fn route<R: Recorder>(&self, d: &Descriptor, recorder: &mut R) -> RouteDecision {
-        route::decide(&self.fib, &self.tables, d, recorder)
+        route::decide(&self.fib, &self.tables, self.steering.as_deref(), d, recorder)
+    }
+
+    /// Whether a later fragment may be routed otherwise when it is known what ports its datagram
+    /// has: some policy route looks at the ports of its protocol.
+    #[inline]
+    pub fn steers_by_ports(&self, d: &Descriptor) -> bool {
+        self.steering.as_deref().is_some_and(|steering| steering.looks_at_ports(d))
+    }
+
+    /// Whether a fragment of any kind may be asked for its datagram's ports.
+    #[inline]
+    pub fn follows_fragments(&self) -> bool {
+        self.steering.as_deref().is_some_and(Steering::has_ports)
     }
 
     /// Where a packet goes by one table, which may be any instance's; `None` where that has no
@@ -164,20 +181,23 @@ impl Instance {
     /// they are and is told by `decided`. Those in `plain` are IPv4 packets that
     /// [may be routed](sluice_packet::decode) in any case.
     #[inline(always)]
-    pub fn route_burst<B>(
+    pub fn route_burst<B, R: Recorder>(
         &self,
         burst: &mut B,
         packets: Mask,
         plain: Mask,
+        recorder: &mut R,
         descriptor: impl Fn(&B, usize) -> &Descriptor,
         mut decided: impl FnMut(&mut B, usize, RouteDecision),
     ) {
+        // No packet is plain enough to pass policy routes by.
+        let plain = if self.steering.is_some() { Mask::EMPTY } else { plain };
         for slot in packets {
             let d = descriptor(burst, slot);
             let decision = if plain.contains(slot) {
                 route::decide_plain(&self.fib, &self.tables, d)
             } else {
-                self.route(d, &mut NoRecorder)
+                self.route(d, recorder)
             };
             decided(burst, slot, decision);
         }

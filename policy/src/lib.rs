@@ -34,6 +34,7 @@ pub mod order;
 mod owner;
 pub mod policy;
 mod route;
+mod steering;
 
 pub use digest::{Digests, Table};
 pub use drop_reason::DropReason;
@@ -44,6 +45,7 @@ pub use ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot, TableId};
 pub use instance::Instance;
 pub use interface::Interface;
 pub use policy::{
-    Mistake, Policy, PolicyError, PortEntry, RouteInfo, RuleInfo, Subject, TableEntry, Thing,
+    Mistake, Policy, PolicyError, PolicyRouteInfo, PortEntry, RouteInfo, RuleInfo, Subject,
+    TableEntry, Thing,
 };
 pub use route::ResolvedNextHop;

@@ -378,6 +378,97 @@ pub struct NeighbourKey {
     pub address: IpAddr,
 }
 
+/// What a policy route does with the packets that it matches.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyAction {
+    /// Routes them by this table of the instance.
+    Table(Name),
+    /// Sends them out by one of these, by flow; each IP version by its own.
+    NextHops(Vec<NextHop>),
+    /// Drops them in silence.
+    Drop,
+    /// Drops them and tells the sender: administratively prohibited.
+    Reject,
+}
+
+/// What becomes of a packet whose policy route has no way out for it: its ports are down, its next
+/// hops unresolved, or its table has no route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unreachable {
+    /// The policy routes that follow are asked, and at last the main table.
+    #[default]
+    Next,
+    /// It is dropped in silence.
+    Drop,
+    /// It is dropped and the sender told: network unreachable.
+    Reject,
+}
+
+impl Unreachable {
+    /// The name in the configuration and in every report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Unreachable::Next => "next",
+            Unreachable::Drop => "drop",
+            Unreachable::Reject => "reject",
+        }
+    }
+}
+
+/// One rule of an instance's policy routes, which are asked in order before its main table. A
+/// field that is empty or `None` matches everything.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ConfiguredPolicyRoute")]
+pub struct PolicyRoute {
+    /// Its name: the operator's, or made from its content so that it survives other edits.
+    pub name: Name,
+    /// Interface the packet came in by; what the router itself sends came in by none.
+    pub input: Vec<Name>,
+    /// Source networks, any of which may match.
+    pub source: Vec<IpNet>,
+    /// Destination networks, any of which may match.
+    pub destination: Vec<IpNet>,
+    /// IP protocol numbers, any of which may match.
+    pub protocol: Vec<u8>,
+    /// Source ports; later fragments have those of their first.
+    pub source_port: Vec<RangeInclusive<u16>>,
+    /// Destination ports; later fragments have those of their first.
+    pub destination_port: Vec<RangeInclusive<u16>>,
+    /// Differentiated services code points, 0 to 63.
+    pub dscp: Vec<u8>,
+    /// Whether it must be a fragment, the first or a later one, or must be whole.
+    pub fragment: Option<bool>,
+    /// What to do.
+    pub action: PolicyAction,
+    /// What to do where there is no way out.
+    pub unreachable: Unreachable,
+    /// Where it was configured.
+    pub position: Position,
+}
+
+impl PolicyRoute {
+    /// The filter rule that matches the same packets, but for DSCP and fragments.
+    pub fn as_rule(&self) -> Rule {
+        Rule {
+            name: self.name.clone(),
+            input: self.input.clone(),
+            output: Vec::new(),
+            source: self.source.clone(),
+            destination: self.destination.clone(),
+            protocol: self.protocol.clone(),
+            source_port: self.source_port.clone(),
+            destination_port: self.destination_port.clone(),
+            tcp_flags: None,
+            icmp: Vec::new(),
+            action: Action::Accept,
+            log: false,
+            position: self.position.clone(),
+        }
+    }
+}
+
 /// Everything an appliance should be, by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct State {
@@ -393,6 +484,8 @@ pub struct State {
     pub filters: BTreeMap<FilterKey, Filter>,
     /// Static neighbours.
     pub neighbours: BTreeMap<NeighbourKey, MacAddress>,
+    /// Policy routes in order, by instance.
+    pub policy_routes: BTreeMap<Name, Vec<PolicyRoute>>,
 }
 
 /// One step from one [`State`] to another. `None` removes.
@@ -410,6 +503,8 @@ pub enum Operation {
     Filter(FilterKey, Option<Filter>),
     /// Sets or removes a static neighbour.
     Neighbour(NeighbourKey, Option<MacAddress>),
+    /// Sets or removes the policy routes of an instance.
+    PolicyRoutes(Name, Option<Vec<PolicyRoute>>),
 }
 
 impl Delta {

@@ -14,6 +14,7 @@ use crate::fib::{Fib, Leaf};
 use crate::ids::{InterfaceId, NextHopId, TableId};
 use crate::interface::is_link_local;
 use crate::route::spread::{Member, SLOTS};
+use crate::steering::Steering;
 
 /// Where packets of a route leave.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -148,9 +149,15 @@ pub(crate) mod leaf {
     pub(crate) const BROADCAST: Leaf = OTHER | 2;
     pub(crate) const PROHIBIT: Leaf = OTHER | 3;
 
+    /// Whether packets there are for the router itself, or would be: own addresses, and broadcast
+    /// addresses of connected networks.
+    pub(crate) const fn is_of_router(leaf: Leaf) -> bool {
+        leaf & !NUMBER == LOCAL || leaf == BROADCAST
+    }
+
     /// What a leaf means to one packet; `None` where it leads to a table that has no route.
     #[inline(always)]
-    pub(super) fn decision<R: Recorder>(
+    pub(crate) fn decision<R: Recorder>(
         leaf: Leaf,
         tables: &Tables,
         d: &Descriptor,
@@ -247,17 +254,22 @@ const fn mix(mut x: u64) -> u64 {
 /// 3. destinations that no router forwards to: "this" network, loopback, limited broadcast and
 ///    240.0.0.0/4 (RFC 1812 section 5.3.7), unspecified and loopback of IPv6;
 /// 4. link-local IPv6 (RFC 4291 section 2.5.6); the router's own packets may bear such a source;
-/// 5. the table: own addresses, broadcast addresses of connected networks (RFC 2644), routes.
+/// 5. own addresses and broadcast addresses of connected networks (RFC 2644), which stand in the
+///    main table;
+/// 6. policy routes, in order;
+/// 7. the main table: the longest prefix.
 #[inline]
 pub(crate) fn decide<R: Recorder>(
     fib: &Fib,
     tables: &Tables,
+    steering: Option<&Steering>,
     d: &Descriptor,
     recorder: &mut R,
 ) -> RouteDecision {
-    let decision = match unroutable(d) {
-        Some(reason) => RouteDecision::Drop(reason),
-        None => look_up(fib, tables, d.key.family, d, recorder).unwrap_or(NO_ROUTE),
+    let decision = match (unroutable(d), steering) {
+        (Some(reason), _) => RouteDecision::Drop(reason),
+        (None, None) => look_up(fib, tables, d.key.family, d, recorder).unwrap_or(NO_ROUTE),
+        (None, Some(steering)) => steer(fib, tables, steering, d, recorder),
     };
     recorder.route(d, decision);
     decision
@@ -269,6 +281,24 @@ pub(crate) fn decide<R: Recorder>(
 pub(crate) fn decide_plain(fib: &Fib, tables: &Tables, d: &Descriptor) -> RouteDecision {
     debug_assert_eq!(unroutable(d), None, "a plain packet may be routed");
     look_up(fib, tables, Family::Inet, d, &mut NoRecorder).unwrap_or(NO_ROUTE)
+}
+
+/// [`decide`] about a packet that may be routed, where there are policy routes.
+#[inline(never)]
+fn steer<R: Recorder>(
+    main: &Fib,
+    tables: &Tables,
+    steering: &Steering,
+    d: &Descriptor,
+    recorder: &mut R,
+) -> RouteDecision {
+    let leaf = main.lookup(d.key.family, d.key.dst);
+    if !leaf.is_some_and(leaf::is_of_router)
+        && let Some(decision) = steering.decide(tables, d, recorder)
+    {
+        return decision;
+    }
+    leaf.and_then(|leaf| leaf::decision(leaf, tables, d, recorder)).unwrap_or(NO_ROUTE)
 }
 
 const NO_ROUTE: RouteDecision = RouteDecision::Drop(DropReason::NoRoute);

@@ -72,6 +72,8 @@ pub struct Changes {
     pub rules: Change,
     /// Static neighbours.
     pub neighbours: Change,
+    /// Policy routes, by name; one that only moved counts as changed.
+    pub policy_routes: Change,
 }
 
 /// Things of one kind.
@@ -98,7 +100,7 @@ impl Changes {
         *self == Changes::default()
     }
 
-    fn kinds(&self) -> [(&'static str, Change); 7] {
+    fn kinds(&self) -> [(&'static str, Change); 8] {
         [
             ("port", self.ports),
             ("interface", self.interfaces),
@@ -107,6 +109,7 @@ impl Changes {
             ("filter", self.filters),
             ("rule", self.rules),
             ("neighbour", self.neighbours),
+            ("policy route", self.policy_routes),
         ]
     }
 }

@@ -119,6 +119,8 @@ pub enum DiffKind {
     Rule,
     /// A static neighbour.
     Neighbour,
+    /// A policy route: what it says, and its place among the others.
+    PolicyRoute,
 }
 
 impl DiffKind {
@@ -132,6 +134,7 @@ impl DiffKind {
             DiffKind::Filter => "filter",
             DiffKind::Rule => "rule",
             DiffKind::Neighbour => "neighbour",
+            DiffKind::PolicyRoute => "policy-route",
         }
     }
 }

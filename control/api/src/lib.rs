@@ -9,6 +9,7 @@
 //! | `GET /v1/routes` | `?instance=` | [`Vec<Route>`](Route) |
 //! | `GET /v1/neighbours` | | [`Vec<Neighbour>`](Neighbour) |
 //! | `GET /v1/rules` | `?instance=` | [`Vec<Rule>`](Rule) |
+//! | `GET /v1/policy-routes` | `?instance=` | [`Vec<PolicyRoute>`](PolicyRoute) |
 //! | `GET /v1/workers` | | [`Vec<Worker>`](Worker) |
 //! | `GET /v1/stats` | | [`Stats`] |
 //! | `GET /v1/drops` | `?all=true` | [`Vec<DropCount>`](DropCount) |
@@ -65,8 +66,8 @@ pub use explain::{
 };
 pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status};
 pub use tables::{
-    Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule, Worker,
-    WorkerQueue,
+    Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, PolicyRoute, Port, Route, Rule,
+    Worker, WorkerQueue,
 };
 pub use transaction::{
     AddRoute, DeleteRoute, Expect, Expected, Hop, OwnerRoutes, RouteConflict, RouteOperation,

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_policy::model::{
-    self, Action, ChecksumMode, FilterPoint, MacAddress, Name, Owner, Position, Target,
+    self, Action, ChecksumMode, FilterPoint, MacAddress, Name, Owner, PolicyAction, Position,
+    Target, Unreachable,
 };
 
 /// A port.
@@ -133,6 +134,32 @@ pub struct Rule {
     pub position: Option<Position>,
 }
 
+/// A policy route with its counters.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyRoute {
+    /// The instance.
+    pub instance: Name,
+    /// Place among the instance's, from 1: the first that matches and has a way out decides.
+    pub place: u32,
+    /// Name.
+    pub name: Name,
+    /// What it matches, in words.
+    pub matches: String,
+    /// What it does.
+    pub action: PolicyAction,
+    /// What happens where it has no way out.
+    pub unreachable: Unreachable,
+    /// Whether it has a way out now. One that leads to a table has; whether that has a route
+    /// depends on the packet.
+    pub reachable: bool,
+    /// Packets that matched.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Where it was configured.
+    pub position: Option<Position>,
+}
+
 /// A worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
@@ -183,6 +210,8 @@ pub struct Config {
     pub filters: Vec<ConfigFilter>,
     /// Static neighbours.
     pub neighbours: Vec<ConfigNeighbour>,
+    /// Policy routes in order, by instance.
+    pub policy_routes: BTreeMap<Name, Vec<model::PolicyRoute>>,
 }
 
 /// A filter.

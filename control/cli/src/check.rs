@@ -39,11 +39,15 @@ pub(crate) fn summary(configuration: &Configuration) -> String {
         1 => format!("1 {what}"),
         n => format!("{n} {what}s"),
     };
-    [
+    let policy_routes: usize = state.policy_routes.values().map(Vec::len).sum();
+    let mut counts = vec![
         count(state.ports.len(), "port"),
         count(state.interfaces.len(), "interface"),
         count(state.routes.len(), "route"),
         count(rules, "rule"),
-    ]
-    .join(", ")
+    ];
+    if policy_routes > 0 {
+        counts.push(count(policy_routes, "policy route"));
+    }
+    counts.join(", ")
 }

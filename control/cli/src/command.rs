@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_control_api::{
-    DropCount, Explained, Flush, Interface, Neighbour, Pipeline, Port, Route, Rule, Stats, Status,
-    Worker,
+    DropCount, Explained, Flush, Interface, Neighbour, Pipeline, PolicyRoute, Port, Route, Rule,
+    Stats, Status, Worker,
 };
 use sluice_policy::config;
 
@@ -70,6 +70,9 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::Routes { instance } => with_query("/v1/routes", &[("instance", instance.clone())]),
         Show::Neighbours => "/v1/neighbours".into(),
         Show::Rules { instance } => with_query("/v1/rules", &[("instance", instance.clone())]),
+        Show::PolicyRoutes { instance } => {
+            with_query("/v1/policy-routes", &[("instance", instance.clone())])
+        }
         Show::Drops { all } => with_query("/v1/drops", &[("all", all.then(|| "true".into()))]),
         Show::Stats => "/v1/stats".into(),
         Show::Pipeline => "/v1/pipeline".into(),
@@ -84,6 +87,9 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::Routes { .. } => print::<Vec<Route>>(answer, json, |rows| render::routes(rows)),
         Show::Neighbours => print::<Vec<Neighbour>>(answer, json, |rows| render::neighbours(rows)),
         Show::Rules { .. } => print::<Vec<Rule>>(answer, json, |rows| render::rules(rows)),
+        Show::PolicyRoutes { .. } => {
+            print::<Vec<PolicyRoute>>(answer, json, |rows| render::policy_routes(rows))
+        }
         Show::Drops { .. } => print::<Vec<DropCount>>(answer, json, |rows| render::drops(rows)),
         Show::Stats => print::<Stats>(answer, json, render::stats),
         Show::Pipeline => print::<Pipeline>(answer, json, render::pipeline),

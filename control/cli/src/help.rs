@@ -86,6 +86,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("sluice show neighbours", &[("sluice show neighbours", "ARP and neighbour discovery")]),
     (
+        "sluice show policy-routes",
+        &[
+            ("sluice show policy-routes", "where they lead, and packets by policy route"),
+            ("sluice show policy-routes --json", "for programs"),
+        ],
+    ),
+    (
         "sluice show rules",
         &[
             ("sluice show rules", "packets by rule"),

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use sluice_channel::NeighbourState;
-use sluice_policy::model::{IcmpMatch, Rule, TcpFlags};
+use sluice_policy::model::{IcmpMatch, PolicyRoute, Rule, TcpFlags};
 
 /// A protocol's name, or its number.
 pub(crate) fn protocol(number: u8) -> String {
@@ -29,6 +29,9 @@ pub(crate) fn state_name(state: NeighbourState) -> &'static str {
     }
 }
 
+/// What is matched where nothing is given.
+const EVERYTHING: &str = "everything";
+
 /// What a rule matches, in words: `tcp from 10.0.1.0/24 to any port 80, in lan`.
 pub(crate) fn matches(rule: &Rule) -> String {
     let mut words = Vec::new();
@@ -46,7 +49,23 @@ pub(crate) fn matches(rule: &Rule) -> String {
     say("type ", list(&rule.icmp, icmp));
     say("in ", list(&rule.input, ToString::to_string));
     say("out ", list(&rule.output, ToString::to_string));
-    if words.is_empty() { "everything".into() } else { words.join(" ") }
+    if words.is_empty() { EVERYTHING.into() } else { words.join(" ") }
+}
+
+/// What a policy route matches, in words: `tcp from 10.0.1.0/24 dport 25, in lan, dscp 46`.
+pub(crate) fn policy_route_matches(route: &PolicyRoute) -> String {
+    let rule = matches(&route.as_rule());
+    let dscp = list(&route.dscp, ToString::to_string);
+    let more = [
+        (!dscp.is_empty()).then(|| format!("dscp {dscp}")),
+        route.fragment.map(|must| if must { "fragments".into() } else { "no fragments".into() }),
+    ];
+    let more: Vec<String> = more.into_iter().flatten().collect();
+    match (more.is_empty(), rule == EVERYTHING) {
+        (true, _) => rule,
+        (false, true) => more.join(" "),
+        (false, false) => format!("{rule} {}", more.join(" ")),
+    }
 }
 
 fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {

@@ -2,12 +2,12 @@
 
 use super::document::{
     DataplaneDocument, Document, FiltersDocument, InstanceDocument, NeighbourDocument,
-    PipelineDocument, PortDocument, RouteDocument, VlanDocument,
+    PipelineDocument, PolicyRouteDocument, PortDocument, RouteDocument, VlanDocument,
 };
 use super::kinds::{TableName, Vlan};
 use super::node::{At, Entries, Kind, Many, Place, Text};
 use super::reader::{Reader, Site, key_of};
-use super::{Configuration, Dataplane, Limits, filters, routes};
+use super::{Configuration, Dataplane, Limits, filters, policy_routes, routes};
 use crate::device::Device;
 use crate::event::Event;
 use crate::model::{
@@ -32,6 +32,7 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
         pipeline: &document.pipeline,
         tables: &document.tables,
         routes: &document.routes,
+        policy_routes: &document.policy_routes,
         filters: &document.filters,
     };
     convert_instance("", &default, top, &parts, &mut state, reader);
@@ -42,8 +43,8 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
             reader.add(name.place, path, message);
             continue;
         }
-        let InstanceDocument { pipeline, tables, routes, filters } = instance;
-        let parts = Parts { pipeline, tables, routes, filters };
+        let InstanceDocument { pipeline, tables, routes, policy_routes, filters } = instance;
+        let parts = Parts { pipeline, tables, routes, policy_routes, filters };
         let shared = name.value.as_str().into();
         convert_instance(&path, &shared, name.place, &parts, &mut state, reader);
     }
@@ -231,6 +232,7 @@ struct Parts<'a> {
     pipeline: &'a Option<At<PipelineDocument>>,
     tables: &'a Option<Many<Text<TableName>>>,
     routes: &'a Option<Vec<At<RouteDocument>>>,
+    policy_routes: &'a Option<Vec<At<PolicyRouteDocument>>>,
     filters: &'a Option<FiltersDocument>,
 }
 
@@ -281,6 +283,9 @@ fn convert_instance(
     state.instances.insert(name.clone(), instance);
     for (i, route) in parts.routes.iter().flatten().enumerate() {
         routes::convert(key_of(path, &format!("routes[{i}]")), name, route, state, reader);
+    }
+    if let Some(documents) = parts.policy_routes {
+        policy_routes::convert(&key_of(path, "policy-routes"), name, documents, state, reader);
     }
     if let Some(document) = parts.filters {
         filters::convert(&key_of(path, "filters"), name, document, state, reader);

@@ -7,15 +7,15 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
 use super::kinds::{
-    Action, Address, Checksum, Core, Count, DefaultAction, Device, Icmp, InstanceName, Interface,
-    IpAddress, Mac, Memory, Mtu, PortRange, Prefix, Protocol, Queues, RuleName, StageName,
-    TableName, TcpFlagList, Weight, Worker, YesNo,
+    Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, Icmp, InstanceName,
+    Interface, IpAddress, Mac, Memory, Mtu, PortRange, Prefix, Protocol, Queues, RuleName,
+    StageName, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
 
 /// A Sluice appliance: its ports, and what happens to packets between them.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(title = "Sluice configuration")]
 pub(super) struct Document {
     /// What the dataplane is started with. Changes take a restart.
@@ -31,6 +31,8 @@ pub(super) struct Document {
     pub(super) pipeline: Option<At<PipelineDocument>>,
     /// Routes of the instance `default`.
     pub(super) routes: Option<Vec<At<RouteDocument>>>,
+    /// Policy routes of the instance `default`, asked in order before its routes.
+    pub(super) policy_routes: Option<Vec<At<PolicyRouteDocument>>>,
     /// Filters of the instance `default`.
     pub(super) filters: Option<FiltersDocument>,
     /// Neighbours whose link address is not asked for.
@@ -109,7 +111,7 @@ pub(super) struct VlanDocument {
 
 /// A network stack of its own.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "Instance")]
 pub(super) struct InstanceDocument {
     /// Which stages run at which event, in order.
@@ -118,6 +120,8 @@ pub(super) struct InstanceDocument {
     pub(super) tables: Option<Many<Text<TableName>>>,
     /// Routes.
     pub(super) routes: Option<Vec<At<RouteDocument>>>,
+    /// Policy routes, asked in order before the routes.
+    pub(super) policy_routes: Option<Vec<At<PolicyRouteDocument>>>,
     /// Filters.
     pub(super) filters: Option<FiltersDocument>,
 }
@@ -307,6 +311,49 @@ pub(super) struct RuleDocument {
     pub(super) action: Option<One<Action>>,
     /// Log the match (rate limited); `false` if left out.
     pub(super) log: Option<One<YesNo>>,
+}
+
+/// A policy route. It matches a packet that every given key matches; a list matches if one of its
+/// items does. The first that matches and has a way out decides. It has exactly one of: `table`,
+/// next hops (`via`, `interface`), `drop`, `reject`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "PolicyRoute")]
+pub(super) struct PolicyRouteDocument {
+    /// Its name in counters and reports; made from the policy route if left out.
+    pub(super) name: Option<One<RuleName>>,
+    /// Interfaces that the packet came in by. The router's own packets came in by none.
+    #[serde(rename = "in")]
+    pub(super) input: Option<Many<Text<Interface>>>,
+    /// Source networks.
+    pub(super) source: Option<Many<Text<Prefix>>>,
+    /// Destination networks.
+    pub(super) destination: Option<Many<Text<Prefix>>>,
+    /// Protocols by name or number.
+    pub(super) protocol: Option<Many<Text<Protocol>>>,
+    /// Source ports of TCP, UDP, SCTP and DCCP. Later fragments have those of their first.
+    pub(super) source_port: Option<Many<Text<PortRange>>>,
+    /// Destination ports of TCP, UDP, SCTP and DCCP. Later fragments have those of their first.
+    pub(super) destination_port: Option<Many<Text<PortRange>>>,
+    /// Differentiated services code points by name or number.
+    pub(super) dscp: Option<Many<Text<Dscp>>>,
+    /// `true`: fragments alone; `false`: whole packets alone.
+    pub(super) fragment: Option<One<YesNo>>,
+    /// The table to route by.
+    pub(super) table: Option<One<TableName>>,
+    /// The neighbours to hand packets to; several share the flows. Packets of an IP version of
+    /// which none is given are not matched.
+    pub(super) via: Option<Many<HopDocument>>,
+    /// The interface to leave by. Alone: every destination is on that link.
+    pub(super) interface: Option<One<Interface>>,
+    /// Drop in silence.
+    pub(super) drop: Option<One<YesNo>>,
+    /// Drop and tell the sender.
+    pub(super) reject: Option<One<YesNo>>,
+    /// What happens where there is no way out, because the port is down or the table has no
+    /// route: `next` goes on with the policy routes that follow and at last the table `main`,
+    /// `drop` is silent, `reject` tells the sender. `next` if left out.
+    pub(super) unreachable: Option<One<Unreachable>>,
 }
 
 /// A neighbour whose link address is not asked for.

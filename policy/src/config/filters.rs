@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use super::document::{FilterDocument, FiltersDocument, RuleDocument};
 use super::kinds::IcmpType;
@@ -82,20 +83,33 @@ fn convert_filter(
 /// Makes names for the rules that have none out of what they say, so that a rule keeps its
 /// counters when others come and go; equal rules are told apart by an ordinal.
 fn name_the_unnamed(rules: &mut [Rule]) {
-    let mut taken: HashSet<Name> = rules.iter().map(|rule| rule.name.clone()).collect();
+    let mut taken = Names::new(rules.iter().map(|rule| &rule.name));
     for rule in rules.iter_mut().filter(|rule| rule.name.is_empty()) {
         let (Rule { input, output, source, destination, protocol, .. }, rest) =
             (&*rule, (&rule.source_port, &rule.destination_port, rule.tcp_flags, &rule.icmp));
         let content = (input, output, source, destination, protocol, rest, rule.action, rule.log);
-        let digest = digest::of(&content);
-        let base = format!("rule-{:08x}", (digest >> 32) as u32 ^ digest as u32);
+        rule.name = taken.make("rule", &content);
+    }
+}
+
+/// Names that are taken already, and how another is made out of what a thing says.
+pub(super) struct Names(HashSet<Name>);
+
+impl Names {
+    pub(super) fn new<'a>(names: impl Iterator<Item = &'a Name>) -> Names {
+        Names(names.cloned().collect())
+    }
+
+    pub(super) fn make(&mut self, prefix: &str, content: &impl Serialize) -> Name {
+        let digest = digest::of(content);
+        let base = format!("{prefix}-{:08x}", (digest >> 32) as u32 ^ digest as u32);
         let mut name: Name = base.as_str().into();
         let mut ordinal = 2;
-        while !taken.insert(name.clone()) {
+        while !self.0.insert(name.clone()) {
             name = format!("{base}-{ordinal}").into();
             ordinal += 1;
         }
-        rule.name = name;
+        name
     }
 }
 

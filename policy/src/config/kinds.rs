@@ -149,6 +149,53 @@ kind!(Protocol(text) -> u8, {
     })
 });
 
+kind!(
+    /// A differentiated services code point by number or by name (RFC 2474, 2597, 3246, 5865, 8622).
+    Dscp(text) -> u8, {
+    "anyOf": [
+        { "type": "integer", "minimum": 0, "maximum": 63 },
+        { "enum": DSCPS.iter().map(|d| d.0).collect::<Vec<_>>() }
+    ]
+}, {
+    let named = DSCPS.iter().find(|(name, _)| *name == text).map(|d| d.1);
+    named.or_else(|| text.parse().ok().filter(|number| *number < 64)).ok_or_else(|| {
+        let names: Vec<&str> = DSCPS.iter().map(|d| d.0).collect();
+        format!("`{text}` is not a DSCP: use a number from 0 to 63 or one of {}", names.join(", "))
+    })
+});
+
+const DSCPS: &[(&str, u8)] = &[
+    ("cs0", 0),
+    ("le", 1),
+    ("cs1", 8),
+    ("af11", 10),
+    ("af12", 12),
+    ("af13", 14),
+    ("cs2", 16),
+    ("af21", 18),
+    ("af22", 20),
+    ("af23", 22),
+    ("cs3", 24),
+    ("af31", 26),
+    ("af32", 28),
+    ("af33", 30),
+    ("cs4", 32),
+    ("af41", 34),
+    ("af42", 36),
+    ("af43", 38),
+    ("cs5", 40),
+    ("voice-admit", 44),
+    ("ef", 46),
+    ("cs6", 48),
+    ("cs7", 56),
+];
+
+kind!(Unreachable(text) -> model::Unreachable, { "enum": ["next", "drop", "reject"] }, choice(text, &[
+    ("next", model::Unreachable::Next),
+    ("drop", model::Unreachable::Drop),
+    ("reject", model::Unreachable::Reject),
+]));
+
 kind!(PortRange(text) -> RangeInclusive<u16>, {
     "anyOf": [
         { "type": "integer", "minimum": 0, "maximum": 65535 },

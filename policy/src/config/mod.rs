@@ -10,6 +10,7 @@ mod document;
 mod filters;
 mod kinds;
 mod node;
+mod policy_routes;
 mod reader;
 mod routes;
 mod structure;

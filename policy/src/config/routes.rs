@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::document::{HopDocument, RouteDocument};
-use super::kinds::IpAddress;
-use super::node::{At, Kind};
+use super::kinds::{Interface, IpAddress};
+use super::node::{At, Kind, Many, One};
 use super::reader::{Reader, Site, key_of};
 use crate::model::{MAIN_TABLE, Name, NextHop, Owner, Route, RouteKey, State, Target};
 use crate::policy::Thing;
@@ -22,22 +22,8 @@ pub(super) fn convert(
     let blackhole = reader.one(&path, "blackhole", &route.blackhole).unwrap_or(false);
     let reject = reader.one(&path, "reject", &route.reject).unwrap_or(false);
     let prohibit = reader.one(&path, "prohibit", &route.prohibit).unwrap_or(false);
-    let interface = reader.one(&path, "interface", &route.interface);
-    let hops = route.via.as_ref().map_or(&[][..], |list| &list.items);
-    let mut next_hops: Vec<NextHop> = Vec::with_capacity(hops.len());
-    for (i, hop) in hops.iter().enumerate() {
-        let key = if hops.len() > 1 { format!("{path}.via[{i}]") } else { format!("{path}.via") };
-        next_hops.extend(convert_hop(&key, hop, interface.as_ref(), reader));
-    }
-    let mut unreadable = next_hops.len() < hops.len();
-    if hops.is_empty() && route.via.is_none() {
-        unreadable |= route.interface.is_some() && interface.is_none();
-        next_hops.extend(interface.map(|name| NextHop {
-            via: None,
-            interface: Some(name),
-            weight: 1,
-        }));
-    }
+    let next_hops = next_hops(&path, &route.via, &route.interface, reader);
+    let mut unreadable = next_hops.is_none();
     let lookup = route.lookup.as_ref().map(|lookup| {
         let path = key_of(&path, "lookup");
         let to = reader.one(&path, "instance", &lookup.value.instance);
@@ -58,7 +44,7 @@ pub(super) fn convert(
         (_, true, ..) => Target::Reject,
         (_, _, true, _) => Target::Prohibit,
         (.., Some(table)) => table,
-        _ => Target::NextHops(next_hops),
+        _ => Target::NextHops(next_hops.unwrap_or_default()),
     };
     let table = reader.one(&path, "table", &route.table);
     unreadable |= table.is_none() && route.table.is_some();
@@ -90,8 +76,30 @@ pub(super) fn convert(
     state.routes.insert(key, route);
 }
 
+/// The next hops of a route; `None` if one of them could not be read.
+pub(super) fn next_hops(
+    path: &str,
+    via: &Option<Many<HopDocument>>,
+    interface: &Option<One<Interface>>,
+    reader: &mut Reader,
+) -> Option<Vec<NextHop>> {
+    let name = reader.one(path, "interface", interface);
+    let Some(list) = via else {
+        let hop = |name| NextHop { via: None, interface: Some(name), weight: 1 };
+        let unreadable = interface.is_some() && name.is_none();
+        return (!unreadable).then(|| name.map(hop).into_iter().collect());
+    };
+    let several = list.items.len() > 1;
+    let mut hops = Vec::with_capacity(list.items.len());
+    for (i, hop) in list.items.iter().enumerate() {
+        let key = if several { format!("{path}.via[{i}]") } else { format!("{path}.via") };
+        hops.extend(convert_hop(&key, hop, name.as_ref(), reader));
+    }
+    (hops.len() == list.items.len()).then_some(hops)
+}
+
 /// Converts one next hop; `common` is the interface of all that name none.
-pub(super) fn convert_hop(
+fn convert_hop(
     key: &str,
     hop: &At<HopDocument>,
     common: Option<&Name>,

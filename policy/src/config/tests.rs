@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crate::config::{Configuration, MAX_BYTES, read};
 use crate::model::{Action, ChecksumMode, FilterKey, FilterPoint, Rule, Target, TcpFlags};
 
-fn good(text: &str) -> Configuration {
+pub(super) fn good(text: &str) -> Configuration {
     read(text.as_bytes(), "test.yaml").unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
 }
 
 /// The diagnostics, one a line, without the file's name.
-fn bad(text: impl AsRef<[u8]>) -> String {
+pub(super) fn bad(text: impl AsRef<[u8]>) -> String {
     let text = text.as_ref();
     let diagnostics = read(text, "test.yaml").expect_err(&String::from_utf8_lossy(text));
     assert!(!diagnostics.0.is_empty());

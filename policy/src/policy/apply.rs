@@ -8,10 +8,11 @@ use super::links::{self, Links};
 use super::report::Report;
 use super::rules::{self, Slots};
 use super::tables::{self, Stale, fill_tables, is_crowded};
-use super::{Policy, hops, routes};
+use super::{Policy, hops, policy_routes, routes};
 use crate::digest::Digests;
 use crate::filter::Filter;
-use crate::model::{Delta, FilterKey, NeighbourKey, Operation, Route, RouteKey, State};
+use crate::model::{Delta, FilterKey, Name, NeighbourKey, Operation, Route, RouteKey, State};
+use crate::steering::{Rules, Steering};
 
 /// What a delta may change beyond the state itself.
 #[derive(Default)]
@@ -21,6 +22,7 @@ struct Touched<'a> {
     routes: Vec<&'a RouteKey>,
     filters: Vec<&'a FilterKey>,
     neighbours: Vec<&'a NeighbourKey>,
+    policy_routes: Vec<&'a Name>,
 }
 
 impl<'a> Touched<'a> {
@@ -34,6 +36,7 @@ impl<'a> Touched<'a> {
                 Operation::Route(key, _) => touched.routes.push(key),
                 Operation::Filter(key, _) => touched.filters.push(key),
                 Operation::Neighbour(key, _) => touched.neighbours.push(key),
+                Operation::PolicyRoutes(key, _) => touched.policy_routes.push(key),
             }
         }
         touched
@@ -86,7 +89,9 @@ impl Policy {
             false => self.links.clone(),
         };
 
-        let filters = self.compile_filters(&touched, &links, &mut report);
+        let mut slots = self.slots(&touched, &state);
+        let filters = self.compile_filters(&touched, &links, &mut slots, &mut report);
+        let steering = self.compile_policy_routes(&touched, asked, &links, &mut slots, &mut report);
         let changed = match touched.links {
             true => {
                 hops::find_all(&state, &mut links);
@@ -117,11 +122,17 @@ impl Policy {
                 instance.filters[key.point as usize] = filter;
             }
         }
+        let steer = touched.links || !steering.is_empty();
+        for (name, rules) in steering {
+            if let Some(instance) = links.instance_named_mut(&name) {
+                instance.steering = rules.map(|rules| Arc::new(Steering::new(rules)));
+            }
+        }
         let stale = match touched.links || is_crowded(&self.tables, &state) {
             true => Stale::All,
             false => Stale::of(touched.routes.iter().copied(), &changed, &state, &links),
         };
-        let tables = fill_tables(&self.tables, &stale, &state, &mut links);
+        let tables = fill_tables(&self.tables, &stale, steer, &state, &mut links);
         for &key in touched.routes.iter().filter(|_| asked) {
             tables::check_loop(key, &tables, &links, &mut report);
         }
@@ -137,27 +148,61 @@ impl Policy {
         &self,
         touched: &Touched<'_>,
         links: &Links,
+        slots: &mut Slots,
         report: &mut Report<'_>,
     ) -> Vec<(FilterKey, Option<Arc<Filter>>)> {
         let state = report.state;
-        if !touched.links && touched.filters.is_empty() {
-            return Vec::new();
+        let gone = touched.filters.iter().filter(|key| !state.filters.contains_key(key));
+        let mut filters: Vec<_> = gone.map(|&key| (key.clone(), None)).collect();
+        for (key, spec) in existing(&state.filters, &touched.filters, touched.links) {
+            let filter = rules::compile(key, spec, self.filter(key), links, slots, report);
+            filters.push((key.clone(), filter.map(Arc::new)));
         }
-        let kept = state.filters.iter().flat_map(|(key, spec)| {
+        filters
+    }
+
+    /// The policy routes that are not as they were; `None` for an instance that has none any more.
+    fn compile_policy_routes(
+        &self,
+        touched: &Touched<'_>,
+        asked: bool,
+        links: &Links,
+        slots: &mut Slots,
+        report: &mut Report<'_>,
+    ) -> Vec<(Name, Option<Rules>)> {
+        let state = report.state;
+        let gone =
+            touched.policy_routes.iter().filter(|key| !state.policy_routes.contains_key(**key));
+        let mut compiled: Vec<_> = gone.map(|&name| (name.clone(), None)).collect();
+        for (name, specs) in existing(&state.policy_routes, &touched.policy_routes, touched.links) {
+            let old = self.instance_named(name).and_then(|instance| instance.steering.as_deref());
+            let old = old.map(|steering| &*steering.rules);
+            let rules = policy_routes::compile(name, specs, (old, asked), links, slots, report);
+            compiled.push((name.clone(), rules));
+        }
+        compiled
+    }
+
+    /// The slots that are free for rules which this generation does not have.
+    fn slots(&self, touched: &Touched<'_>, state: &State) -> Slots {
+        if !touched.links && touched.filters.is_empty() && touched.policy_routes.is_empty() {
+            return Slots::default();
+        }
+        let of_filters = state.filters.iter().flat_map(|(key, spec)| {
             let old = self.filter(key);
             old.into_iter().flat_map(move |old| {
                 let rules = spec.rules.iter().filter_map(|rule| old.slots.get(&rule.name));
                 rules.copied().chain([old.default_slot()])
             })
         });
-        let mut slots = Slots::new(kept);
-        let gone = touched.filters.iter().filter(|key| !state.filters.contains_key(key));
-        let mut filters: Vec<_> = gone.map(|&key| (key.clone(), None)).collect();
-        for (key, spec) in existing(&state.filters, &touched.filters, touched.links) {
-            let filter = rules::compile(key, spec, self.filter(key), links, &mut slots, report);
-            filters.push((key.clone(), filter.map(Arc::new)));
-        }
-        filters
+        let of_policy_routes = state.policy_routes.iter().flat_map(|(name, specs)| {
+            let old = self.instance_named(name).and_then(|instance| instance.steering.as_deref());
+            let rules = old.map(|steering| &steering.rules);
+            rules.into_iter().flat_map(move |rules| {
+                specs.iter().filter_map(|spec| rules.slots.get(&spec.name).copied())
+            })
+        });
+        Slots::new(of_filters.chain(of_policy_routes))
     }
 }
 

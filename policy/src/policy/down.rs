@@ -42,7 +42,7 @@ impl Policy {
             true => Stale::All,
             false => Stale::These(self.prefixes_by(&changed, &resolved)),
         };
-        policy.tables = fill_tables(&self.tables, &stale, &self.state, &mut policy.links);
+        policy.tables = fill_tables(&self.tables, &stale, true, &self.state, &mut policy.links);
         policy
     }
 

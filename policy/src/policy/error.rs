@@ -26,6 +26,10 @@ pub enum Thing {
     Rule(FilterKey, usize, Name),
     /// A static neighbour.
     Neighbour(NeighbourKey),
+    /// The policy routes of an instance.
+    PolicyRoutes(Name),
+    /// A policy route: its instance, its place, its name.
+    PolicyRoute(Name, usize, Name),
 }
 
 impl fmt::Display for Thing {
@@ -49,6 +53,10 @@ impl fmt::Display for Thing {
                 write!(f, "rule {name} of the {point} filter of instance {}", key.instance)
             }
             Thing::Neighbour(key) => write!(f, "neighbour {} on {}", key.address, key.interface),
+            Thing::PolicyRoutes(instance) => write!(f, "policy routes of instance {instance}"),
+            Thing::PolicyRoute(instance, _, name) => {
+                write!(f, "policy route {name} of instance {instance}")
+            }
         }
     }
 }
@@ -223,6 +231,15 @@ pub enum Mistake {
     IcmpWithoutProtocol,
     #[error("the rule can match nothing: {0}")]
     MatchesNothing(&'static str),
+
+    #[error("policy route `{0}` stands twice: its counters could not be told apart")]
+    PolicyRouteTwice(Name),
+    #[error(
+        "the policy route leads nowhere: give `table`, `via`, an interface, `drop: true` or `reject: true`"
+    )]
+    PolicyRouteNowhere,
+    #[error("DSCP {0} is out of range: 0 to 63")]
+    DscpRange(u8),
 
     #[error("{address} is in no network of interface `{interface}`")]
     NeighbourOffLink { address: IpAddr, interface: Name },

@@ -91,6 +91,7 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
             stages: Event::ALL
                 .map(|event| pipeline.get(&event).cloned().unwrap_or_default().into()),
             filters: Default::default(),
+            steering: None,
             own: OwnAddresses::default(),
             connected: Default::default(),
             connected_fib: Fib::default(),

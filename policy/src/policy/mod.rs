@@ -11,6 +11,7 @@ mod error;
 mod hops;
 mod links;
 mod listing;
+mod policy_routes;
 mod report;
 mod routes;
 mod rules;
@@ -70,6 +71,19 @@ pub struct RuleInfo<'a> {
     pub slot: RuleSlot,
     /// The rule; `None` for the default action.
     pub rule: Option<&'a model::Rule>,
+}
+
+/// A policy route and the place of its counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PolicyRouteInfo<'a> {
+    /// The instance that it is of.
+    pub instance: &'a Name,
+    /// Place of its counters.
+    pub slot: RuleSlot,
+    /// What was configured.
+    pub route: &'a model::PolicyRoute,
+    /// Whether it has a way out now, for some packet of either IP version.
+    pub reachable: bool,
 }
 
 /// One generation of policy.
@@ -186,6 +200,23 @@ impl Policy {
         })
     }
 
+    /// All policy routes, those of an instance in order.
+    pub fn policy_routes(&self) -> impl Iterator<Item = PolicyRouteInfo<'_>> {
+        self.state.policy_routes.iter().flat_map(|(instance, routes)| {
+            let compiled = self.instance_named(instance).and_then(|i| i.steering.as_deref());
+            compiled.into_iter().flat_map(move |steering| {
+                routes.iter().zip(steering.slots()).map(move |(route, (slot, reachable))| {
+                    PolicyRouteInfo { instance, slot, route, reachable }
+                })
+            })
+        })
+    }
+
+    /// The policy route whose counters are at `slot`.
+    pub fn policy_route_at(&self, slot: RuleSlot) -> Option<PolicyRouteInfo<'_>> {
+        self.policy_routes().find(|route| route.slot == slot)
+    }
+
     /// The rule, or default action, whose counters are at `slot`.
     pub fn rule_at(&self, slot: RuleSlot) -> Option<RuleInfo<'_>> {
         self.rules().find(|rule| rule.slot == slot)
@@ -193,7 +224,9 @@ impl Policy {
 
     /// One more than the highest rule slot in use: how many the statistics segment must have.
     pub fn rule_slots(&self) -> u32 {
-        self.rules().map(|rule| u32::from(rule.slot.0)).max().unwrap_or(0) + 1
+        let rules = self.rules().map(|rule| rule.slot);
+        let slots = rules.chain(self.policy_routes().map(|route| route.slot));
+        slots.map(|slot| u32::from(slot.0)).max().unwrap_or(0) + 1
     }
 
     /// All static neighbours.

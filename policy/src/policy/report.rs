@@ -36,7 +36,14 @@ impl<'a> Report<'a> {
                 let rule = state.filters.get(key).and_then(|filter| filter.rules.get(*place));
                 rule.map(|rule| &rule.position)
             }
-            Thing::Instance(_) | Thing::Filter(_) | Thing::Neighbour(_) => None,
+            Thing::PolicyRoute(instance, place, _) => {
+                let routes = state.policy_routes.get(instance);
+                routes.and_then(|routes| routes.get(*place)).map(|route| &route.position)
+            }
+            Thing::Instance(_)
+            | Thing::Filter(_)
+            | Thing::Neighbour(_)
+            | Thing::PolicyRoutes(_) => None,
         };
         let subject = Subject { thing: thing.clone(), field, item };
         self.errors.push(PolicyError { subject, position: position.cloned(), mistake });

@@ -67,22 +67,33 @@ pub(super) fn check(
         let (what, count, most) = ("next hops in the route", hops.len(), MAX_HOPS);
         report.add(&thing, "via", Mistake::TooMany { what, count, most });
     }
-    for (i, hop) in hops.iter().enumerate() {
-        if !(1..=256).contains(&hop.weight) {
-            report.add_item(&thing, "via", i, Mistake::Weight(hop.weight));
-        }
-        let wrong = hops::unsound(hop, prefix).or_else(|| {
+    check_hops(&thing, hops, report, |hop| {
+        hops::unsound(hop, prefix).or_else(|| {
             let at = At { table, prefix };
             if must_resolve { unresolved(hop, at, instance, links) } else { None }
-        });
-        if let Some((field, mistake)) = wrong {
-            report.add_item(&thing, field, i, mistake);
+        })
+    });
+}
+
+/// Checks next hops, of which `wrong` says what is wrong with each alone.
+pub(super) fn check_hops(
+    thing: &Thing,
+    hops: &[NextHop],
+    report: &mut Report<'_>,
+    wrong: impl Fn(&NextHop) -> Option<(&'static str, Mistake)>,
+) {
+    for (i, hop) in hops.iter().enumerate() {
+        if !(1..=256).contains(&hop.weight) {
+            report.add_item(thing, "via", i, Mistake::Weight(hop.weight));
+        }
+        if let Some((field, mistake)) = wrong(hop) {
+            report.add_item(thing, field, i, mistake);
         } else if hops[..i].iter().any(|h| h.via == hop.via && h.interface == hop.interface) {
             let what = match (hop.via, &hop.interface) {
                 (Some(via), _) => via.to_string(),
                 (None, interface) => interface.as_deref().unwrap_or_default().to_owned(),
             };
-            report.add_item(&thing, "via", i, Mistake::NextHopTwice(what));
+            report.add_item(thing, "via", i, Mistake::NextHopTwice(what));
         }
     }
 }
@@ -134,7 +145,7 @@ pub(super) fn through(at: At, route: &Route, instance: &Instance, links: &Links)
 }
 
 /// What is wrong with a reference to a table.
-fn unknown_table(instance: &Instance, name: &Name) -> Mistake {
+pub(super) fn unknown_table(instance: &Instance, name: &Name) -> Mistake {
     let known = known(instance.table_ids.keys());
     Mistake::UnknownTable { name: name.clone(), instance: instance.name.clone(), known }
 }
@@ -269,7 +280,7 @@ impl Links {
     }
 
     /// What a next hop is called in the choice among several: the same in every process.
-    fn member_key(&self, hop: &ResolvedNextHop) -> u64 {
+    pub(super) fn member_key(&self, hop: &ResolvedNextHop) -> u64 {
         let interface = self.interface(hop.interface).map(|interface| &interface.name);
         digest::of(&(interface, hop.via, hop.family == Family::Inet6))
     }

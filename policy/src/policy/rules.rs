@@ -24,7 +24,7 @@ const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
 
 /// Hands out rule slots: those of the generation before stay, new rules get the lowest free.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Slots {
     taken: Vec<u64>,
     next: usize,
@@ -38,7 +38,7 @@ impl Slots {
         slots
     }
 
-    fn take(&mut self) -> Option<RuleSlot> {
+    pub(super) fn take(&mut self) -> Option<RuleSlot> {
         while self.taken.get(self.next >> 6)? >> (self.next & 63) & 1 != 0 {
             self.next += 1;
         }
@@ -99,7 +99,11 @@ pub(super) fn compile(
     }
     let Some(default_slot) = default_slot.filter(|_| decisions.len() == spec.rules.len()) else {
         let (count, most) = (spec.rules.len(), usize::from(u16::MAX));
-        report.add(&thing, "rules", Mistake::TooMany { what: "rules in all filters", count, most });
+        report.add(
+            &thing,
+            "rules",
+            Mistake::TooMany { what: "rules and policy routes", count, most },
+        );
         return None;
     };
     let default = FilterDecision { action: spec.default, rule: default_slot, log: false };
@@ -107,7 +111,11 @@ pub(super) fn compile(
 }
 
 /// What a rule whose interfaces have been looked up asks of a packet.
-fn conditions_of(rule: &Rule, input: Box<[InterfaceId]>, output: Box<[InterfaceId]>) -> Conditions {
+pub(super) fn conditions_of(
+    rule: &Rule,
+    input: Box<[InterfaceId]>,
+    output: Box<[InterfaceId]>,
+) -> Conditions {
     Conditions {
         input,
         output,
@@ -121,7 +129,7 @@ fn conditions_of(rule: &Rule, input: Box<[InterfaceId]>, output: Box<[InterfaceI
     }
 }
 
-fn interfaces(
+pub(super) fn interfaces(
     thing: &Thing,
     field: &'static str,
     names: &[Name],
@@ -139,7 +147,7 @@ fn interfaces(
     ids.into()
 }
 
-fn check_rule(thing: &Thing, rule: &Rule, report: &mut Report<'_>) {
+pub(super) fn check_rule(thing: &Thing, rule: &Rule, report: &mut Report<'_>) {
     for (field, nets) in [("source", &rule.source), ("destination", &rule.destination)] {
         for (i, &prefix) in nets.iter().enumerate().filter(|(_, net)| **net != net.trunc()) {
             report.add_item(thing, field, i, Mistake::HostBits { prefix, right: prefix.trunc() });

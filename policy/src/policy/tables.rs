@@ -11,11 +11,12 @@ use super::error::{Mistake, Thing};
 use super::hops::{self, Via};
 use super::links::{Links, family_of};
 use super::report::Report;
-use super::routes;
+use super::{policy_routes, routes};
 use crate::fib::Fib;
-use crate::ids::TableId;
+use crate::ids::{InstanceId, TableId};
 use crate::model::{Route, RouteKey, State, Target};
 use crate::route::{MAX_TABLES, NextHops, Tables, leaf};
+use crate::steering::Steering;
 
 /// The prefixes, by table, whose place in the tables may not be as it should.
 pub(super) enum Stale {
@@ -69,18 +70,21 @@ fn prefixes<'a>(
 /// Whether next hops that no route uses any more are the most of what is held, so that it is time
 /// to start afresh.
 pub(super) fn is_crowded(tables: &Tables, state: &State) -> bool {
-    tables.hops.len() > 1024 + 2 * state.routes.len()
+    let policy_routes: usize = state.policy_routes.values().map(Vec::len).sum();
+    tables.hops.len() > 1024 + 2 * state.routes.len() + 4 * policy_routes
 }
 
-/// Brings the tables up to date; `old` are those so far.
+/// Brings the tables up to date, and with `steer` where policy routes lead; `old` are the tables so
+/// far.
 pub(super) fn fill_tables(
     old: &Arc<Tables>,
     stale: &Stale,
+    steer: bool,
     state: &State,
     links: &mut Links,
 ) -> Arc<Tables> {
     let (mut hops, prefixes) = match stale {
-        Stale::These(prefixes) if prefixes.is_empty() => return Arc::clone(old),
+        Stale::These(prefixes) if prefixes.is_empty() && !steer => return Arc::clone(old),
         Stale::These(prefixes) => (old.hops.clone(), Cow::Borrowed(prefixes)),
         Stale::All => {
             let mut all = prefixes(state.routes.keys(), links);
@@ -106,12 +110,38 @@ pub(super) fn fill_tables(
             }
         }
     }
+    let steered = match steer || matches!(stale, Stale::All) {
+        true => steer_anew(state, links, &mut hops),
+        false => Vec::new(),
+    };
     let tables = Arc::new(Tables { fibs, hops });
     for instance in links.instances.iter_mut().flatten() {
         instance.fib = tables.fib(instance.main).cloned().unwrap_or_default();
         instance.tables = Arc::clone(&tables);
     }
+    for (id, steering) in steered {
+        if let Some(instance) = links.instances.get_mut(id.index()).and_then(Option::as_mut) {
+            instance.steering = Some(steering);
+        }
+    }
     tables
+}
+
+/// The policy routes of all instances that have some, leading where they should.
+fn steer_anew(
+    state: &State,
+    links: &Links,
+    hops: &mut NextHops,
+) -> Vec<(InstanceId, Arc<Steering>)> {
+    let mut steered = Vec::new();
+    for instance in links.instances.iter().flatten() {
+        let specs = state.policy_routes.get(&instance.name);
+        if let (Some(steering), Some(specs)) = (&instance.steering, specs) {
+            let ways = policy_routes::ways(specs, instance, links, hops);
+            steered.push((instance.id, Arc::new(steering.leading(ways))));
+        }
+    }
+    steered
 }
 
 /// Complains about a route that leads round in circles between tables, where its first or its

@@ -170,6 +170,7 @@ fn a_burst_is_its_packets() {
         &mut burst,
         mask,
         plain,
+        &mut NoRecorder,
         |d, i| &d[i],
         |_, i, decision| {
             assert_eq!(out[i].replace(decision), None, "decided once");

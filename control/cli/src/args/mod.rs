@@ -258,6 +258,12 @@ pub(crate) enum Show {
         #[arg(long)]
         instance: Option<String>,
     },
+    /// Policy routes, whether they have a way out, and how often they matched
+    PolicyRoutes {
+        /// Only this instance
+        #[arg(long)]
+        instance: Option<String>,
+    },
     /// Why packets were dropped
     Drops {
         /// Also reasons that never happened

@@ -13,7 +13,7 @@ pub(crate) use counters::{drops, stats};
 pub(crate) use event::event;
 pub(crate) use pipeline::pipeline;
 pub(crate) use status::{status, workers};
-pub(crate) use tables::{interfaces, neighbours, ports, routes, rules};
+pub(crate) use tables::{interfaces, neighbours, policy_routes, ports, routes, rules};
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 

@@ -1,8 +1,8 @@
-//! Ports, interfaces, routes, neighbours and rules.
+//! Ports, interfaces, routes, neighbours, rules and policy routes.
 
 use comfy_table::Cell;
-use sluice_control_api::{Interface, Neighbour, Port, Route, Rule};
-use sluice_policy::model::{ChecksumMode, NextHop, Position, Target};
+use sluice_control_api::{Interface, Neighbour, PolicyRoute, Port, Route, Rule};
+use sluice_policy::model::{ChecksumMode, NextHop, PolicyAction, Position, Target, Unreachable};
 
 use super::{cell, duration, list, maybe, table};
 use crate::style::{BAD, paint};
@@ -90,11 +90,13 @@ fn target(target: &Target) -> String {
         Target::Reject => "reject".into(),
         Target::Prohibit => "prohibit".into(),
         Target::Table { instance, table } => format!("lookup {instance} {table}"),
-        Target::NextHops(hops) => {
-            let spread = hops.len() > 1;
-            hops.iter().map(|hop| next_hop(hop, spread)).collect::<Vec<_>>().join(", ")
-        }
+        Target::NextHops(hops) => next_hops(hops),
     }
+}
+
+fn next_hops(hops: &[NextHop]) -> String {
+    let spread = hops.len() > 1;
+    hops.iter().map(|hop| next_hop(hop, spread)).collect::<Vec<_>>().join(", ")
 }
 
 /// What next hops that are on no link resolve through.
@@ -143,6 +145,50 @@ pub(crate) fn neighbours(neighbours: &[Neighbour]) -> String {
             ]
         }),
     )
+}
+
+/// A star marks those that have a way out; behind the target stands what happens to packets where
+/// there is none.
+pub(crate) fn policy_routes(routes: &[PolicyRoute]) -> String {
+    table(
+        [
+            "",
+            "INSTANCE",
+            "#PLACE",
+            "POLICY-ROUTE",
+            "#PACKETS",
+            "#BYTES",
+            "MATCHES",
+            "TARGET",
+            "WHERE",
+        ],
+        routes.iter().map(|route| {
+            let blocks = match route.unreachable {
+                Unreachable::Next => String::new(),
+                unreachable => format!(", else {}", unreachable.name()),
+            };
+            [
+                if route.reachable { "*" } else { "" }.into(),
+                route.instance.to_string(),
+                route.place.to_string(),
+                route.name.to_string(),
+                route.packets.to_string(),
+                route.bytes.to_string(),
+                route.matches.clone(),
+                format!("{}{blocks}", policy_action(&route.action)),
+                maybe(route.position.as_ref().map(place)),
+            ]
+        }),
+    )
+}
+
+fn policy_action(action: &PolicyAction) -> String {
+    match action {
+        PolicyAction::Table(table) => format!("table {table}"),
+        PolicyAction::NextHops(hops) => next_hops(hops),
+        PolicyAction::Drop => "drop".into(),
+        PolicyAction::Reject => "reject".into(),
+    }
 }
 
 pub(crate) fn rules(rules: &[Rule]) -> String {

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use sluice_control_api::{Change, Changes, DiffEntry, DiffKind};
 use sluice_policy::model::{
-    Delta, Filter, Instance, Interface, MacAddress, Name, Operation, Owner, Port, Route, Rule,
-    State,
+    Delta, Filter, Instance, Interface, MacAddress, Name, Operation, Owner, PolicyRoute, Port,
+    Route, Rule, State,
 };
 
 /// How much `delta` changes in `from`.
@@ -25,6 +25,7 @@ pub(crate) fn count(from: &State, delta: &Delta) -> Changes {
             DiffKind::Filter => &mut changes.filters,
             DiffKind::Rule => &mut changes.rules,
             DiffKind::Neighbour => &mut changes.neighbours,
+            DiffKind::PolicyRoute => &mut changes.policy_routes,
         };
         let Change { added, removed, changed } = change;
         match (difference.before, difference.after) {
@@ -74,6 +75,8 @@ enum Value<'a> {
     /// A rule and, if it moved, its place and the number of rules.
     Rule(&'a Rule, Option<(usize, usize)>),
     Neighbour(&'a MacAddress),
+    /// A policy route and, if it moved, its place and the number of policy routes.
+    PolicyRoute(&'a PolicyRoute, Option<(usize, usize)>),
 }
 
 impl Value<'_> {
@@ -97,6 +100,11 @@ impl Value<'_> {
                     && **a == Rule { position: a.position.clone(), ..(*b).clone() }
             }
             (Value::Neighbour(a), Value::Neighbour(b)) => a == b,
+            (Value::PolicyRoute(a, place), Value::PolicyRoute(b, other)) => {
+                place.is_none()
+                    && other.is_none()
+                    && **a == PolicyRoute { position: a.position.clone(), ..(*b).clone() }
+            }
             _ => false,
         }
     }
@@ -133,7 +141,17 @@ fn differences<'a>(from: &'a State, delta: &'a Delta) -> Vec<Difference<'a>> {
             Operation::Filter(key, to) => {
                 let was = from.filters.get(key);
                 note(DiffKind::Filter, was.map(Value::Filter), to.as_ref().map(Value::Filter));
-                rules(operation, was, to.as_ref(), &mut found);
+                let list = |filter: Option<&'a Filter>| filter.map_or(&[][..], |f| &f.rules);
+                let lists = (list(was), list(to.as_ref()));
+                let rules = Listed { name: |rule: &Rule| &rule.name, value: Value::Rule };
+                listed(operation, DiffKind::Rule, lists, rules, &mut found);
+            }
+            Operation::PolicyRoutes(key, to) => {
+                let was = from.policy_routes.get(key).map_or(&[][..], Vec::as_slice);
+                let lists = (was, to.as_deref().unwrap_or_default());
+                let routes =
+                    Listed { name: |route: &PolicyRoute| &route.name, value: Value::PolicyRoute };
+                listed(operation, DiffKind::PolicyRoute, lists, routes, &mut found);
             }
         }
     }
@@ -157,38 +175,43 @@ fn push<'a>(
     }
 }
 
-/// The rules of a filter that differ, by name, and those that moved.
-fn rules<'a>(
+/// Things of which the order matters: rules of a filter, policy routes.
+struct Listed<'a, T> {
+    name: fn(&'a T) -> &'a Name,
+    value: fn(&'a T, Option<(usize, usize)>) -> Value<'a>,
+}
+
+/// Those of two lists that differ, by name, and those that moved.
+fn listed<'a, T>(
     operation: &'a Operation,
-    was: Option<&'a Filter>,
-    is: Option<&'a Filter>,
+    kind: DiffKind,
+    (old, new): (&'a [T], &'a [T]),
+    Listed { name, value }: Listed<'a, T>,
     found: &mut Vec<Difference<'a>>,
 ) {
-    let list = |filter: Option<&'a Filter>| filter.map_or(&[][..], |filter| &filter.rules);
-    let (old, new) = (list(was), list(is));
-    let places = |rules: &'a [Rule]| -> BTreeMap<&'a Name, usize> {
-        rules.iter().enumerate().map(|(place, rule)| (&rule.name, place)).collect()
+    let places = |list: &'a [T]| -> BTreeMap<&'a Name, usize> {
+        list.iter().enumerate().map(|(place, item)| (name(item), place)).collect()
     };
     let (old_places, new_places) = (places(old), places(new));
     // The old places of those that are in both, in the new order: what is out of order moved.
     let kept: Vec<usize> =
-        new.iter().filter_map(|rule| old_places.get(&rule.name).copied()).collect();
+        new.iter().filter_map(|item| old_places.get(name(item)).copied()).collect();
     let stayed = longest_increasing(&kept);
-    for rule in old.iter().filter(|rule| !new_places.contains_key(&rule.name)) {
-        let key = Key(operation, Some(&rule.name));
-        push(found, DiffKind::Rule, key, Some(Value::Rule(rule, None)), None);
+    for item in old.iter().filter(|item| !new_places.contains_key(name(item))) {
+        let key = Key(operation, Some(name(item)));
+        push(found, kind, key, Some(value(item, None)), None);
     }
-    for (place, rule) in new.iter().enumerate() {
-        let key = Key(operation, Some(&rule.name));
-        let Some(&before) = old_places.get(&rule.name) else {
-            push(found, DiffKind::Rule, key, None, Some(Value::Rule(rule, None)));
+    for (place, item) in new.iter().enumerate() {
+        let key = Key(operation, Some(name(item)));
+        let Some(&before) = old_places.get(name(item)) else {
+            push(found, kind, key, None, Some(value(item, None)));
             continue;
         };
         let moved = stayed.binary_search(&before).is_err();
-        let at = |place, of: &[Rule]| moved.then_some((place + 1, of.len()));
-        let before = Value::Rule(&old[before], at(before, old));
-        let after = Value::Rule(rule, at(place, new));
-        push(found, DiffKind::Rule, key, Some(before), Some(after));
+        let at = |place, of: &[T]| moved.then_some((place + 1, of.len()));
+        let before = value(&old[before], at(before, old));
+        let after = value(item, at(place, new));
+        push(found, kind, key, Some(before), Some(after));
     }
 }
 

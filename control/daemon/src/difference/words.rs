@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use sluice_policy::model::{
     ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, NextHop, Operation, Owner,
-    Port, Route, Rule, Target,
+    PolicyAction, PolicyRoute, Port, Route, Rule, Target, Unreachable,
 };
 
 use super::{Difference, Value};
@@ -24,6 +24,7 @@ impl Difference<'_> {
             }
             Operation::Filter(key, _) => format!("{} {}", key.instance, key.point.name()),
             Operation::Neighbour(key, _) => format!("{} {}", key.interface, key.address),
+            Operation::PolicyRoutes(instance, _) => instance.to_string(),
         };
         match self.key.1 {
             Some(rule) => format!("{name} {rule}"),
@@ -47,6 +48,10 @@ impl Display for Value<'_> {
                 write!(f, "{} # rule {place} of {of}", rule_words(rule))
             }
             Value::Neighbour(mac) => mac.fmt(f),
+            Value::PolicyRoute(route, None) => policy_route_words(route).fmt(f),
+            Value::PolicyRoute(route, Some((place, of))) => {
+                write!(f, "{} # policy route {place} of {of}", policy_route_words(route))
+            }
         }
     }
 }
@@ -147,15 +152,19 @@ fn target_words(target: &Target) -> Mapping {
             let to = Mapping::default().with("instance", instance).with("table", table);
             Mapping::default().raw("lookup", to)
         }
-        Target::NextHops(hops) => match hops.as_slice() {
-            [NextHop { via, interface, weight: 1 }] => {
-                Mapping::default().list("via", via).list("interface", interface)
-            }
-            hops => {
-                let hops: Vec<String> = hops.iter().map(|hop| hop_words(hop).to_string()).collect();
-                Mapping::default().raw("via", format_args!("[{}]", hops.join(", ")))
-            }
-        },
+        Target::NextHops(hops) => next_hops(Mapping::default(), hops),
+    }
+}
+
+fn next_hops(mapping: Mapping, hops: &[NextHop]) -> Mapping {
+    match hops {
+        [NextHop { via, interface, weight: 1 }] => {
+            mapping.list("via", via).list("interface", interface)
+        }
+        hops => {
+            let hops: Vec<String> = hops.iter().map(|hop| hop_words(hop).to_string()).collect();
+            mapping.raw("via", format_args!("[{}]", hops.join(", ")))
+        }
     }
 }
 
@@ -180,6 +189,26 @@ fn rule_words(rule: &Rule) -> Mapping {
         .list("icmp-type", rule.icmp.iter().map(text::icmp))
         .with("action", rule.action.name())
         .when(rule.log, "log", true)
+}
+
+fn policy_route_words(route: &PolicyRoute) -> Mapping {
+    let matches = Mapping::default()
+        .list("in", &route.input)
+        .list("source", &route.source)
+        .list("destination", &route.destination)
+        .list("protocol", route.protocol.iter().map(|&number| protocol(number)))
+        .list("source-port", route.source_port.iter().map(text::range))
+        .list("destination-port", route.destination_port.iter().map(text::range))
+        .list("dscp", &route.dscp)
+        .list("fragment", route.fragment);
+    let leads = match &route.action {
+        PolicyAction::Table(table) => matches.with("table", table),
+        PolicyAction::NextHops(hops) => next_hops(matches, hops),
+        PolicyAction::Drop => matches.with("drop", true),
+        PolicyAction::Reject => matches.with("reject", true),
+    };
+    let blocks = route.unreachable != Unreachable::Next;
+    leads.when(blocks, "unreachable", route.unreachable.name())
 }
 
 /// By name where the configuration knows one.

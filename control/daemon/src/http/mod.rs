@@ -52,6 +52,11 @@ fn api() -> Api {
         .get("/v1/neighbours", "Link addresses of neighbours", tables::neighbours)
         .post("/v1/neighbours/flush", "Forget neighbours that were learnt", change::flush)
         .get("/v1/rules", "Filter rules and how often they matched", tables::rules)
+        .get(
+            "/v1/policy-routes",
+            "Policy routes, whether they have a way out, and how often they matched",
+            tables::policy_routes,
+        )
         .get("/v1/config", "The state that the dataplane confirmed", tables::config)
         .get("/v1/schema", "JSON Schema of the configuration file", schema)
         .get("/v1/stats", "Where every packet went", counters::stats)

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_channel::RuleStatus;
 use sluice_control_api::{
-    Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, Port, Route, Rule,
+    Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, PolicyRoute, Port, Route, Rule,
 };
 use sluice_policy::Policy;
 use sluice_policy::model::{FilterPoint, Name};
@@ -144,13 +144,11 @@ pub(super) async fn rules(
 /// Rules are matched by name, not by slot: slots follow from the history of commits, which a
 /// control process that was restarted does not have.
 pub(super) fn counted_rules(policy: &Policy, counters: &[RuleStatus]) -> Vec<Rule> {
-    let by_name: HashMap<(&str, FilterPoint, &str), &RuleStatus> =
-        counters.iter().map(|rule| ((&*rule.instance, rule.point, &*rule.name), rule)).collect();
+    let by_name = by_name(counters);
     let mut rules = Vec::new();
     for (key, filter) in &policy.state().filters {
         let count = |name: &str| {
-            let counted = by_name.get(&(&*key.instance, key.point, name));
-            counted.map_or((0, 0), |rule| (rule.packets, rule.bytes))
+            by_name.get(&(&*key.instance, Some(key.point), name)).copied().unwrap_or_default()
         };
         for (place, rule) in (1..).zip(&filter.rules) {
             let (packets, bytes) = count(&rule.name);
@@ -184,6 +182,47 @@ pub(super) fn counted_rules(policy: &Policy, counters: &[RuleStatus]) -> Vec<Rul
     rules
 }
 
+/// Packets and bytes by instance, filter and name; policy routes have no filter.
+fn by_name(counters: &[RuleStatus]) -> HashMap<(&str, Option<FilterPoint>, &str), (u64, u64)> {
+    counters
+        .iter()
+        .map(|rule| ((&*rule.instance, rule.point, &*rule.name), (rule.packets, rule.bytes)))
+        .collect()
+}
+
+pub(super) async fn policy_routes(
+    State(app): State<App>,
+    Params(of): Params<OfInstance>,
+) -> Answer<Vec<PolicyRoute>> {
+    let counters = app.rules().await?;
+    let links = explain::links(&app).await?;
+    let view = app.view();
+    let (policy, _) = view.live()?;
+    of.check(policy)?;
+    let by_name = by_name(&counters);
+    let mut place = HashMap::new();
+    let policy = links.followed(policy);
+    let routes = policy.policy_routes().filter(|info| of.wants(info.instance)).map(|info| {
+        let place = place.entry(info.instance).or_insert(0);
+        *place += 1;
+        let counted = by_name.get(&(&**info.instance, None, &*info.route.name));
+        let (packets, bytes) = counted.copied().unwrap_or_default();
+        PolicyRoute {
+            instance: info.instance.clone(),
+            place: *place,
+            name: info.route.name.clone(),
+            matches: text::policy_route_matches(info.route),
+            action: info.route.action.clone(),
+            unreachable: info.route.unreachable,
+            reachable: info.reachable,
+            packets,
+            bytes,
+            position: Some(info.route.position.clone()),
+        }
+    });
+    Ok(Json(routes.collect()))
+}
+
 pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
     let view = app.view();
     let (policy, generation) = view.live()?;
@@ -214,5 +253,6 @@ pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
                 mac: *mac,
             })
             .collect(),
+        policy_routes: state.policy_routes.clone(),
     }))
 }

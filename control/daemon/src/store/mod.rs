@@ -254,13 +254,14 @@ impl From<Unclaimed> for StoreError {
 
 /// How many operations a whole record takes.
 fn size(state: &State) -> usize {
-    let State { ports, interfaces, instances, routes, filters, neighbours } = state;
+    let State { ports, interfaces, instances, routes, filters, neighbours, policy_routes } = state;
     ports.len()
         + interfaces.len()
         + instances.len()
         + routes.len()
         + filters.len()
         + neighbours.len()
+        + policy_routes.len()
 }
 
 #[cfg(test)]

@@ -262,8 +262,20 @@ filters:
       - { name: ping, protocol: icmp, icmp-type: [8, "3/4"], action: count, log: true }
 "#;
 
+    /// What there is since format 2.
+    const SINCE_FORMAT_2: &str = r#"
+policy-routes:
+  - { name: mail, in: lan, source: 10.0.1.0/24, protocol: tcp, destination-port: 25, dscp: [ef, 10],
+      fragment: false, via: [ 10.0.2.2, { address: 10.0.2.3, weight: 2 } ], unreachable: reject }
+  - { table: main }
+"#;
+
     fn sample() -> (Header, Delta) {
-        let state = config::read(SAMPLE.as_bytes(), "lab.yaml").unwrap_or_else(|e| panic!("{e}"));
+        of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_2}"))
+    }
+
+    fn of_yaml(yaml: &str) -> (Header, Delta) {
+        let state = config::read(yaml.as_bytes(), "lab.yaml").unwrap_or_else(|e| panic!("{e}"));
         let state = state.state;
         let header = Header {
             generation: 7,
@@ -317,7 +329,7 @@ filters:
     /// stands has a new format, and [`upgrade`] leads the old one over.
     #[test]
     fn format_1_stays_readable() {
-        let (header, mut delta) = sample();
+        let (header, mut delta) = of_yaml(SAMPLE);
         delta.stamp(header.generation);
         assert_eq!(decode(include_bytes!("format-1.ndjson")).unwrap(), (header, delta));
     }

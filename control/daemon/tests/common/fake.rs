@@ -304,7 +304,7 @@ impl Agent {
         let behaviour = self.behaviour();
         let rules = behaviour.policy.rules().map(|rule| RuleStatus {
             instance: rule.instance.clone(),
-            point: rule.point,
+            point: Some(rule.point),
             name: rule.name.into(),
             slot: rule.slot,
             packets: 100 + u64::from(rule.slot.0),

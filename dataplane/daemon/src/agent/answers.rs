@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use sluice_channel::{Command, PortStatus, Reply, RuleStatus, Status, WorkerStatus};
 use sluice_policy::PortEntry;
-use sluice_policy::model::MacAddress;
+use sluice_policy::model::{MacAddress, Name};
 
 use super::Agent;
 
@@ -93,18 +93,21 @@ impl Agent {
 
     fn rules(&self) -> Vec<RuleStatus> {
         let policy = &self.publisher.current().policy;
-        let status = |info: sluice_policy::RuleInfo<'_>| {
-            let counted = self.statistics.rule(info.slot);
-            let (packets, bytes) = self.rule_log.since_baseline(info.slot, counted);
+        let status = |instance: &Name, point, name: &str, slot| {
+            let counted = self.statistics.rule(slot);
+            let (packets, bytes) = self.rule_log.since_baseline(slot, counted);
             RuleStatus {
-                instance: info.instance.clone(),
-                point: info.point,
-                name: info.name.into(),
-                slot: info.slot,
+                instance: instance.clone(),
+                point,
+                name: name.into(),
+                slot,
                 packets,
                 bytes,
             }
         };
-        policy.rules().map(status).collect()
+        let rules = policy.rules().map(|r| status(r.instance, Some(r.point), r.name, r.slot));
+        let policy_routes =
+            policy.policy_routes().map(|p| status(p.instance, None, &p.route.name, p.slot));
+        rules.chain(policy_routes).collect()
     }
 }

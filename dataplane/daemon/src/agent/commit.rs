@@ -4,11 +4,12 @@
 //! compiled, limits are checked, the hooks' order is resolved, new ports are attached. Publishing
 //! is the commit point and is never undone.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use sluice_channel::Reply;
 use sluice_pipelines::Generation;
-use sluice_policy::model::{Delta, Port};
+use sluice_policy::model::{Delta, FilterPoint, Name, Port};
 use sluice_policy::{Policy, PortEntry, PortId, RuleSlot};
 
 use super::Agent;
@@ -273,15 +274,18 @@ impl Agent {
     /// Notes what the counters of newly given slots stand at, so that a rule's count begins at 0
     /// although workers never reset a counter.
     fn rule_baselines(&mut self, old: &Policy, new: &Policy) {
-        let key = |info: &sluice_policy::RuleInfo<'_>| -> (String, u8, String, RuleSlot) {
-            (info.instance.to_string(), info.point as u8, info.name.to_owned(), info.slot)
-        };
-        let before: std::collections::BTreeSet<_> = old.rules().map(|info| key(&info)).collect();
-        for info in new.rules().filter(|info| !before.contains(&key(info))) {
-            let counted = self.statistics.rule(info.slot);
-            self.rule_log.set_baseline(info.slot, counted);
+        let before: HashSet<_> = counted(old).collect();
+        for rule in counted(new).filter(|rule| !before.contains(rule)) {
+            let (_, _, _, slot) = rule;
+            self.rule_log.set_baseline(slot, self.statistics.rule(slot));
         }
     }
+}
+
+/// What is counted by slot: the rules of filters, and policy routes.
+fn counted(policy: &Policy) -> impl Iterator<Item = (&Name, Option<FilterPoint>, &str, RuleSlot)> {
+    let rules = policy.rules().map(|r| (r.instance, Some(r.point), r.name, r.slot));
+    rules.chain(policy.policy_routes().map(|p| (p.instance, None, &*p.route.name, p.slot)))
 }
 
 /// Whether a port that is as `is` says has to be attached anew to become what `be` says.

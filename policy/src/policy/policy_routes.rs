@@ -1,0 +1,169 @@
+//! Checks and compiles policy routes.
+
+use std::collections::HashMap;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sluice_packet::Family;
+
+use super::error::{Mistake, Thing};
+use super::hops::{self, Leads, MAX_HOPS};
+use super::links::{Links, family_of, unknown_instance};
+use super::report::{Naming, Report, is_name};
+use super::routes::{check_hops, unknown_table};
+use super::rules::{Slots, check_rule, conditions_of, interfaces};
+use crate::drop_reason::DropReason;
+use crate::ids::RuleSlot;
+use crate::instance::Instance;
+use crate::model::{Name, NextHop, PolicyAction, PolicyRoute};
+use crate::route::NextHops;
+use crate::steering::{Rule, Rules, Way};
+
+/// Checks the policy routes of an instance and compiles what they match; `old` are those of the
+/// generation before. Where they are `asked` for, their next hops must be on a link.
+pub(super) fn compile(
+    name: &Name,
+    specs: &[PolicyRoute],
+    (old, asked): (Option<&Rules>, bool),
+    links: &Links,
+    slots: &mut Slots,
+    report: &mut Report<'_>,
+) -> Option<Rules> {
+    let Some(instance) = links.instance_named(name) else {
+        let thing = Thing::PolicyRoutes(name.clone());
+        report.add(&thing, "instance", unknown_instance(report.state, name));
+        return None;
+    };
+    let mut conditions = Vec::with_capacity(specs.len());
+    let mut list = Vec::with_capacity(specs.len());
+    let mut new_slots: HashMap<Name, RuleSlot> = HashMap::with_capacity(specs.len());
+    for (place, spec) in specs.iter().enumerate() {
+        let thing = Thing::PolicyRoute(name.clone(), place, spec.name.clone());
+        if !is_name(&spec.name, Naming::Rule) {
+            report.add(&thing, "name", Mistake::BadName(spec.name.clone()));
+        } else if new_slots.contains_key(&spec.name) {
+            report.add(&thing, "name", Mistake::PolicyRouteTwice(spec.name.clone()));
+        }
+        let rule = spec.as_rule();
+        check_rule(&thing, &rule, report);
+        check(&thing, spec, asked, instance, links, report);
+        let input = interfaces(&thing, "in", &spec.input, instance, links, report);
+        let kept = old.and_then(|old| old.slots.get(&spec.name).copied());
+        let Some(slot) = kept.or_else(|| slots.take()) else {
+            let (what, count, most) =
+                ("rules and policy routes", specs.len(), usize::from(u16::MAX));
+            report.add(&thing, "", Mistake::TooMany { what, count, most });
+            return None;
+        };
+        new_slots.insert(spec.name.clone(), slot);
+        conditions.push(conditions_of(&rule, input, Box::default()));
+        list.push(Rule {
+            slot,
+            dscp: spec.dscp.iter().fold(0, |all, &dscp| all | 1_u64 << (dscp & 63)),
+            fragment: spec.fragment,
+            unreachable: spec.unreachable,
+        });
+    }
+    let with_ports =
+        specs.iter().filter(|s| !s.source_port.is_empty() || !s.destination_port.is_empty());
+    let with_ports = with_ports.flat_map(|spec| spec.protocol.iter().copied());
+    Some(Rules::new(&conditions, list, new_slots, with_ports))
+}
+
+fn check(
+    thing: &Thing,
+    spec: &PolicyRoute,
+    asked: bool,
+    instance: &Instance,
+    links: &Links,
+    report: &mut Report<'_>,
+) {
+    for (i, &dscp) in spec.dscp.iter().enumerate().filter(|(_, dscp)| **dscp > 63) {
+        report.add_item(thing, "dscp", i, Mistake::DscpRange(dscp));
+    }
+    match &spec.action {
+        PolicyAction::Table(table) if instance.table_named(table).is_none() => {
+            report.add(thing, "table", unknown_table(instance, table));
+        }
+        PolicyAction::NextHops(hops) if hops.is_empty() => {
+            report.add(thing, "", Mistake::PolicyRouteNowhere);
+        }
+        PolicyAction::NextHops(hops) => {
+            if hops.len() > MAX_HOPS {
+                let (what, count, most) = ("next hops in the policy route", hops.len(), MAX_HOPS);
+                report.add(thing, "via", Mistake::TooMany { what, count, most });
+            }
+            check_hops(thing, hops, report, |hop| {
+                let family = hop_families(hop)[0];
+                let unsound = hops::unsound(hop, default_route(family));
+                unsound.or_else(|| match hops::leads(hop, family, instance, links) {
+                    _ if !asked => None,
+                    Ok(Leads::OnLink(_)) => None,
+                    Ok(Leads::Recursive(via)) => Some(("via", Mistake::NobodysNetwork(via))),
+                    Err(wrong) => Some(wrong),
+                })
+            });
+            let networks = [&spec.source, &spec.destination];
+            let speaks = |family| {
+                let of = |net: &&IpNet| family_of(net.addr()) == family;
+                networks.iter().all(|nets| nets.is_empty() || nets.iter().any(|net| of(&net)))
+                    && hops.iter().any(|hop| hop_families(hop).contains(&family))
+            };
+            if !speaks(Family::Inet) && !speaks(Family::Inet6) {
+                let why = "its next hops are of another IP version than its addresses";
+                report.add(thing, "via", Mistake::MatchesNothing(why));
+            }
+        }
+        PolicyAction::Table(_) | PolicyAction::Drop | PolicyAction::Reject => {}
+    }
+}
+
+/// The IP versions whose packets a next hop takes: an interface alone takes both.
+fn hop_families(hop: &NextHop) -> &'static [Family] {
+    match hop.via.map(family_of) {
+        Some(Family::Inet) => &[Family::Inet],
+        Some(Family::Inet6) => &[Family::Inet6],
+        None => &[Family::Inet, Family::Inet6],
+    }
+}
+
+/// All destinations of an IP version.
+fn default_route(family: Family) -> IpNet {
+    match family {
+        Family::Inet => Ipv4Net::default().into(),
+        Family::Inet6 => Ipv6Net::default().into(),
+    }
+}
+
+/// Where policy routes lead while the ports of `links` are as they are.
+pub(super) fn ways(
+    specs: &[PolicyRoute],
+    instance: &Instance,
+    links: &Links,
+    next_hops: &mut NextHops,
+) -> Vec<[Way; 2]> {
+    let mut way = |spec: &PolicyRoute, family| match &spec.action {
+        PolicyAction::Table(table) => {
+            instance.table_named(table).map_or(Way::Unreachable, Way::Table)
+        }
+        PolicyAction::Drop => Way::Drop(DropReason::PolicyDrop),
+        PolicyAction::Reject => Way::Drop(DropReason::PolicyReject),
+        PolicyAction::NextHops(list) => {
+            let mut of_family =
+                list.iter().filter(|hop| hop_families(hop).contains(&family)).peekable();
+            if of_family.peek().is_none() {
+                return Way::Other;
+            }
+            let on_link =
+                of_family.filter_map(|hop| match hops::leads(hop, family, instance, links) {
+                    Ok(Leads::OnLink(to)) => Some((to, u32::from(hop.weight))),
+                    _ => None,
+                });
+            let usable: Vec<_> = on_link.filter(|(hop, _)| !links.is_down(hop.interface)).collect();
+            match usable.is_empty() {
+                true => Way::Unreachable,
+                false => Way::Leaf(next_hops.leaf(&usable, |hop| links.member_key(hop))),
+            }
+        }
+    };
+    specs.iter().map(|spec| [way(spec, Family::Inet), way(spec, Family::Inet6)]).collect()
+}
