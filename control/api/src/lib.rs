@@ -70,8 +70,8 @@ pub use tables::{
     Worker, WorkerQueue,
 };
 pub use transaction::{
-    AddRoute, DeleteRoute, Expect, Expected, Hop, OwnerRoutes, RouteConflict, RouteOperation,
-    Transaction, WithdrawRoutes,
+    AddRoute, DeleteRoute, Expect, Expected, Hop, Lookup, OwnerRoutes, RouteConflict,
+    RouteOperation, Transaction, WithdrawRoutes,
 };
 pub use watch::{WatchEvent, WatchKind};
 

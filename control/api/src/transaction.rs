@@ -46,7 +46,7 @@ pub enum RouteOperation {
     Expect(Expect),
 }
 
-/// A route to add. Exactly one of `via`, `blackhole` and `reject` is given.
+/// A route to add. Exactly one of `via`, `blackhole`, `reject`, `prohibit` and `lookup` is given.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddRoute {
@@ -70,9 +70,15 @@ pub struct AddRoute {
     /// Drop in silence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blackhole: bool,
-    /// Drop and tell the sender.
+    /// Drop and tell the sender that the destination is unreachable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reject: bool,
+    /// Drop and tell the sender that it is administratively prohibited.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prohibit: bool,
+    /// Look the destination up in another table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<Lookup>,
     /// Of the routes of one prefix the lowest is used; left out means the owner's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preference: Option<u32>,
@@ -88,6 +94,18 @@ pub struct AddRoute {
     /// What must be there for this to happen; what is expected gives way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expected>,
+}
+
+/// The table to look on in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lookup {
+    /// The instance that the table belongs to; left out means the route's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Name>,
+    /// The table; left out means `main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Name>,
 }
 
 /// One way out of a route: a neighbour, an interface, or both.

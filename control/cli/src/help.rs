@@ -116,6 +116,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("sluice route add 192.0.2.0/24 via 10.0.1.9", ""),
             ("sluice route add 10.9.0.0/16 via 10.0.2.2 via 10.0.2.3 weight 2", "by flow, 1 to 2"),
             ("sluice route add fd00:9::/32 dev wan", "hosts on the link"),
+            ("sluice route add 10.4.0.0/24 lookup blue main", "as instance blue routes"),
             ("sluice route add 192.0.2.0/24 blackhole --confirm 10m", "for ten minutes"),
             (
                 "sluice route add 0.0.0.0/0 via 10.0.2.2 --owner dhcp --metric 100",

@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use sluice_control_api::{
-    AddRoute, Applied, DeleteRoute, Expected, Hop, OwnerRoutes, RouteOperation, Transaction,
-    WithdrawRoutes,
+    AddRoute, Applied, DeleteRoute, Expected, Hop, Lookup, OwnerRoutes, RouteOperation,
+    Transaction, WithdrawRoutes,
 };
 
 use crate::args::{self, Place, Route};
@@ -65,6 +65,8 @@ fn add(words: &args::AddRoute) -> Result<AddRoute, Failed> {
         via: Vec::new(),
         blackhole: false,
         reject: false,
+        prohibit: false,
+        lookup: None,
         preference: *preference,
         metric: *metric,
         tag: *tag,
@@ -74,6 +76,14 @@ fn add(words: &args::AddRoute) -> Result<AddRoute, Failed> {
     match target.as_slice() {
         [word] if word == "blackhole" => route.blackhole = true,
         [word] if word == "reject" => route.reject = true,
+        [word] if word == "prohibit" => route.prohibit = true,
+        [word, table] if word == "lookup" => {
+            route.lookup = Some(Lookup { instance: None, table: Some(table.as_str().into()) });
+        }
+        [word, instance, table] if word == "lookup" => {
+            let (instance, table) = (instance.as_str().into(), table.as_str().into());
+            route.lookup = Some(Lookup { instance: Some(instance), table: Some(table) });
+        }
         words => route.via = hops(words)?,
     }
     Ok(route)
@@ -141,7 +151,8 @@ fn hops(words: &[String]) -> Result<Vec<Hop>, Failed> {
             _ => {
                 return Err(Failed::Usage(format!(
                     "`{word}` is not understood here: `via ADDRESS [dev INTERFACE] [weight N]`, \
-                     `dev INTERFACE`, `blackhole` and `reject` are"
+                     `dev INTERFACE`, `blackhole`, `reject`, `prohibit` and \
+                     `lookup [INSTANCE] TABLE` are"
                 )));
             }
         }
@@ -179,6 +190,13 @@ mod tests {
         assert_eq!(link.via, [hop(None, Some("wan"), 1), hop(None, Some("lan"), 3)]);
         assert!(parse("10.9.0.0/16 blackhole").unwrap().blackhole);
         assert!(parse("10.9.0.0/16 reject").unwrap().reject);
+        assert!(parse("10.9.0.0/16 prohibit").unwrap().prohibit);
+        let lookup = |line: &str| parse(line).unwrap().lookup.unwrap();
+        let table = Some("isp".into());
+        let expected = Lookup { instance: None, table: table.clone() };
+        assert_eq!(lookup("10.9.0.0/16 lookup isp"), expected);
+        let expected = Lookup { instance: Some("blue".into()), table };
+        assert_eq!(lookup("10.9.0.0/16 lookup blue isp"), expected);
     }
 
     #[test]

@@ -10,10 +10,10 @@ pub(crate) enum Route {
     /// Add a route
     ///
     /// `via ADDRESS [dev INTERFACE] [weight N]`, again for each way out, or `dev INTERFACE`, or
-    /// `blackhole`, or `reject`.
+    /// `blackhole`, `reject` (unreachable), `prohibit`, or `lookup [INSTANCE] TABLE`.
     #[command(override_usage = "sluice route add PREFIX via ADDRESS [dev INTERFACE] [weight N] \
         [via …]\n       sluice route add PREFIX dev INTERFACE\n       sluice route add PREFIX \
-        blackhole|reject")]
+        blackhole|reject|prohibit\n       sluice route add PREFIX lookup [INSTANCE] TABLE")]
     Add(AddRoute),
     /// Remove a route
     Del(DeleteRoute),

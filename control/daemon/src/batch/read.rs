@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use sluice_control_api::{
-    AddRoute, DeleteRoute, Expect, Expected, Hop, RouteOperation, WithdrawRoutes,
+    AddRoute, DeleteRoute, Expect, Expected, Hop, Lookup, RouteOperation, WithdrawRoutes,
 };
 use sluice_policy::model::{
     DEFAULT_INSTANCE, MAIN_TABLE, Name, NextHop, Owner, Position, Route, RouteKey, Target,
@@ -106,6 +106,8 @@ impl Reader {
             via,
             blackhole,
             reject,
+            prohibit,
+            lookup,
             preference,
             metric,
             tag,
@@ -113,15 +115,21 @@ impl Reader {
             expect,
         } = wanted;
         let key = self.key(at, verb, to, instance, table, owner);
-        let target = match (via.is_empty(), blackhole, reject) {
-            (false, false, false) => Target::NextHops(via.into_iter().map(next_hop).collect()),
-            (true, true, false) => Target::Blackhole,
-            (true, false, true) => Target::Reject,
-            _ => {
-                let text = format!("give {to} exactly one of `via`, `blackhole` and `reject`");
-                self.wrong(at, verb, "via", &text);
-                return;
-            }
+        let ways = [!via.is_empty(), blackhole, reject, prohibit, lookup.is_some()];
+        if ways.iter().filter(|way| **way).count() != 1 {
+            let ways = "`via`, `blackhole`, `reject`, `prohibit` and `lookup`";
+            self.wrong(at, verb, "via", &format!("give {to} exactly one of {ways}"));
+            return;
+        }
+        let target = match (blackhole, reject, prohibit, lookup) {
+            (true, ..) => Target::Blackhole,
+            (_, true, ..) => Target::Reject,
+            (_, _, true, _) => Target::Prohibit,
+            (.., Some(Lookup { instance, table })) => Target::Table {
+                instance: instance.unwrap_or_else(|| key.instance.clone()),
+                table: table.unwrap_or_else(|| MAIN_TABLE.into()),
+            },
+            (.., None) => Target::NextHops(via.into_iter().map(next_hop).collect()),
         };
         let replace = replace || expect.is_some();
         if let Some(expected) = expect {
