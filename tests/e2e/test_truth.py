@@ -30,6 +30,7 @@ REASONS = {
     "multicast-ignored",
     "multicast-unrouted",
     "no-route",
+    "prohibit-route",
     "reject-route",
     "source-martian",
     "super-packet",

@@ -6,6 +6,8 @@ PORTS = ("p1", "p2", "p3", "p4")
 PORT_MTU = 2000
 _VLANS = (10, 20, 30)
 _INSTANCES = ("default", "red", "blue")
+# Tables beside `main` that every instance has.
+_TABLES = ("near", "far")
 # Hosts of a connected network whose link address is configured; other IPv4 hosts are asked for.
 FIXED_HOSTS = (2, 3, 4)
 
@@ -110,7 +112,7 @@ class World:
         return entries
 
     def _stack(self, instance):
-        stack = {"routes": self._routes(instance)}
+        stack = {"tables": list(_TABLES), "routes": self._routes(instance)}
         filters = {
             point: made
             for point in ("ingress", "forward", "egress")
@@ -138,15 +140,27 @@ class World:
         for family in (4, 6):
             exits = [i for i in self.of(instance) if family in i.families]
             for _ in range(self._random.randint(0, 9)):
+                table = self._random.choices(("main", *_TABLES), (6, 1, 1))[0]
                 prefix = self._prefix(family)
-                if prefix in seen:
+                if (table, prefix) in seen:
                     continue
-                seen.add(prefix)
-                target = self._target(family, exits)
-                if target:
-                    routes.append({"to": str(prefix), **target})
-                    self.prefixes[instance].append(prefix)
+                seen.add((table, prefix))
+                target = self._target(family, exits, routes) or self._lookup(instance, table)
+                if table != "main":
+                    target["table"] = table
+                target |= {"preference": self._random.randint(0, 255), "tag": len(routes)}
+                routes.append({"to": str(prefix), **target})
+                self.prefixes[instance].append(prefix)
         return routes
+
+    def _lookup(self, instance, table):
+        """On in another table. Nothing that the file shows leads round: numbers only grow."""
+        order = [(name, other) for other in ("main", *_TABLES) for name in _INSTANCES]
+        later = order[order.index((instance, table)) + 1 :]
+        if not later:
+            return {"prohibit": True}
+        name, other = self._random.choice(later)
+        return {"lookup": {"instance": name, "table": other}}
 
     def _prefix(self, family):
         random = self._random
@@ -161,20 +175,36 @@ class World:
         address = int(ipaddress.ip_address(base)) + random.randint(0, 1 << 10)
         return ipaddress.ip_network((address, length), strict=False)
 
-    def _target(self, family, exits):
+    def _target(self, family, exits, routes):
         random = self._random
-        kind = random.choices(("via", "spread", "blackhole", "reject"), (5, 4, 1, 1))[0]
-        if kind in ("blackhole", "reject"):
+        kinds = ("via", "spread", "behind", "blackhole", "reject", "prohibit", "lookup")
+        kind = random.choices(kinds, (5, 4, 2, 1, 1, 1, 2))[0]
+        if kind in ("blackhole", "reject", "prohibit"):
             return {kind: True}
-        if not exits:
+        if kind == "lookup" or not exits:
             return None
         if kind == "via":
             return {"via": self._hop(family, random.choice(exits))}
+        if kind == "behind":
+            return self._behind(family, exits, routes)
         hops = {}
         for _ in range(random.randint(2, 4)):
             hop = self._hop(family, random.choice(exits))
             hops[hop] = {"address": hop, "weight": random.randint(1, 5)}
         return {"via": list(hops.values())}
+
+    def _behind(self, family, exits, routes):
+        """A next hop that is behind one to three routes, which are added to `routes`."""
+        random = self._random
+        address = self._hop(family, random.choice(exits))
+        for _ in range(random.randint(1, 3)):
+            number = len(routes)
+            network = f"198.18.{number}.0/24" if family == 4 else f"fd98:{number:x}::/64"
+            hops = {address, self._hop(family, random.choice(exits))}
+            target = {"blackhole": True} if random.random() < 0.1 else {"via": sorted(hops)}
+            routes.append({"to": network, **target})
+            address = str(ipaddress.ip_network(network)[random.randint(1, 250)])
+        return {"via": address}
 
     def _hop(self, family, interface):
         return interface.host(family, self._random.choice(FIXED_HOSTS))
