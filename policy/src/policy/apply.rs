@@ -133,8 +133,8 @@ impl Policy {
             false => Stale::of(touched.routes.iter().copied(), &changed, &state, &links),
         };
         let tables = fill_tables(&self.tables, &stale, steer, &state, &mut links);
-        for &key in touched.routes.iter().filter(|_| asked) {
-            tables::check_loop(key, &tables, &links, &mut report);
+        if asked {
+            tables::check_loops(&touched.routes, &tables, &links, &mut report);
         }
         if !report.errors.is_empty() {
             return Err(report.errors);

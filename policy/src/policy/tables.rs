@@ -1,7 +1,8 @@
 //! Fills the tables that packets are looked up in, and finds routes that lead round in circles.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -144,31 +145,55 @@ fn steer_anew(
     steered
 }
 
-/// Complains about a route that leads round in circles between tables, where its first or its
-/// last address shows it. What only others between them do is seen when packets come.
-pub(super) fn check_loop(key: &RouteKey, tables: &Tables, links: &Links, report: &mut Report<'_>) {
-    let route = report.state.routes.get(key);
-    if !route.is_some_and(|route| matches!(route.target, Target::Table { .. })) {
+/// Complains about routes of `set` by which packets are looked up round and round, where the first
+/// or the last address of a route between tables shows it. What only addresses in between would
+/// show is seen when packets come.
+pub(super) fn check_loops(
+    set: &[&RouteKey],
+    tables: &Tables,
+    links: &Links,
+    report: &mut Report<'_>,
+) {
+    let state = report.state;
+    let leads_on = |route: &Route| matches!(route.target, Target::Table { .. });
+    let place = |key: &RouteKey| Some((links.table_named(&key.instance, &key.table)?, key.prefix));
+    let new = set.iter().filter(|key| state.routes.get(key).is_some_and(leads_on));
+    let new: BTreeMap<(TableId, IpNet), &RouteKey> =
+        new.filter_map(|key| Some((place(key)?, *key))).collect();
+    if new.is_empty() {
         return;
     }
-    let Some(start) = links.table_named(&key.instance, &key.table) else { return };
-    let family = family_of(key.prefix.addr());
-    for address in [key.prefix.network(), key.prefix.broadcast()] {
-        let number = number_of(address);
-        let longest = |table| tables.fib(table)?.longest(family, number);
-        if longest(start).is_none_or(|(length, _)| length != key.prefix.prefix_len()) {
-            continue;
-        }
-        let way = std::iter::successors(Some(start), |&table| leaf::next_table(longest(table)?.1));
-        let way: Vec<TableId> = way.take(MAX_TABLES + 1).collect();
-        if way.len() > MAX_TABLES {
-            let again = way.iter().skip(1).position(|&table| table == start);
+    let mut blamed = BTreeSet::new();
+    for (key, _) in state.routes.iter().filter(|(_, route)| leads_on(route)) {
+        let Some((start, _)) = place(key) else { continue };
+        for address in [key.prefix.network(), key.prefix.broadcast()] {
+            let way = way_between(start, address, tables);
+            let by = way.iter().find_map(|place| new.get(place)).filter(|_| way.len() > MAX_TABLES);
+            let Some(&by) = by.filter(|by| blamed.insert(**by)) else { continue };
+            let again = way.iter().skip(1).position(|(table, _)| *table == start);
             let round = &way[..again.map_or(way.len(), |at| at + 2)];
-            let names: Vec<String> = round.iter().filter_map(|&id| links.table_words(id)).collect();
+            let names: Vec<String> =
+                round.iter().filter_map(|(table, _)| links.table_words(*table)).collect();
             let mistake = Mistake::TableLoop { address, round: names.join(", then ") };
-            return report.add(&Thing::Route(key.clone()), "lookup", mistake);
+            report.add(&Thing::Route(by.clone()), "lookup", mistake);
         }
     }
+}
+
+/// The tables that an address is looked up in, and the prefixes that are found there: one more than
+/// packets are, if there is no end.
+fn way_between(start: TableId, address: IpAddr, tables: &Tables) -> Vec<(TableId, IpNet)> {
+    let (family, number) = (family_of(address), number_of(address));
+    let mut way = Vec::new();
+    let mut next = Some(start);
+    while let Some(table) = next.filter(|_| way.len() <= MAX_TABLES) {
+        let found = tables.fib(table).and_then(|fib| fib.longest(family, number));
+        let Some((length, leaf)) = found else { break };
+        let Ok(prefix) = IpNet::new(address, length) else { break };
+        way.push((table, prefix.trunc()));
+        next = leaf::next_table(leaf);
+    }
+    way
 }
 
 #[cfg(test)]
