@@ -380,6 +380,7 @@ fn drop_rule(name: &str, action: Action) -> Rule {
         destination_port: vec![6000..=6000],
         tcp_flags: None,
         icmp: vec![],
+        sets: Default::default(),
         action,
         log: false,
         position: position(),
@@ -389,7 +390,11 @@ fn drop_rule(name: &str, action: Action) -> Rule {
 fn with_filter(point: FilterPoint, action: Action) -> State {
     let mut state = two_ports();
     let key = FilterKey { instance: DEFAULT_INSTANCE.into(), point };
-    let filter = Filter { default: Action::Accept, rules: vec![drop_rule("no-6000", action)] };
+    let filter = Filter {
+        default: Action::Accept,
+        rules: vec![drop_rule("no-6000", action)],
+        sets: Default::default(),
+    };
     state.filters.insert(key, filter);
     state
 }

@@ -268,6 +268,43 @@ pub struct IcmpMatch {
     pub code: Option<u8>,
 }
 
+/// A named set that rules refer to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Set {
+    /// Networks.
+    Prefixes(Arc<[IpNet]>),
+    /// Ports and ranges of ports.
+    Ports(Arc<[RangeInclusive<u16>]>),
+}
+
+/// The named sets that a rule refers to, by field: they are as if their items stood there.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RuleSets {
+    /// Among the source networks.
+    pub source: Vec<Name>,
+    /// Among the destination networks.
+    pub destination: Vec<Name>,
+    /// Among the source ports.
+    pub source_port: Vec<Name>,
+    /// Among the destination ports.
+    pub destination_port: Vec<Name>,
+}
+
+impl RuleSets {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == RuleSets::default()
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        let RuleSets { source, destination, source_port, destination_port } = self;
+        source.iter().chain(destination).chain(source_port).chain(destination_port)
+    }
+}
+
 /// One rule of a filter. A field that is empty or `None` matches everything.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "ConfiguredRule")]
@@ -292,6 +329,9 @@ pub struct Rule {
     pub tcp_flags: Option<TcpFlags>,
     /// ICMP type and code, any of which may match.
     pub icmp: Vec<IcmpMatch>,
+    /// Named sets of the filter, which stand beside the networks and ports above.
+    #[serde(default)]
+    pub sets: RuleSets,
     /// What to do.
     pub action: Action,
     /// Whether matches are logged (rate limited, off the packet's path).
@@ -307,6 +347,9 @@ pub struct Filter {
     pub default: Action,
     /// Rules in order.
     pub rules: Vec<Rule>,
+    /// The named sets that the rules refer to, and no others.
+    #[serde(default)]
+    pub sets: BTreeMap<Name, Set>,
 }
 
 /// The three built-in filters.
@@ -462,6 +505,7 @@ impl PolicyRoute {
             destination_port: self.destination_port.clone(),
             tcp_flags: None,
             icmp: Vec::new(),
+            sets: RuleSets::default(),
             action: Action::Accept,
             log: false,
             position: self.position.clone(),

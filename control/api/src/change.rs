@@ -68,6 +68,8 @@ pub struct Changes {
     pub routes: Change,
     /// Filters whose existence or default action changed.
     pub filters: Change,
+    /// Named sets, once for each filter that uses them.
+    pub sets: Change,
     /// Rules, by name; one that only moved counts as changed.
     pub rules: Change,
     /// Static neighbours.
@@ -100,13 +102,14 @@ impl Changes {
         *self == Changes::default()
     }
 
-    fn kinds(&self) -> [(&'static str, Change); 8] {
+    fn kinds(&self) -> [(&'static str, Change); 9] {
         [
             ("port", self.ports),
             ("interface", self.interfaces),
             ("instance", self.instances),
             ("route", self.routes),
             ("filter", self.filters),
+            ("set", self.sets),
             ("rule", self.rules),
             ("neighbour", self.neighbours),
             ("policy route", self.policy_routes),

@@ -115,6 +115,8 @@ pub enum DiffKind {
     Route,
     /// A filter: whether it is there, and its default action.
     Filter,
+    /// A named set, as a filter uses it.
+    Set,
     /// A rule of a filter: what it says, and its place among the others.
     Rule,
     /// A static neighbour.
@@ -132,6 +134,7 @@ impl DiffKind {
             DiffKind::Instance => "instance",
             DiffKind::Route => "route",
             DiffKind::Filter => "filter",
+            DiffKind::Set => "set",
             DiffKind::Rule => "rule",
             DiffKind::Neighbour => "neighbour",
             DiffKind::PolicyRoute => "policy-route",

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use sluice_channel::NeighbourState;
-use sluice_policy::model::{IcmpMatch, PolicyRoute, Rule, TcpFlags};
+use sluice_policy::model::{IcmpMatch, Name, PolicyRoute, Rule, TcpFlags};
 
 /// A protocol's name, or its number.
 pub(crate) fn protocol(number: u8) -> String {
@@ -41,10 +41,10 @@ pub(crate) fn matches(rule: &Rule) -> String {
         }
     };
     say("", list(&rule.protocol, |number| protocol(*number)));
-    say("from ", list(&rule.source, ToString::to_string));
-    say("sport ", list(&rule.source_port, range));
-    say("to ", list(&rule.destination, ToString::to_string));
-    say("dport ", list(&rule.destination_port, range));
+    say("from ", among(&rule.source, &rule.sets.source, ToString::to_string).join(","));
+    say("sport ", among(&rule.source_port, &rule.sets.source_port, range).join(","));
+    say("to ", among(&rule.destination, &rule.sets.destination, ToString::to_string).join(","));
+    say("dport ", among(&rule.destination_port, &rule.sets.destination_port, range).join(","));
     say("flags ", rule.tcp_flags.map_or_else(String::new, flags));
     say("type ", list(&rule.icmp, icmp));
     say("in ", list(&rule.input, ToString::to_string));
@@ -70,6 +70,11 @@ pub(crate) fn policy_route_matches(route: &PolicyRoute) -> String {
 
 fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     items.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// Values, and after them the sets that stand among them.
+pub(crate) fn among<T>(items: &[T], sets: &[Name], text: impl Fn(&T) -> String) -> Vec<String> {
+    items.iter().map(text).chain(sets.iter().map(|name| format!("${name}"))).collect()
 }
 
 /// `80`, or `8000-8080`.
@@ -120,6 +125,7 @@ mod tests {
             destination_port: vec![80..=80, 8000..=8080],
             tcp_flags: Some(TcpFlags { set: 2, clear: 16 }),
             icmp: Vec::new(),
+            sets: Default::default(),
             action: Action::Drop,
             log: false,
             position: Position { file: "f".into(), line: 1, column: 1 },

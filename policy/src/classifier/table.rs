@@ -11,6 +11,10 @@
 //! The size is bounded: by what the rules' ranges are, see `rows`, and by [`BUDGET`] whatever they
 //! are; conditions that would need more remain a list.
 
+use std::hash::{Hash, Hasher};
+
+use ipnet::IpNet;
+use sluice_packet::descriptor::number_of;
 use sluice_packet::{Descriptor, Family};
 
 use super::conditions::{Conditions, Field};
@@ -19,8 +23,6 @@ use super::order::order;
 use super::rows::{Block, Common, Rows};
 use super::sweep::{Group, by_key, sweep};
 use super::{BURST, Packet};
-use ipnet::IpNet;
-use sluice_packet::descriptor::number_of;
 
 /// Bytes that the rows of a table may take.
 pub(super) const BUDGET: usize = 256 << 20;
@@ -364,8 +366,8 @@ impl Making<'_> {
     /// The table's rows by an address; `None` inside where no rule asks about it.
     #[expect(clippy::option_option, reason = "too large, or not asked for")]
     fn addresses(&mut self, nets: fn(&Conditions) -> &[IpNet]) -> Option<Option<Addresses>> {
-        let asking = self.in_order().map(|(place, c)| (place, nets(c)));
-        let groups = by_key(asking.filter(|(_, nets)| !nets.is_empty()));
+        let asking = self.in_order().map(|(place, c)| (place, List(nets(c))));
+        let groups = by_key(asking.filter(|(_, nets)| !nets.0.is_empty()));
         if groups.is_empty() {
             return Some(None);
         }
@@ -377,7 +379,7 @@ impl Making<'_> {
             };
             let groups: Vec<Group> = groups
                 .iter()
-                .map(|(nets, rules)| Group::new(ranges(nets), rules.clone()))
+                .map(|(nets, rules)| Group::new(ranges(nets.0), rules.clone()))
                 .collect();
             let last = if inet { u32::MAX.into() } else { u128::MAX };
             sweep(&groups, last, &mut rows, self.budget)
@@ -463,6 +465,35 @@ impl Making<'_> {
         self.common.push(common);
         let span = self.conditions.len().div_ceil(64 * 64) as u32;
         Some(move |number| first + number * span)
+    }
+}
+
+/// A list of networks, to be compared with others. Long ones are of sets: the same wherever they
+/// are used.
+#[derive(Clone, Copy)]
+struct List<'a>(&'a [IpNet]);
+
+impl List<'_> {
+    const LONG: usize = 16;
+}
+
+impl PartialEq for List<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match self.0.len() > List::LONG {
+            true => std::ptr::eq(self.0, other.0),
+            false => self.0 == other.0,
+        }
+    }
+}
+
+impl Eq for List<'_> {}
+
+impl Hash for List<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        match self.0.len() > List::LONG {
+            true => self.0.as_ptr().hash(hasher),
+            false => self.0.hash(hasher),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::document::{
 use super::kinds::{TableName, Vlan};
 use super::node::{At, Entries, Kind, Many, Place, Text};
 use super::reader::{Reader, Site, key_of};
+use super::sets::Sets;
 use super::{Configuration, Dataplane, Limits, filters, policy_routes, routes};
 use crate::device::Device;
 use crate::event::Event;
@@ -25,6 +26,7 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
     for (name, port) in document.ports.iter().flat_map(|ports| &ports.0) {
         convert_port(name, port, &dataplane, &mut state, reader);
     }
+    let mut sets = Sets::read(document.sets.as_ref(), reader);
     let none = Entries::default();
     let default: Name = DEFAULT_INSTANCE.into();
     let top = Place { line: 1, column: 1 };
@@ -35,7 +37,7 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
         policy_routes: &document.policy_routes,
         filters: &document.filters,
     };
-    convert_instance("", &default, top, &parts, &mut state, reader);
+    convert_instance("", &default, top, &parts, &mut sets, &mut state, reader);
     for (name, instance) in &document.instances.as_ref().unwrap_or(&none).0 {
         let path = format!("instances.{}", name.value);
         if name.value == DEFAULT_INSTANCE {
@@ -46,8 +48,9 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
         let InstanceDocument { pipeline, tables, routes, policy_routes, filters } = instance;
         let parts = Parts { pipeline, tables, routes, policy_routes, filters };
         let shared = name.value.as_str().into();
-        convert_instance(&path, &shared, name.place, &parts, &mut state, reader);
+        convert_instance(&path, &shared, name.place, &parts, &mut sets, &mut state, reader);
     }
+    sets.finish(reader);
     for (i, neighbour) in document.neighbours.iter().flatten().enumerate() {
         convert_neighbour(i, neighbour, &mut state, reader);
     }
@@ -241,6 +244,7 @@ fn convert_instance(
     name: &Name,
     place: Place,
     parts: &Parts<'_>,
+    sets: &mut Sets,
     state: &mut State,
     reader: &mut Reader,
 ) {
@@ -288,7 +292,7 @@ fn convert_instance(
         policy_routes::convert(&key_of(path, "policy-routes"), name, documents, state, reader);
     }
     if let Some(document) = parts.filters {
-        filters::convert(&key_of(path, "filters"), name, document, state, reader);
+        filters::convert(&key_of(path, "filters"), name, document, sets, state, reader);
     }
 }
 

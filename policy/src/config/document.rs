@@ -8,8 +8,8 @@ use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
 use super::kinds::{
     Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, Icmp, InstanceName,
-    Interface, IpAddress, Mac, Memory, Mtu, PortRange, Prefix, Protocol, Queues, RuleName,
-    StageName, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
+    Interface, IpAddress, Mac, Memory, Mtu, Networks, PortRange, Ports, Prefix, Protocol, Queues,
+    RuleName, StageName, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
 
@@ -23,6 +23,8 @@ pub(super) struct Document {
     /// Ports by name. A port is one DPDK device, and also the layer-3 interface of its untagged
     /// frames.
     pub(super) ports: Option<Entries<PortDocument>>,
+    /// Sets by name: networks or ports that the rules of any filter can refer to as `$NAME`.
+    pub(super) sets: Option<Entries<SetDocument>>,
     /// Further instances by name: network stacks with routes and filters of their own.
     pub(super) instances: Option<Entries<InstanceDocument>>,
     /// Tables of routes of the instance `default` beside `main`, which is always there.
@@ -254,6 +256,17 @@ impl JsonSchema for HopDocument {
     }
 }
 
+/// A set. It has exactly one of `prefixes` and `ports`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Set")]
+pub(super) struct SetDocument {
+    /// Networks, for `source` and `destination`.
+    pub(super) prefixes: Option<Many<Text<Prefix>>>,
+    /// Ports, for `source-port` and `destination-port`.
+    pub(super) ports: Option<Many<Text<PortRange>>>,
+}
+
 /// The built-in filters. One that is left out accepts everything.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -292,16 +305,18 @@ pub(super) struct RuleDocument {
     /// Interfaces that the packet is to leave by (forward and egress).
     #[serde(rename = "out")]
     pub(super) output: Option<Many<Text<Interface>>>,
-    /// Source networks.
-    pub(super) source: Option<Many<Text<Prefix>>>,
-    /// Destination networks.
-    pub(super) destination: Option<Many<Text<Prefix>>>,
+    /// Source networks, and sets of them as `$NAME`.
+    pub(super) source: Option<Many<Text<Networks>>>,
+    /// Destination networks, and sets of them as `$NAME`.
+    pub(super) destination: Option<Many<Text<Networks>>>,
     /// Protocols by name or number.
     pub(super) protocol: Option<Many<Text<Protocol>>>,
-    /// Source ports of TCP, UDP, SCTP and DCCP. Later fragments have none, and do not match.
-    pub(super) source_port: Option<Many<Text<PortRange>>>,
-    /// Destination ports of TCP, UDP, SCTP and DCCP. Later fragments have none, and do not match.
-    pub(super) destination_port: Option<Many<Text<PortRange>>>,
+    /// Source ports of TCP, UDP, SCTP and DCCP, and sets of them as `$NAME`. Later fragments have
+    /// none, and do not match.
+    pub(super) source_port: Option<Many<Text<Ports>>>,
+    /// Destination ports of TCP, UDP, SCTP and DCCP, and sets of them as `$NAME`. Later fragments
+    /// have none, and do not match.
+    pub(super) destination_port: Option<Many<Text<Ports>>>,
     /// TCP flags that must be set, and after `!` clear: "syn,!ack".
     pub(super) tcp_flags: Option<Many<Text<TcpFlagList>>>,
     /// ICMP types by name or number, with "/" and the code if that matters: "3/4".

@@ -9,9 +9,10 @@ use super::document::{FilterDocument, FiltersDocument, RuleDocument};
 use super::kinds::IcmpType;
 use super::node::{At, Place};
 use super::reader::{Reader, Site, key_of};
+use super::sets::{Of, Sets};
 use crate::digest;
 use crate::model::{
-    Action, Filter, FilterKey, FilterPoint, IcmpMatch, Name, Rule, State, TcpFlags,
+    Action, Filter, FilterKey, FilterPoint, IcmpMatch, Name, Rule, RuleSets, Set, State, TcpFlags,
 };
 use crate::policy::Thing;
 
@@ -24,6 +25,7 @@ pub(super) fn convert(
     path: &str,
     instance: &Name,
     document: &FiltersDocument,
+    sets: &mut Sets,
     state: &mut State,
     reader: &mut Reader,
 ) {
@@ -35,7 +37,7 @@ pub(super) fn convert(
     for (point, document) in filters {
         let Some(document) = document else { continue };
         let key = FilterKey { instance: instance.clone(), point };
-        let filter = convert_filter(&key_of(path, point.name()), &key, document, reader);
+        let filter = convert_filter(&key_of(path, point.name()), &key, document, sets, reader);
         state.filters.insert(key, filter);
     }
 }
@@ -44,6 +46,7 @@ fn convert_filter(
     path: &str,
     key: &FilterKey,
     document: &FilterDocument,
+    sets: &mut Sets,
     reader: &mut Reader,
 ) -> Filter {
     let default = reader.one(path, "default", &document.default).unwrap_or(Action::Accept);
@@ -57,7 +60,7 @@ fn convert_filter(
     let mut garbled = Vec::with_capacity(documents.len());
     for (i, rule) in documents.iter().enumerate() {
         let before = reader.mistakes();
-        rules.push(convert_rule(&format!("{path}.rules[{i}]"), rule, reader));
+        rules.push(convert_rule(&format!("{path}.rules[{i}]"), rule, sets, reader));
         garbled.push(reader.mistakes() > before);
     }
     name_the_unnamed(&mut rules);
@@ -68,16 +71,18 @@ fn convert_filter(
             .one("name", &value.name)
             .many("in", &value.input)
             .many("out", &value.output)
-            .many("source", &value.source)
-            .many("destination", &value.destination)
+            .mixed("source", &value.source)
+            .mixed("destination", &value.destination)
             .many("protocol", &value.protocol)
-            .many("source-port", &value.source_port)
-            .many("destination-port", &value.destination_port)
+            .mixed("source-port", &value.source_port)
+            .mixed("destination-port", &value.destination_port)
             .many("tcp-flags", &value.tcp_flags)
             .many("icmp-type", &value.icmp_type);
         reader.site(Thing::Rule(key.clone(), i, rule.name.clone()), site);
     }
-    Filter { default, rules }
+    let named = rules.iter().flat_map(|rule| rule.sets.names());
+    let sets = named.filter_map(|name| Some((name.clone(), sets.get(name)?.clone()))).collect();
+    Filter { default, rules, sets }
 }
 
 /// Makes names for the rules that have none out of what they say, so that a rule keeps its
@@ -88,7 +93,10 @@ fn name_the_unnamed(rules: &mut [Rule]) {
         let (Rule { input, output, source, destination, protocol, .. }, rest) =
             (&*rule, (&rule.source_port, &rule.destination_port, rule.tcp_flags, &rule.icmp));
         let content = (input, output, source, destination, protocol, rest, rule.action, rule.log);
-        rule.name = taken.make("rule", &content);
+        rule.name = match rule.sets.is_empty() {
+            true => taken.make("rule", &content),
+            false => taken.make("rule", &(content, &rule.sets)),
+        };
     }
 }
 
@@ -113,15 +121,25 @@ impl Names {
     }
 }
 
-fn convert_rule(path: &str, document: &At<RuleDocument>, reader: &mut Reader) -> Rule {
+fn convert_rule(
+    path: &str,
+    document: &At<RuleDocument>,
+    sets: &mut Sets,
+    reader: &mut Reader,
+) -> Rule {
     let At { value: rule, place } = document;
     let name = reader.one(path, "name", &rule.name);
     let action = reader.required(path, "action", &rule.action, *place);
     if let Some(given) = rule.name.as_ref().filter(|given| given.value.text.is_empty()) {
         reader.add(given.place, key_of(path, "name"), "is empty: leave it out to have one made");
     }
-    let source = reader.any_of(path, "source", &rule.source);
-    let destination = reader.any_of(path, "destination", &rule.destination);
+    let (source, sources) = sets.part(Of::Prefixes, path, "source", &rule.source, reader);
+    let (destination, destinations) =
+        sets.part(Of::Prefixes, path, "destination", &rule.destination, reader);
+    let (source_port, source_ports) =
+        sets.part(Of::Ports, path, "source-port", &rule.source_port, reader);
+    let (destination_port, destination_ports) =
+        sets.part(Of::Ports, path, "destination-port", &rule.destination_port, reader);
     let mut protocol = reader.any_of(path, "protocol", &rule.protocol);
     let flags = reader.any_of(path, "tcp-flags", &rule.tcp_flags);
     let tcp_flags = (!flags.is_empty()).then(|| {
@@ -136,7 +154,11 @@ fn convert_rule(path: &str, document: &At<RuleDocument>, reader: &mut Reader) ->
     let types = reader.any_of(path, "icmp-type", &rule.icmp_type);
     let mut icmp = Vec::new();
     if let Some(list) = rule.icmp_type.as_ref().filter(|_| !types.is_empty()) {
-        let nets = source.iter().chain(&destination);
+        let in_sets = sources.iter().chain(&destinations).flat_map(|name| match sets.get(name) {
+            Some(Set::Prefixes(prefixes)) => &prefixes[..],
+            _ => &[],
+        });
+        let nets = source.iter().chain(&destination).chain(in_sets);
         let implied = rule.protocol.is_none();
         let place = list.items.first().map_or(list.place, |item| item.place);
         match resolve_icmp(&types, &protocol, implied, nets) {
@@ -151,10 +173,16 @@ fn convert_rule(path: &str, document: &At<RuleDocument>, reader: &mut Reader) ->
         source,
         destination,
         protocol,
-        source_port: reader.any_of(path, "source-port", &rule.source_port),
-        destination_port: reader.any_of(path, "destination-port", &rule.destination_port),
+        source_port,
+        destination_port,
         tcp_flags,
         icmp,
+        sets: RuleSets {
+            source: sources,
+            destination: destinations,
+            source_port: source_ports,
+            destination_port: destination_ports,
+        },
         action: action.unwrap_or(Action::Accept),
         log: reader.one(path, "log", &rule.log).unwrap_or(false),
         position: reader.position(if place.line == 0 {

@@ -109,6 +109,60 @@ kind!(
     })
 );
 
+/// An item of a rule's list: a value, or the name of a set of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Item<T> {
+    /// A value.
+    Value(T),
+    /// The set of this name; written `$NAME`.
+    Set(Name),
+}
+
+impl<T> Item<T> {
+    fn parse(text: &str, value: impl Fn(&str) -> Result<T, String>) -> Result<Item<T>, String> {
+        match text.strip_prefix('$') {
+            Some("") => Err("`$` is followed by the name of a set, such as $servers".into()),
+            Some(name) => Ok(Item::Set(name.into())),
+            None => value(text).map(Item::Value),
+        }
+    }
+
+    fn schema(value: Schema) -> Schema {
+        let set = json_schema!({ "type": "string", "pattern": "^\\$[A-Za-z][A-Za-z0-9_-]{0,62}$" });
+        json_schema!({ "anyOf": [value, set] })
+    }
+}
+
+/// A network, or the name of a set of networks.
+pub(super) enum Networks {}
+
+impl Kind for Networks {
+    type Value = Item<IpNet>;
+
+    fn parse(text: &str) -> Result<Item<IpNet>, String> {
+        Item::parse(text, Prefix::parse)
+    }
+
+    fn schema() -> Schema {
+        Item::<IpNet>::schema(Prefix::schema())
+    }
+}
+
+/// A port, a range of ports, or the name of a set of ports.
+pub(super) enum Ports {}
+
+impl Kind for Ports {
+    type Value = Item<RangeInclusive<u16>>;
+
+    fn parse(text: &str) -> Result<Item<RangeInclusive<u16>>, String> {
+        Item::parse(text, PortRange::parse)
+    }
+
+    fn schema() -> Schema {
+        Item::<RangeInclusive<u16>>::schema(PortRange::schema())
+    }
+}
+
 kind!(IpAddress(text) -> IpAddr, { "type": "string", "examples": ["10.0.2.2", "fd00:2::2"] },
     text.parse().map_err(|_| match text.contains('/') {
         true => format!("`{text}` is a network: give an address without the /length"),

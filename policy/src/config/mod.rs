@@ -13,6 +13,7 @@ mod node;
 mod policy_routes;
 mod reader;
 mod routes;
+mod sets;
 mod structure;
 
 use std::fmt;

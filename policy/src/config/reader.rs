@@ -12,7 +12,8 @@ use crate::policy::{PolicyError, Subject, Thing};
 pub(super) struct Site {
     path: String,
     place: Place,
-    fields: Vec<(&'static str, Vec<Place>)>,
+    /// Of each item its place in the list, and in the file.
+    fields: Vec<(&'static str, Vec<(usize, Place)>)>,
     /// Whether a part of the thing could not be read.
     garbled: bool,
 }
@@ -25,7 +26,7 @@ impl Site {
     /// Notes where a field stands.
     pub(super) fn one<T>(mut self, field: &'static str, value: &Option<At<T>>) -> Site {
         if let Some(value) = value {
-            self.fields.push((field, vec![value.place]));
+            self.fields.push((field, vec![(0, value.place)]));
         }
         self
     }
@@ -33,7 +34,19 @@ impl Site {
     /// Notes where a list's items stand.
     pub(super) fn many<T>(mut self, field: &'static str, value: &Option<Many<T>>) -> Site {
         if let Some(value) = value {
-            self.fields.push((field, value.items.iter().map(|item| item.place).collect()));
+            let items = value.items.iter().map(|item| item.place).enumerate();
+            self.fields.push((field, items.collect()));
+        }
+        self
+    }
+
+    /// The same for a list of values and of names of sets, which the policy counts after them.
+    pub(super) fn mixed<K>(mut self, field: &'static str, value: &Option<Many<Text<K>>>) -> Site {
+        if let Some(value) = value {
+            let mut items: Vec<_> = value.items.iter().enumerate().collect();
+            items.sort_by_key(|(_, item)| item.value.text.starts_with('$'));
+            let items = items.into_iter().map(|(i, item)| (i, item.place));
+            self.fields.push((field, items.collect()));
         }
         self
     }
@@ -50,8 +63,9 @@ impl Site {
             field => format!("{}.{field}", self.path),
         };
         let Some((_, places)) = field else { return (self.place, key) };
-        let place = places.get(subject.item).or(places.first()).copied().unwrap_or(self.place);
-        if places.len() > 1 { (place, format!("{key}[{}]", subject.item)) } else { (place, key) }
+        let (item, place) =
+            places.get(subject.item).or(places.first()).copied().unwrap_or((0, self.place));
+        if places.len() > 1 { (place, format!("{key}[{item}]")) } else { (place, key) }
     }
 }
 

@@ -207,6 +207,16 @@ pub enum Mistake {
     #[error("next hop {0} stands twice: use its weight instead")]
     NextHopTwice(String),
 
+    #[error("there is no set `{name}` in the filter; there are: {known}")]
+    UnknownSet { name: Name, known: String },
+    #[error("set `{name}` is one of {is}; the field takes sets of {takes}")]
+    SetKind { name: Name, is: &'static str, takes: &'static str },
+    #[error("set `{0}` is not a name: use a letter and then up to 62 letters, digits, - and _")]
+    SetName(Name),
+    #[error("set `{0}` is empty: give it an item, or take it out with the rules that use it")]
+    EmptySet(Name),
+    #[error("no rule of the filter uses set `{0}`: take it out")]
+    UnusedSet(Name),
     #[error("a filter's default is accept, drop or reject, not count")]
     DefaultCounts,
     #[error("rule name `{0}` stands twice in this filter: its counters could not be told apart")]

@@ -15,6 +15,7 @@ mod policy_routes;
 mod report;
 mod routes;
 mod rules;
+mod sets;
 mod tables;
 
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use links::Links;
 pub(crate) use links::pipeline_field;
 pub use listing::{MatchedRoute, RouteInfo};
 pub(crate) use report::{Naming, is_name};
+pub(crate) use sets::is_name_of_set;
 
 use crate::digest::Digests;
 use crate::filter::Filter;

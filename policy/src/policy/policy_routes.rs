@@ -11,6 +11,7 @@ use super::links::{Links, family_of, unknown_instance};
 use super::report::{Naming, Report, is_name};
 use super::routes::{check_hops, unknown_table};
 use super::rules::{Slots, check_rule, conditions_of, interfaces};
+use super::sets::Sets;
 use crate::drop_reason::DropReason;
 use crate::ids::RuleSlot;
 use crate::instance::Instance;
@@ -44,9 +45,10 @@ pub(super) fn compile(
             report.add(&thing, "name", Mistake::PolicyRouteTwice(spec.name.clone()));
         }
         let rule = spec.as_rule();
-        check_rule(&thing, &rule, report);
         check(&thing, spec, asked, instance, links, report);
         let input = interfaces(&thing, "in", &spec.input, instance, links, report);
+        let asked_for = conditions_of(&rule, input, Box::default(), &mut Sets::none());
+        check_rule(&thing, &rule, &asked_for, report);
         let kept = old.and_then(|old| old.slots.get(&spec.name).copied());
         let Some(slot) = kept.or_else(|| slots.take()) else {
             let (what, count, most) =
@@ -55,7 +57,7 @@ pub(super) fn compile(
             return None;
         };
         new_slots.insert(spec.name.clone(), slot);
-        conditions.push(conditions_of(&rule, input, Box::default()));
+        conditions.push(asked_for);
         list.push(Rule {
             slot,
             dscp: spec.dscp.iter().fold(0, |all, &dscp| all | 1_u64 << (dscp & 63)),

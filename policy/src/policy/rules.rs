@@ -9,6 +9,7 @@ use super::error::{Mistake, Thing};
 use super::links::{Links, family_of, no_host, not_a_station, unknown_instance};
 use super::report::{Naming, Report, is_name, known};
 use super::routes::member;
+use super::sets::Sets;
 use crate::classifier::Conditions;
 use crate::evaluate::FilterDecision;
 use crate::filter::Filter;
@@ -64,6 +65,7 @@ pub(super) fn compile(
     if spec.default == Action::Count {
         report.add(&thing, "default", Mistake::DefaultCounts);
     }
+    let mut sets = Sets::new(&thing, spec, report);
     let empty = HashMap::new();
     let old_slots = old.map_or(&empty, |old| &old.slots);
     let mut new_slots = HashMap::with_capacity(spec.rules.len());
@@ -91,10 +93,12 @@ pub(super) fn compile(
         if key.point == FilterPoint::Ingress && !rule.output.is_empty() {
             report.add(&thing, "out", Mistake::OutputAtIngress);
         }
-        check_rule(&thing, rule, report);
+        sets.check(&thing, rule, report);
+        let asked = conditions_of(rule, input, output, &mut sets);
+        check_rule(&thing, rule, &asked, report);
         let Some(slot) = take(Some(&rule.name)) else { continue };
         new_slots.insert(rule.name.clone(), slot);
-        conditions.push(conditions_of(rule, input, output));
+        conditions.push(asked);
         decisions.push(FilterDecision { action: rule.action, rule: slot, log: rule.log });
     }
     let Some(default_slot) = default_slot.filter(|_| decisions.len() == spec.rules.len()) else {
@@ -111,19 +115,20 @@ pub(super) fn compile(
 }
 
 /// What a rule whose interfaces have been looked up asks of a packet.
-pub(super) fn conditions_of(
-    rule: &Rule,
+pub(super) fn conditions_of<'a>(
+    rule: &'a Rule,
     input: Box<[InterfaceId]>,
     output: Box<[InterfaceId]>,
+    sets: &mut Sets<'a>,
 ) -> Conditions {
     Conditions {
         input,
         output,
-        source: rule.source.as_slice().into(),
-        destination: rule.destination.as_slice().into(),
+        source: sets.networks(&rule.source, &rule.sets.source),
+        destination: sets.networks(&rule.destination, &rule.sets.destination),
         protocol: rule.protocol.as_slice().into(),
-        source_port: rule.source_port.as_slice().into(),
-        destination_port: rule.destination_port.as_slice().into(),
+        source_port: sets.ports(&rule.source_port, &rule.sets.source_port),
+        destination_port: sets.ports(&rule.destination_port, &rule.sets.destination_port),
         tcp_flags: rule.tcp_flags,
         icmp: rule.icmp.as_slice().into(),
     }
@@ -147,7 +152,7 @@ pub(super) fn interfaces(
     ids.into()
 }
 
-pub(super) fn check_rule(thing: &Thing, rule: &Rule, report: &mut Report<'_>) {
+pub(super) fn check_rule(thing: &Thing, rule: &Rule, asked: &Conditions, report: &mut Report<'_>) {
     for (field, nets) in [("source", &rule.source), ("destination", &rule.destination)] {
         for (i, &prefix) in nets.iter().enumerate().filter(|(_, net)| **net != net.trunc()) {
             report.add_item(thing, field, i, Mistake::HostBits { prefix, right: prefix.trunc() });
@@ -160,7 +165,9 @@ pub(super) fn check_rule(thing: &Thing, rule: &Rule, report: &mut Report<'_>) {
             report.add_item(thing, field, i, mistake);
         }
     }
-    if let Some((field, _)) = ports.iter().find(|(_, ranges)| !ranges.is_empty()) {
+    let asked_ports =
+        [("source-port", &asked.source_port), ("destination-port", &asked.destination_port)];
+    if let Some((field, _)) = asked_ports.iter().find(|(_, ranges)| !ranges.is_empty()) {
         let without = rule.protocol.iter().find(|p| ![TCP, UDP, DCCP, SCTP].contains(p));
         if let Some(&protocol) = without {
             report.add(thing, field, Mistake::PortsOfProtocol(protocol));
@@ -180,22 +187,22 @@ pub(super) fn check_rule(thing: &Thing, rule: &Rule, report: &mut Report<'_>) {
     if !rule.icmp.is_empty() && (rule.protocol.is_empty() || !rule.protocol.iter().all(of_icmp)) {
         report.add(thing, "icmp-type", Mistake::IcmpWithoutProtocol);
     }
-    if let Some((field, why)) = contradiction(rule) {
+    if let Some((field, why)) = contradiction(asked) {
         report.add(thing, field, Mistake::MatchesNothing(why));
     }
 }
 
 /// Why no packet can match the rule, if so, and the field to blame.
-fn contradiction(rule: &Rule) -> Option<(&'static str, &'static str)> {
+fn contradiction(asked: &Conditions) -> Option<(&'static str, &'static str)> {
     let speaks = |nets: &[IpNet], inet: bool| {
         nets.is_empty() || nets.iter().any(|net| net.addr().is_ipv4() == inet)
     };
-    let both = |inet| speaks(&rule.source, inet) && speaks(&rule.destination, inet);
+    let both = |inet| speaks(&asked.source, inet) && speaks(&asked.destination, inet);
     let (inet, inet6) = (both(true), both(false));
     if !inet && !inet6 {
         return Some(("destination", "source and destination are of different IP versions"));
     }
-    match *rule.protocol {
+    match *asked.protocol {
         [ICMP] if !inet => {
             Some(("protocol", "ICMP is of IPv4, the addresses are of IPv6; use icmpv6"))
         }

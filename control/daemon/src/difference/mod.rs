@@ -5,12 +5,12 @@
 
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_control_api::{Change, Changes, DiffEntry, DiffKind};
 use sluice_policy::model::{
     Delta, Filter, Instance, Interface, MacAddress, Name, Operation, Owner, PolicyRoute, Port,
-    Route, Rule, State,
+    Route, Rule, Set, State,
 };
 
 /// How much `delta` changes in `from`.
@@ -23,6 +23,7 @@ pub(crate) fn count(from: &State, delta: &Delta) -> Changes {
             DiffKind::Instance => &mut changes.instances,
             DiffKind::Route => &mut changes.routes,
             DiffKind::Filter => &mut changes.filters,
+            DiffKind::Set => &mut changes.sets,
             DiffKind::Rule => &mut changes.rules,
             DiffKind::Neighbour => &mut changes.neighbours,
             DiffKind::PolicyRoute => &mut changes.policy_routes,
@@ -72,6 +73,8 @@ enum Value<'a> {
     /// A route and its owner, whose preference goes without saying.
     Route(&'a Route, &'a Owner),
     Filter(&'a Filter),
+    /// A set, and what it is on the other side.
+    Set(&'a Set, Option<&'a Set>),
     /// A rule and, if it moved, its place and the number of rules.
     Rule(&'a Rule, Option<(usize, usize)>),
     Neighbour(&'a MacAddress),
@@ -94,6 +97,7 @@ impl Value<'_> {
                 a.asks_as(&b)
             }
             (Value::Filter(a), Value::Filter(b)) => a.default == b.default,
+            (Value::Set(a, _), Value::Set(b, _)) => a == b,
             (Value::Rule(a, place), Value::Rule(b, other)) => {
                 place.is_none()
                     && other.is_none()
@@ -141,6 +145,7 @@ fn differences<'a>(from: &'a State, delta: &'a Delta) -> Vec<Difference<'a>> {
             Operation::Filter(key, to) => {
                 let was = from.filters.get(key);
                 note(DiffKind::Filter, was.map(Value::Filter), to.as_ref().map(Value::Filter));
+                sets(operation, was, to.as_ref(), &mut found);
                 let list = |filter: Option<&'a Filter>| filter.map_or(&[][..], |f| &f.rules);
                 let lists = (list(was), list(to.as_ref()));
                 let rules = Listed { name: |rule: &Rule| &rule.name, value: Value::Rule };
@@ -172,6 +177,24 @@ fn push<'a>(
     };
     if differs {
         found.push(Difference { kind, key, before, after });
+    }
+}
+
+/// The sets of a filter that differ.
+fn sets<'a>(
+    operation: &'a Operation,
+    was: Option<&'a Filter>,
+    is: Option<&'a Filter>,
+    found: &mut Vec<Difference<'a>>,
+) {
+    let names: BTreeSet<&Name> =
+        was.into_iter().chain(is).flat_map(|filter| filter.sets.keys()).collect();
+    for name in names {
+        let of = |filter: Option<&'a Filter>| filter.and_then(|filter| filter.sets.get(name));
+        let (was, is) = (of(was), of(is));
+        let before = was.map(|set| Value::Set(set, is));
+        let after = is.map(|set| Value::Set(set, was));
+        push(found, DiffKind::Set, Key(operation, Some(name)), before, after);
     }
 }
 

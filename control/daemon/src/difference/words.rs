@@ -1,11 +1,15 @@
 //! Things in one line each, as the configuration file would have them.
 
+use std::collections::HashSet;
 use std::fmt::{self, Display};
+use std::hash::Hash;
 
 use sluice_policy::model::{
     ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, NextHop, Operation, Owner,
-    PolicyAction, PolicyRoute, Port, Route, Rule, Target, Unreachable,
+    PolicyAction, PolicyRoute, Port, Route, Rule, Set, Target, Unreachable,
 };
+
+use sluice_control_api::DiffKind;
 
 use super::{Difference, Value};
 use crate::text;
@@ -27,6 +31,7 @@ impl Difference<'_> {
             Operation::PolicyRoutes(instance, _) => instance.to_string(),
         };
         match self.key.1 {
+            Some(set) if self.kind == DiffKind::Set => format!("{name} ${set}"),
             Some(rule) => format!("{name} {rule}"),
             None => name,
         }
@@ -43,6 +48,7 @@ impl Display for Value<'_> {
             Value::Filter(filter) => {
                 Mapping::default().with("default", filter.default.name()).fmt(f)
             }
+            Value::Set(set, other) => set_words(set, *other).fmt(f),
             Value::Rule(rule, None) => rule_words(rule).fmt(f),
             Value::Rule(rule, Some((place, of))) => {
                 write!(f, "{} # rule {place} of {of}", rule_words(rule))
@@ -96,7 +102,9 @@ impl Display for Mapping {
 fn scalar(value: impl Display) -> String {
     let text = value.to_string();
     let plain = !text.is_empty()
-        && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '/' | '-' | '_' | '='))
+        && text
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '/' | '-' | '_' | '=' | '$'))
         && !text.starts_with('-');
     if plain { text } else { format!("{text:?}") }
 }
@@ -176,15 +184,51 @@ fn hop_words(hop: &NextHop) -> Mapping {
     )
 }
 
+/// A set: how many items it has, and those that the other has not.
+fn set_words(set: &Set, other: Option<&Set>) -> Mapping {
+    match (set, other) {
+        (Set::Prefixes(items), Some(Set::Prefixes(other))) => {
+            items_words("prefixes", items, other, ToString::to_string)
+        }
+        (Set::Prefixes(items), _) => items_words("prefixes", items, &[], ToString::to_string),
+        (Set::Ports(items), Some(Set::Ports(other))) => {
+            items_words("ports", items, other, text::range)
+        }
+        (Set::Ports(items), _) => items_words("ports", items, &[], text::range),
+    }
+}
+
+fn items_words<T: Hash + Eq>(
+    kind: &str,
+    items: &[T],
+    other: &[T],
+    text: impl Fn(&T) -> String,
+) -> Mapping {
+    const SHOWN: usize = 8;
+    let other: HashSet<&T> = other.iter().collect();
+    let only: Vec<&T> = items.iter().filter(|item| !other.contains(item)).collect();
+    let mapping = Mapping::default()
+        .with(kind, items.len())
+        .list("here-only", only.iter().take(SHOWN).map(|item| text(item)));
+    match only.len().saturating_sub(SHOWN) {
+        0 => mapping,
+        more => mapping.with("and-more", more),
+    }
+}
+
 fn rule_words(rule: &Rule) -> Mapping {
+    let sets = &rule.sets;
     Mapping::default()
         .list("in", &rule.input)
         .list("out", &rule.output)
-        .list("source", &rule.source)
-        .list("destination", &rule.destination)
+        .list("source", text::among(&rule.source, &sets.source, ToString::to_string))
+        .list("destination", text::among(&rule.destination, &sets.destination, ToString::to_string))
         .list("protocol", rule.protocol.iter().map(|&number| protocol(number)))
-        .list("source-port", rule.source_port.iter().map(text::range))
-        .list("destination-port", rule.destination_port.iter().map(text::range))
+        .list("source-port", text::among(&rule.source_port, &sets.source_port, text::range))
+        .list(
+            "destination-port",
+            text::among(&rule.destination_port, &sets.destination_port, text::range),
+        )
         .list("tcp-flags", rule.tcp_flags.map(text::flags))
         .list("icmp-type", rule.icmp.iter().map(text::icmp))
         .with("action", rule.action.name())
