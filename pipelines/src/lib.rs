@@ -2,7 +2,7 @@
 //!
 //! One module a stage. Those that are hooks ([`filter`], [`route`], [`forward`]) are registered by
 //! [`register`] and run in the order that the policy resolves; [`decode`], [`arp`], [`local`],
-//! [`neighbour`] and [`tx`] are fixed in their places.
+//! [`neighbour`] and [`tx`] are fixed in their places, and so is [`fragments`] before [`route`].
 //!
 //! A known flow will one day be looked up between [`decode`] and the first hook that does not
 //! insist on every packet: the flow table's place is in [`pipeline::Pipeline::run`].
@@ -18,6 +18,7 @@ pub mod arp;
 pub mod decode;
 pub mod filter;
 pub mod forward;
+pub mod fragments;
 pub mod local;
 pub mod nd;
 pub mod neighbour;

@@ -13,6 +13,7 @@ use sluice_policy::Policy;
 use sluice_policy::{DropReason, Event, InstanceId, PortId, Stage};
 
 use crate::agent::{AgentLink, Report};
+use crate::fragments::Fragments;
 use crate::neighbour::Neighbours;
 use crate::neighbour::solicit::Solicit;
 use crate::neighbour::table::NeighbourTable;
@@ -35,6 +36,7 @@ pub struct Pipeline {
     hooks: Vec<Box<dyn Hook>>,
     stages: Vec<Option<Stage>>,
     outbox: Outbox,
+    fragments: Fragments,
     neighbours: Neighbours,
     own: Burst,
     bursts: u32,
@@ -112,6 +114,7 @@ impl Pipeline {
             hooks: registry.instantiate(),
             stages: registry.stages(),
             outbox,
+            fragments: Fragments::new(hertz),
             neighbours: Neighbours::new(neighbours, hertz),
             own: Burst::new(),
             bursts: 0,
@@ -148,6 +151,10 @@ impl Pipeline {
         }
         burst.free_finished();
         self.send_own(&round);
+        if self.fragments.due(now) {
+            self.release_fragments(&round);
+        }
+        self.note_held(statistics);
     }
 
     /// Sends what the agent asks for.
@@ -166,16 +173,21 @@ impl Pipeline {
         }
         let stopwatch = Stopwatch { runs: false };
         self.send_own(&Round { generation, statistics, now: tsc(), stopwatch });
+        self.note_held(statistics);
     }
 
     /// Looks at the held packets, if it is time: sends those whose next hop has answered, drops
     /// those whose next hop never will.
     pub fn tend_held(&mut self, generation: &Generation, statistics: WorkerBlock<'_>, now: u64) {
+        let stopwatch = Stopwatch { runs: false };
+        let round = Round { generation, statistics, now, stopwatch };
+        if self.fragments.due(now) {
+            self.release_fragments(&round);
+            self.note_held(statistics);
+        }
         if !self.neighbours.due(now) {
             return;
         }
-        let stopwatch = Stopwatch { runs: false };
-        let round = Round { generation, statistics, now, stopwatch };
         let mut burst = std::mem::take(&mut self.own);
         loop {
             let current = generation.policy.edition();
@@ -203,18 +215,47 @@ impl Pipeline {
                 break;
             }
         }
-        statistics.core().held.set(self.neighbours.held() as u64);
         self.own = burst;
         self.send_own(&round);
+        self.note_held(statistics);
+    }
+
+    /// Takes fragments that need not wait for their first any longer on from the route decision.
+    #[cold]
+    fn release_fragments(&mut self, round: &Round<'_>) {
+        let mut burst = std::mem::take(&mut self.own);
+        loop {
+            self.fragments.release(round.now, &mut burst);
+            let released = burst.live();
+            let mut rest = released;
+            while let Some((_, packets)) = burst.same_instance(rest) {
+                rest &= !packets;
+                self.walk(round, &mut burst, packets, Origin::Fragments);
+            }
+            burst.free_finished();
+            if released.len() < sluice_dpdk::BURST {
+                break;
+            }
+        }
+        self.own = burst;
+        self.send_own(round);
+    }
+
+    /// Says how many packets wait here.
+    #[inline]
+    fn note_held(&self, statistics: WorkerBlock<'_>) {
+        let held = self.neighbours.held() + self.fragments.held();
+        statistics.core().held.set(held as u64);
     }
 
     /// Whether packets are held.
     pub fn holds(&self) -> bool {
-        self.neighbours.held() > 0
+        self.neighbours.held() + self.fragments.held() > 0
     }
 
     /// Drops what is held: the worker is stopping.
     pub fn clear(&mut self, statistics: WorkerBlock<'_>) {
+        self.fragments.clear(|reason| count_drop(statistics, reason));
         self.neighbours.clear(|reason| count_drop(statistics, reason));
         statistics.core().held.set(0);
     }
@@ -250,9 +291,9 @@ impl Pipeline {
     }
 
     /// The packets of one instance, to the ports: received ones from PHYSICAL_IN on, the router's
-    /// own from the route decision on.
+    /// own and fragments that had to wait from the route decision on.
     fn walk(&mut self, round: &Round<'_>, burst: &mut Burst, packets: Mask, origin: Origin) {
-        let Pipeline { hooks, stages, outbox, neighbours, output, agent, .. } = self;
+        let Pipeline { hooks, stages, outbox, fragments, neighbours, output, agent, .. } = self;
         let statistics = round.statistics;
         let order = &round.generation.order;
         let Some(first) = packets.into_iter().next() else { return };
@@ -265,20 +306,33 @@ impl Pipeline {
         let mut hooks = Hooks { hooks, stages, order, stopwatch };
         let mut own = packets;
 
-        if origin == Origin::Port {
-            hooks.run(cx, burst, packets, Event::PhysicalIn);
+        if origin == Origin::Own {
+            let undecided = without_way(burst, packets);
+            hooks.run(cx, burst, undecided, Event::RouteDecision);
+        } else {
+            let mut ip = packets;
+            own = Mask::EMPTY;
+            if origin == Origin::Port {
+                hooks.run(cx, burst, packets, Event::PhysicalIn);
 
-            let arps = packets & burst.arp();
-            if !arps.is_empty() {
+                let arps = packets & burst.arp();
+                if !arps.is_empty() {
+                    let start = stopwatch.start();
+                    arp::process(cx, burst, arps, agent);
+                    stopwatch.stop(statistics, Stage::Arp, arps.len(), start);
+                }
+
+                ip = packets & burst.live() & !arps;
                 let start = stopwatch.start();
-                arp::process(cx, burst, arps, agent);
-                stopwatch.stop(statistics, Stage::Arp, arps.len(), start);
-            }
+                own = local::process(cx, burst, ip, agent);
+                stopwatch.stop(statistics, Stage::Local, ip.len(), start);
 
-            let ip = packets & burst.live() & !arps;
-            let start = stopwatch.start();
-            own = local::process(cx, burst, ip, agent);
-            stopwatch.stop(statistics, Stage::Local, ip.len(), start);
+                // No fragment is plain.
+                let odd = ip & burst.live() & !burst.plain() & !own;
+                if !odd.is_empty() && cx.instance.follows_fragments() {
+                    fragments.process(cx, burst, odd);
+                }
+            }
             hooks.run(cx, burst, ip & burst.live(), Event::RouteDecision);
 
             let forwarded = ip & burst.live() & !own;
@@ -289,9 +343,6 @@ impl Pipeline {
             } else {
                 forward::decrement(burst, forwarded);
             }
-        } else {
-            let undecided = without_way(burst, packets);
-            hooks.run(cx, burst, undecided, Event::RouteDecision);
         }
         forward::fit_own(cx, burst, own & burst.live() & !burst.arp());
 
@@ -309,6 +360,7 @@ impl Pipeline {
 enum Origin {
     Port,
     Own,
+    Fragments,
 }
 
 /// The worker's hooks and the order to run them in.

@@ -72,6 +72,7 @@ reasons! {
     PolicyReject = 46, "policy-reject", Route, "A policy route that says `reject`: answered with administratively prohibited.";
     PolicyUnreachable = 47, "policy-unreachable", Route, "A policy route has no way out and says `unreachable: drop`: its port is down, its next hop unresolved, or its table has no route.";
     PolicyUnreachableReject = 48, "policy-unreachable-reject", Route, "A policy route has no way out and says `unreachable: reject`: answered with network unreachable.";
+    FragmentWaiting = 49, "fragment-waiting", Route, "A later fragment that waited for its first when the worker was stopped.";
     // Local
     LocalUnreachable = 50, "local-unreachable", Local, "To the router itself, where nothing listens; answered with port unreachable or a reset within the rate limit.";
     LocalMulticast = 51, "multicast-ignored", Local, "Multicast or broadcast that the router has no use for.";

@@ -18,6 +18,7 @@ pub mod checksum;
 pub mod decode;
 pub mod descriptor;
 pub mod ethernet;
+pub mod fragment;
 pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;

@@ -265,7 +265,6 @@ impl Neighbours {
                 None => cx.count_drop(DropReason::FrameSplit),
             }
         }
-        cx.statistics.core().held.set(self.queue.len() as u64);
     }
 
     fn hold(&mut self, cx: &mut Context<'_>, burst: &mut Burst, slot: usize, key: NeighbourKey) {
@@ -287,7 +286,6 @@ impl Neighbours {
         if evicted.is_some() {
             cx.count_drop(DropReason::NeighbourQueueFull);
         }
-        cx.statistics.core().held.set(self.queue.len() as u64);
     }
 
     /// Whether held packets should be looked at now: at most every millisecond.
