@@ -195,3 +195,6 @@ impl<R: Recorder> Verdict for Deciding<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

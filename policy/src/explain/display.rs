@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Answered, Explanation, MatchedRule, Outcome, Verdict, Way};
-use crate::model::{MAIN_TABLE, Position};
+use super::{Answered, Explanation, MatchedPolicyRoute, MatchedRule, Outcome, Verdict, Way};
+use crate::model::{MAIN_TABLE, PolicyAction, Position, Unreachable};
 use crate::policy::MatchedRoute;
 
 impl fmt::Display for Explanation {
@@ -79,6 +79,25 @@ impl fmt::Display for MatchedRule {
                 write!(f, "rule {} ({}:{}): {action}", self.name, position.file, position.line)
             }
             None => write!(f, "no rule decided, default: {action}"),
+        }
+    }
+}
+
+/// `policy route mail (lab.yaml:12): table isp-a`, and what happens where it has no way out.
+impl fmt::Display for MatchedPolicyRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { file, line, .. } = &self.position;
+        write!(f, "policy route {} ({file}:{line}): ", self.name)?;
+        match &self.action {
+            PolicyAction::Table(table) => write!(f, "table {table}")?,
+            PolicyAction::NextHops(_) => f.write_str("its next hops")?,
+            PolicyAction::Drop => f.write_str("drop")?,
+            PolicyAction::Reject => f.write_str("reject")?,
+        }
+        match (self.reachable, self.unreachable) {
+            (true, _) => Ok(()),
+            (false, Unreachable::Next) => f.write_str(", no way out there, so next"),
+            (false, unreachable) => write!(f, ", no way out there, so {}", unreachable.name()),
         }
     }
 }

@@ -20,7 +20,7 @@ use sluice_packet::descriptor::number_of;
 
 use crate::event::Event;
 use crate::interface::Interface;
-use crate::model::{Action, Name, Position};
+use crate::model::{Action, Name, PolicyAction, PolicyRoute, Position, Unreachable};
 use crate::order::OrderError;
 use crate::policy::{MatchedRoute, Policy, RuleInfo};
 
@@ -44,6 +44,33 @@ impl MatchedRule {
     fn new(info: RuleInfo<'_>) -> MatchedRule {
         let position = info.rule.map(|rule| rule.position.clone());
         MatchedRule { name: info.name.to_owned(), action: info.action, position }
+    }
+}
+
+/// A policy route that matched.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct MatchedPolicyRoute {
+    /// Its name.
+    pub name: Name,
+    /// What it does.
+    pub action: PolicyAction,
+    /// Whether it has a way out for this packet; if not, `unreachable` says what happens.
+    pub reachable: bool,
+    /// What happens where it has none.
+    pub unreachable: Unreachable,
+    /// Where it was configured.
+    pub position: Position,
+}
+
+impl MatchedPolicyRoute {
+    fn new(route: &PolicyRoute, reachable: bool) -> MatchedPolicyRoute {
+        MatchedPolicyRoute {
+            name: route.name.clone(),
+            action: route.action.clone(),
+            reachable,
+            unreachable: route.unreachable,
+            position: route.position.clone(),
+        }
     }
 }
 
@@ -119,6 +146,10 @@ pub struct Way {
     pub verdict: Verdict,
     /// The rule that decided against it, or the last that accepted it.
     pub rule: Option<MatchedRule>,
+    /// Policy routes that matched; the last decided if it had a way out, or blocks where it has
+    /// none.
+    #[serde(default)]
+    pub policy_routes: Vec<MatchedPolicyRoute>,
     /// The route.
     pub route: Option<MatchedRoute>,
     /// The interface it leaves by.
@@ -139,6 +170,7 @@ impl Way {
             steps: Vec::new(),
             verdict: Verdict::Accept,
             rule: None,
+            policy_routes: Vec::new(),
             route: None,
             egress: None,
             next_hop: None,

@@ -28,10 +28,11 @@ pub struct Query {
     /// IP protocol number.
     #[serde(default)]
     pub protocol: u8,
-    /// Source port; the identifier of an ICMP echo.
+    /// Source port; the identifier of an ICMP echo. Of a later fragment, that of its first, if it
+    /// is known: policy routes look at it.
     #[serde(default)]
     pub src_port: u16,
-    /// Destination port.
+    /// Destination port; of a later fragment, that of its first.
     #[serde(default)]
     pub dst_port: u16,
     /// TCP flags as in the header; 2 (SYN) begins a connection.

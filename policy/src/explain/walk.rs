@@ -4,23 +4,23 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use sluice_packet::descriptor::ip_of;
-use sluice_packet::{Descriptor, DescriptorFlags, Family, icmp, icmpv6, ipv6, nd};
+use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment, icmp, icmpv6, ipv6, nd};
 
 use super::display::{endpoint, lower};
 use super::orders::Orders;
 use super::{
-    Answered, EgressState, Live, MatchedRule, NextHopState, Outcome, PortFacts, Query, Step,
-    Verdict, Way,
+    Answered, EgressState, Live, MatchedPolicyRoute, MatchedRule, NextHopState, Outcome, PortFacts,
+    Query, Step, Verdict, Way,
 };
 use crate::answer::{self, Answer};
 use crate::arrival::{Arrival, arrival};
 use crate::drop_reason::DropReason;
 use crate::evaluate::{self, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
-use crate::ids::{InterfaceId, NextHopId, PortId, RuleSlot};
+use crate::ids::{InterfaceId, NextHopId, PortId, RuleSlot, TableId};
 use crate::instance::Instance;
 use crate::interface::Interface;
-use crate::model::{Action, FilterPoint, Name};
+use crate::model::{Action, FilterPoint, Name, PolicyAction, Unreachable};
 use crate::order::Place;
 use crate::policy::{MatchedRoute, Policy};
 
@@ -49,6 +49,7 @@ pub(super) fn walk(
         met: None,
         way: Way::new(),
         reply: None,
+        follows: String::new(),
     };
     // Where it ends, the verdict stands in the way.
     let _ = walk.received(q);
@@ -68,6 +69,7 @@ pub(super) fn walk(
             met,
             way: Way::new(),
             reply: None,
+            follows: String::new(),
         };
         let _ = back.own();
         Answered {
@@ -102,6 +104,7 @@ pub(super) fn decide(
         met: None,
         way: Way::new(),
         reply: None,
+        follows: String::new(),
     };
     // Where it ends, the verdict stands in the way.
     let _ = walk.decided();
@@ -122,6 +125,8 @@ struct Walk<'a> {
     met: Option<Name>,
     way: Way,
     reply: Option<Reply>,
+    /// What there is to say about a later fragment's first.
+    follows: String,
 }
 
 /// Where the packet leaves.
@@ -141,12 +146,18 @@ struct Reply {
 #[derive(Default)]
 struct Trace {
     rules: Vec<RuleSlot>,
+    /// Policy routes that matched, and where they lead.
+    steered: Vec<(RuleSlot, Option<RouteDecision>)>,
     choices: usize,
 }
 
 impl Recorder for Trace {
     fn rule(&mut self, slot: RuleSlot, _: &Descriptor) {
         self.rules.push(slot);
+    }
+
+    fn policy_route(&mut self, slot: RuleSlot, _: &Descriptor, way: Option<RouteDecision>) {
+        self.steered.push((slot, way));
     }
 
     fn spread(&mut self, _: &Descriptor, choices: &[NextHopId], _: NextHopId) {
@@ -185,6 +196,7 @@ impl Walk<'_> {
         self.pass(Stage::Decode, text, Vec::new());
         self.event(Event::PhysicalIn)?;
         self.local()?;
+        self.follow(q);
         self.event(Event::RouteDecision)?;
         self.event(Event::Forwarding)?;
         self.event(Event::PhysicalOut)?;
@@ -349,12 +361,16 @@ impl Walk<'_> {
         let mut trace = Trace::default();
         let d = self.descriptor;
         let decision = self.instance.route(&d, &mut trace);
-        let mut routes = self.policy.routes_to(self.instance.main_table(), d.key.dst_ip());
-        let mut said = self.matched(&routes);
+        let (steered, table) = self.steered(&trace.steered);
+        let mut routes =
+            table.map_or_else(Vec::new, |table| self.policy.routes_to(table, d.key.dst_ip()));
+        let mut said = table.map_or_else(String::new, |table| self.matched(table, &routes));
         let route = routes.pop();
         if !self.policy.down().is_empty() {
             said.insert_str(0, &format!("routes by {} are withdrawn; ", self.down()));
         }
+        let steered = std::mem::take(&mut self.follows) + &steered;
+        said.insert_str(0, &steered);
         match decision {
             RouteDecision::Forward(id) => {
                 let hop = *self.policy.next_hop(id);
@@ -390,14 +406,14 @@ impl Walk<'_> {
                 );
                 // What the packet is comes first; only where no route was found, routes led there.
                 if route.is_some() && !by_route && reason != DropReason::NoRoute {
-                    said.clear();
+                    said = steered;
                 }
                 self.way.route = route.filter(|_| by_route);
                 let text = format!("{said}{}", lower(reason.help()));
                 let answer = match reason {
-                    DropReason::NoRoute => Answer::NoRoute,
+                    DropReason::NoRoute | DropReason::PolicyUnreachableReject => Answer::NoRoute,
                     DropReason::RejectRoute => Answer::RejectRoute,
-                    DropReason::ProhibitRoute => Answer::Prohibited,
+                    DropReason::ProhibitRoute | DropReason::PolicyReject => Answer::Prohibited,
                     _ => return self.drop(Stage::Route, text, Vec::new(), reason),
                 };
                 self.told(Stage::Route, text, Vec::new(), reason, answer)
@@ -405,11 +421,52 @@ impl Walk<'_> {
         }
     }
 
+    /// The policy routes that matched, for people, and the table that is asked in the end; `None`
+    /// where a policy route decides without one.
+    fn steered(
+        &mut self,
+        matched: &[(RuleSlot, Option<RouteDecision>)],
+    ) -> (String, Option<TableId>) {
+        let mut said = String::new();
+        let mut table = Some(self.instance.main_table());
+        for &(slot, way) in matched {
+            let Some(info) = self.policy.policy_route_at(slot) else { continue };
+            let matched = MatchedPolicyRoute::new(info.route, way.is_some());
+            said.push_str(&format!("{matched}; "));
+            let decides = way.is_some() || info.route.unreachable != Unreachable::Next;
+            if decides {
+                table = match &info.route.action {
+                    PolicyAction::Table(name) => self.instance.table_named(name),
+                    _ => None,
+                };
+            }
+            self.way.policy_routes.push(matched);
+        }
+        (said, table)
+    }
+
+    /// A later fragment that would be routed by its first's ports, which the question may give.
+    fn follow(&mut self, q: &Query) {
+        let d = &mut self.descriptor;
+        if d.fragment != Fragment::Later || !self.instance.steers_by_ports(d) {
+            return;
+        }
+        if (q.src_port, q.dst_port) == (0, 0) {
+            self.follows = "a later fragment, which waits for its first and follows that; if the \
+                            first does not come (give its ports to see where it would lead): "
+                .into();
+            return;
+        }
+        (d.key.src_port, d.key.dst_port) = (q.src_port, q.dst_port);
+        d.flags |= DescriptorFlags::FIRST_KNOWN;
+        self.follows =
+            format!("follows its first fragment, from port {} to {}; ", q.src_port, q.dst_port);
+    }
+
     /// The routes that a packet takes from table to table, for people.
-    fn matched(&self, routes: &[MatchedRoute]) -> String {
+    fn matched(&self, table: TableId, routes: &[MatchedRoute]) -> String {
         let mut instance = &self.instance.name;
         let mut said = String::new();
-        let table = self.instance.main_table();
         for route in self.policy.unresolved_to(table, self.descriptor.key.dst_ip()) {
             let (prefix, owner) = (route.prefix, route.owner);
             said.push_str(&format!("{prefix} ({owner}) waits for a route to its next hop; "));
