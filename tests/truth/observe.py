@@ -44,7 +44,9 @@ class Frame:
         if self.ethertype == _IPV4:
             self.src, self.dst = self.ip[12:16], self.ip[16:20]
             self.protocol, self._payload = self.ip[9], self.ip[20:]
-            self._label = struct.unpack_from("!H", self.ip, 4)[0]
+            self._label, field = struct.unpack_from("!HH", self.ip, 4)
+            if field & 0x1FFF and any(self._payload[:2]):  # a later piece of another's datagram
+                self._label = struct.unpack_from("!H", self._payload)[0]
         elif self.ethertype == _IPV6:
             self.src, self.dst = self.ip[8:24], self.ip[24:40]
             self.protocol, self._payload = self.ip[6], self.ip[40:]

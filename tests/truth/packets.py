@@ -1,9 +1,11 @@
 """Random packets: as the bytes of a frame, and as the question to `explain`.
 
 A packet's number stands where it survives every way through a router: in the identification of
-IPv4, the flow label of IPv6, and the sequence numbers of TCP, which a reset repeats.
+IPv4, the flow label of IPv6, and the sequence numbers of TCP, which a reset repeats. A later piece
+of another packet's datagram has it at the beginning of its payload.
 """
 
+import copy
 import ipaddress
 import struct
 
@@ -22,6 +24,7 @@ class Packet:
 
     def __init__(self, number, interface, random, world):
         self.number, self.interface = number, interface
+        self.identification, self.first = number, None
         self._random, self._world = random, world
         self.family = random.choice(interface.families)
         self.src, self.dst = self._source(), self._destination()
@@ -44,25 +47,39 @@ class Packet:
             # What valid neighbour discovery does depends on its content: that is another test's.
             self.hop_limit = 64
         self.dont_fragment = random.random() < 0.5
+        self.dscp = random.choices((0, 46, 10, 48, random.randint(0, 63)), (8, 1, 1, 1, 1))[0]
         self.fragment_offset, self.more_fragments = random.choices(
             ((0, False), (0, True), (1480, True), (1480, False), (8, False)), (20, 1, 1, 1, 0.3)
         )[0]
         self.link = random.choices(("router", "broadcast", "multicast"), (80, 1, 1))[0]
         self.length = self._length()
 
-    def question(self):
-        """What to ask `explain`."""
+    def torn(self, number):
+        """The packet as the first of a datagram's pieces, and another piece of it."""
+        self.fragment_offset, self.more_fragments = 0, True
+        later = copy.copy(self)
+        later.number, later.first = number, self
+        later.fragment_offset = self._random.choice((8, 1480))
+        later.more_fragments = self._random.random() < 0.5
+        self.length, later.length = self._length(), later._length() + 8
+        later.length = min(later.length, max(self.interface.mtu, 56))
+        return later
+
+    def question(self, follows=True):
+        """What to ask `explain`; a later piece has ports if it follows its first."""
+        ports = not self.fragment_offset or (follows and self.first is not None)
         return {
             "input": self.interface.name,
             "src": self.src,
             "dst": self.dst,
             "protocol": self.protocol,
-            "src_port": self.src_port,
-            "dst_port": self.dst_port,
+            "src_port": self.src_port if ports else 0,
+            "dst_port": self.dst_port if ports else 0,
             "tcp_flags": self.tcp_flags,
             "icmp_type": self.icmp_type,
             "icmp_code": self.icmp_code,
             "hop_limit": self.hop_limit,
+            "dscp": self.dscp,
             "length": self.length,
             "dont_fragment": self.dont_fragment,
             "fragment_offset": self.fragment_offset,
@@ -85,25 +102,30 @@ class Packet:
         if self.family == 4:
             field = self.fragment_offset // 8 | self.more_fragments << 13 | self.dont_fragment << 14
             head = struct.pack(
-                "!BBHHHBBH", 0x45, 0, self.length, self.number, field, hop_limit, self.protocol, 0
+                "!BBHHHBBH",
+                *(0x45, self.dscp << 2, self.length, self.identification, field),
+                *(hop_limit, self.protocol, 0),
             ) + src + dst
             head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
             payload = self.length - 20
         else:
             following = FRAGMENT if fragment else self.protocol
             head = struct.pack(
-                "!IHBB", 6 << 28 | self.number, self.length - 40, following, hop_limit
+                "!IHBB",
+                *(6 << 28 | self.dscp << 22 | self.number, self.length - 40),
+                *(following, hop_limit),
             ) + src + dst
             payload = self.length - 40
             if fragment:
                 field = self.fragment_offset | self.more_fragments
-                head += struct.pack("!BBHI", self.protocol, 0, field, self.number)
+                head += struct.pack("!BBHI", self.protocol, 0, field, self.identification)
                 payload -= 8
         return head + self._transport(payload, src, dst, fragment)
 
     def _transport(self, length, src, dst, fragment):
         if self.fragment_offset:
-            return bytes(max(0, length))
+            number = b"" if self.first is None else struct.pack("!H", self.number)
+            return (number + bytes(max(0, length)))[: max(0, length)]
         at = None  # where the checksum stands
         if self.protocol == TCP:
             sequence = self.number << 16

@@ -62,10 +62,13 @@ class Trial:
         if down is not None:
             self._link(down, "down")
         interfaces = [i for i in world.interfaces if i.port != down]
-        packets = [
-            Packet(number, self._random.choice(interfaces), self._random, world)
-            for number in range(1, count + 1)
-        ]
+        packets = []
+        while len(packets) < count:
+            interface = self._random.choice(interfaces)
+            packet = Packet(len(packets) + 1, interface, self._random, world)
+            packets.append(packet)
+            if len(packets) < count and self._random.random() < 0.04:
+                packets.append(packet.torn(len(packets) + 1))
         self._ask_and_send(world, packets, text)
         if down is not None:
             self._link(down, "up")
@@ -82,15 +85,23 @@ class Trial:
 
     def _ask_and_send(self, world, packets, text):
         """Asks about all packets at once, and sends them in chunks."""
-        questions = [packet.question() for packet in packets]
-        answers = self._control.post("/v1/explain/many", questions)
-        assert len(answers) == len(packets)
+        questions = [packet.question(follows) for packet in packets for follows in (True, False)]
+        both = self._control.post("/v1/explain/many", questions)
+        assert len(both) == 2 * len(packets)
+        answers, of = [], {}
+        for packet, following, alone in zip(packets, both[::2], both[1::2], strict=True):
+            # Workers know of the first pieces alone that came as far as the route decision.
+            known = packet.first is None or _steps(of[packet.first.number], "route")
+            of[packet.number] = following if known else alone
+            answers.append(of[packet.number])
         lines = text.splitlines()
         chunk, errors = [], 0
         for packet, said in zip(packets, answers, strict=True):
             self._positions_are_right(said, lines)
             answered = said["answer"] is not None and said["answer"]["message"] != "echo-reply"
-            if len(chunk) == 128 or errors + answered > _ERROR_BURST:
+            # A first is not long remembered: its other piece is sent together with it.
+            ready = packet.first is None
+            if ready and (len(chunk) >= 127 or errors + answered + 1 > _ERROR_BURST):
                 self._send(world, chunk, errors)
                 chunk, errors = [], 0
             chunk.append((packet, said))
@@ -103,7 +114,7 @@ class Trial:
             return
         self._wait_for_tokens(errors)
         self._observer.begin(_PATIENCE)
-        rules, drops = self._rules(), self._drops()
+        rules, drops, steered = self._rules(), self._drops(), self._steered()
         for packet, _ in chunk:
             wire = self._wires[packet.interface.port]
             source = bytes.fromhex(link_address(packet.src).replace(":", ""))
@@ -116,6 +127,7 @@ class Trial:
             expected = _tally(chunk)
             _same("drop reasons", expected.drops, self._drops() - drops, chunk)
             _same("rules", expected.rules, self._rules() - rules, chunk)
+            _same("policy routes", expected.steered, self._steered() - steered, chunk)
         except AssertionError as error:
             note = f"seed {self._seed}, generation {chunk[0][1]['generation']}"
             raise AssertionError(f"{note}: {error}") from None
@@ -157,16 +169,22 @@ class Trial:
 
     def _positions_are_right(self, said, lines):
         """A rule's line is where the file has the rule."""
-        rule = said["rule"]
-        if rule is not None and rule["position"] is not None:
-            line = rule["position"]["line"]
-            near = lines[line - 1 : line + 2]
-            assert any(f'"{rule["name"]}"' in text for text in near), (rule, near)
+        for rule in (said["rule"], *said["policy_routes"]):
+            if rule is not None and rule["position"] is not None:
+                line = rule["position"]["line"]
+                near = lines[line - 1 : line + 2]
+                assert any(f'"{rule["name"]}"' in text for text in near), (rule, near)
 
     def _rules(self):
         return collections.Counter({
             (row["instance"], row["point"], row["name"]): row["packets"]
             for row in self._control.get("/v1/rules")
+        })
+
+    def _steered(self):
+        return collections.Counter({
+            (row["instance"], row["name"]): row["packets"]
+            for row in self._control.get("/v1/policy-routes")
         })
 
     def _drops(self):
@@ -178,15 +196,23 @@ class Trial:
 class _Expected:
     def __init__(self):
         self.drops, self.rules = collections.Counter(), collections.Counter()
+        self.steered = collections.Counter()
 
     def add(self, way, instance):
         """What a way adds to the counters."""
         if way["verdict"] in ("drop", "reject"):
             self.drops[way["reason"]] += 1
+        for row in way["policy_routes"]:
+            self.steered[instance, row["name"]] += 1
         for step in way["steps"]:
             point = step["stage"].removesuffix("-filter")
             for rule in step["rules"]:
                 self.rules[instance, point, rule["name"]] += 1
+
+
+def _steps(way, stage):
+    """Whether a packet comes to a stage."""
+    return any(step["stage"] == stage for step in way["steps"])
 
 
 def _tally(chunk):

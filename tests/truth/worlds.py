@@ -113,6 +113,8 @@ class World:
 
     def _stack(self, instance):
         stack = {"tables": list(_TABLES), "routes": self._routes(instance)}
+        if policy_routes := self._policy_routes(instance):
+            stack["policy-routes"] = policy_routes
         filters = {
             point: made
             for point in ("ingress", "forward", "egress")
@@ -208,6 +210,50 @@ class World:
 
     def _hop(self, family, interface):
         return interface.host(family, self._random.choice(FIXED_HOSTS))
+
+    # -- policy routes -----------------------------------------------------------------------
+
+    def _policy_routes(self, instance):
+        random = self._random
+        if random.random() < 0.5:
+            return []
+        return [self._policy_route(instance) for _ in range(random.randint(1, 6))]
+
+    def _policy_route(self, instance):
+        random = self._random
+        self._names += 1
+        rule = {"name": f"p{self._names}"}
+        families = random.choice(((4,), (6,), (4, 6)))
+        names = [i.name for i in self.of(instance)]
+        if names and random.random() < 0.25:
+            rule["in"] = random.sample(names, random.randint(1, min(2, len(names))))
+        for side in ("source", "destination"):
+            if random.random() < 0.3:
+                rule[side] = [self._network(family, instance) for family in families]
+        if random.random() < 0.6:
+            rule["protocol"] = random.sample(("tcp", "udp", "sctp", "dccp"), random.randint(1, 3))
+            if random.random() < 0.8:
+                side = random.choice(("source-port", "destination-port"))
+                rule[side] = self._ports_list()
+        if random.random() < 0.2:
+            rule["dscp"] = random.choice((["ef"], [0], [10, "cs6"]))
+        if random.random() < 0.2:
+            rule["fragment"] = random.random() < 0.5
+        kinds = ("via", "table", "drop", "reject")
+        kind = random.choices(kinds, (6, 4, 1, 1))[0]
+        hops = [
+            self._hop(family, exit)
+            for family in families
+            for exit in random.sample(self.of(instance), k=min(2, len(names)))
+            if family in exit.families
+        ]
+        if kind == "via" and hops:
+            rule["via"] = sorted(set(hops))
+        elif kind in ("drop", "reject"):
+            return rule | {kind: True}
+        else:
+            rule["table"] = random.choice(("main", *_TABLES))
+        return rule | {"unreachable": random.choices(("next", "drop", "reject"), (3, 1, 1))[0]}
 
     # -- filters -----------------------------------------------------------------------------
 

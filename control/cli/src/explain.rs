@@ -38,6 +38,7 @@ pub(crate) fn query(packet: &Explain) -> Query {
         length: packet.length.unwrap_or(100),
         dont_fragment: packet.dont_fragment,
         fragment_offset: packet.fragment_offset.unwrap_or(0),
+        dscp: packet.dscp.unwrap_or(0),
         more_fragments: packet.more_fragments,
         link: LinkDestination::Router,
     }

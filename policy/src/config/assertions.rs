@@ -226,6 +226,7 @@ fn question(
             length,
             dont_fragment: false,
             fragment_offset: 0,
+            dscp: 0,
             more_fragments: false,
             link: LinkDestination::Router,
         }),

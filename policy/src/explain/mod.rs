@@ -260,6 +260,9 @@ pub enum ExplainError {
         /// Destination.
         dst: IpAddr,
     },
+    /// There is no such code point.
+    #[error("DSCP {0} is out of range: 0 to 63")]
+    Dscp(u8),
     /// No fragment begins there.
     #[error("a fragment does not begin at byte {0}: give a multiple of eight")]
     FragmentOffset(u16),

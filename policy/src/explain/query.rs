@@ -47,6 +47,9 @@ pub struct Query {
     /// TTL or hop limit on arrival.
     #[serde(default = "sixty_four")]
     pub hop_limit: u8,
+    /// Differentiated services code point, 0 to 63.
+    #[serde(default)]
+    pub dscp: u8,
     /// Bytes of the IP packet.
     #[serde(default = "hundred")]
     pub length: u16,
@@ -97,6 +100,9 @@ impl Query {
         }
         if !self.fragment_offset.is_multiple_of(8) {
             return Err(ExplainError::FragmentOffset(self.fragment_offset));
+        }
+        if self.dscp > 63 {
+            return Err(ExplainError::Dscp(self.dscp));
         }
         Ok(())
     }
@@ -168,6 +174,7 @@ impl Query {
             fragment |= ipv4::MORE_FRAGMENTS;
         }
         ip[0] = 0x45;
+        ip[1] = self.dscp << 2;
         ip[2..4].copy_from_slice(&self.length.to_be_bytes());
         ip[6..8].copy_from_slice(&fragment.to_be_bytes());
         ip[8] = self.hop_limit;
@@ -181,7 +188,8 @@ impl Query {
     /// Returns the protocol that the next header is to name.
     fn write_ipv6(&self, ip: &mut [u8]) -> u8 {
         let payload = usize::from(self.length).saturating_sub(ipv6::HEADER) as u16;
-        ip[0] = 0x60;
+        let class = u16::from(self.dscp) << 6;
+        ip[..2].copy_from_slice(&(0x6000 | class).to_be_bytes());
         ip[4..6].copy_from_slice(&payload.to_be_bytes());
         ip[6] = if self.is_fragment() { protocol::FRAGMENT } else { self.protocol };
         ip[7] = self.hop_limit;

@@ -114,6 +114,7 @@ fn packet(q: &RouteQuery, src: IpAddr) -> Query {
         length: 100,
         dont_fragment: false,
         fragment_offset: 0,
+        dscp: 0,
         more_fragments: false,
         link: LinkDestination::Router,
     }

@@ -56,6 +56,7 @@ fn query(src: &str, dst: &str) -> Query {
         length: 100,
         dont_fragment: true,
         fragment_offset: 0,
+        dscp: 0,
         more_fragments: false,
         link: LinkDestination::Router,
     }

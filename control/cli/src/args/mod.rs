@@ -323,13 +323,17 @@ pub(crate) struct Explain {
     /// TTL or hop limit
     #[arg(long, value_name = "N")]
     pub(crate) hop_limit: Option<u8>,
+    /// Differentiated services code point
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..64))]
+    pub(crate) dscp: Option<u8>,
     /// Bytes of the IP packet
     #[arg(long, value_name = "BYTES")]
     pub(crate) length: Option<u16>,
     /// IPv4 Don't Fragment is set
     #[arg(long)]
     pub(crate) dont_fragment: bool,
-    /// It is a fragment that begins at this byte of its datagram
+    /// It is a fragment that begins at this byte of its datagram; ports are those of the first,
+    /// which policy routes look at
     #[arg(long, value_name = "BYTES")]
     pub(crate) fragment_offset: Option<u16>,
     /// It is a fragment that others follow
