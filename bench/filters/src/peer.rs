@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use crate::workload::{Packet, Rule};
 
 /// EAL's arguments: no hardware, nothing shared, memory from the heap; every width of vector.
-const EAL: [&str; 11] = [
+const EAL: [&str; 10] = [
     "--no-huge",
     "--no-pci",
     "--no-shconf",
@@ -19,7 +19,6 @@ const EAL: [&str; 11] = [
     "--force-max-simd-bitwidth=512",
     "-m",
     "4096",
-    "--lcores=0@0",
     "--file-prefix",
     "sluice-bench-filters",
 ];
@@ -32,9 +31,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn start(program: &Path) -> anyhow::Result<Peer> {
+    /// Starts it on a core.
+    pub fn start(program: &Path, core: usize) -> anyhow::Result<Peer> {
         let mut child = Command::new(program)
             .args(EAL)
+            .arg(format!("--lcores=0@{core}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

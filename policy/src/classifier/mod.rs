@@ -13,10 +13,12 @@
 //! other IP version.
 
 mod conditions;
+mod dense;
 mod list;
 mod lookup;
 mod order;
 mod rows;
+mod sparse;
 mod sweep;
 mod table;
 
@@ -86,7 +88,10 @@ impl Classifier {
                 }
             }
             Classifier::Table(table) => {
-                let found = table.find(packets);
+                if packets.len() == 1 {
+                    return verdict.packet(0, table.matches(&table.find::<1>(packets), 0));
+                }
+                let found = table.find::<BURST>(packets);
                 for place in 0..packets.len().min(BURST) {
                     verdict.packet(place, table.matches(&found, place));
                 }

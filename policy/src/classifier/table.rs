@@ -17,12 +17,14 @@ use ipnet::IpNet;
 use sluice_packet::descriptor::number_of;
 use sluice_packet::{Descriptor, Family};
 
+use super::Packet;
 use super::conditions::{Conditions, Field};
+use super::dense::Dense;
 use super::lookup::{Change, Direct, Small, Sorted};
 use super::order::order;
-use super::rows::{Block, Common, Rows};
+use super::rows::Rows;
+use super::sparse::Sparse;
 use super::sweep::{Group, by_key, sweep};
-use super::{BURST, Packet};
 
 /// Bytes that the rows of a table may take.
 pub(super) const BUDGET: usize = 256 << 20;
@@ -41,14 +43,15 @@ pub(crate) struct Table {
     source: Option<Addresses>,
     destination: Option<Addresses>,
     small: Box<[Combined]>,
-    /// Blocks of a row.
-    span: usize,
-    /// Of each row by field, in the order in which they are looked up.
-    common: Box<[Common]>,
-    blocks: Box<[Block]>,
-    words: Box<[u64]>,
-    /// The condition that each bit stands for.
-    conditions: Box<[u32]>,
+    /// Rows of a packet.
+    fields: usize,
+    vectors: Vectors,
+}
+
+#[derive(Clone, Debug)]
+enum Vectors {
+    Dense(Dense),
+    Sparse(Sparse),
 }
 
 /// Rows by address.
@@ -88,60 +91,66 @@ impl Axis {
     }
 }
 
-/// Where the rows of each packet of a burst begin, by field.
-type Rows64 = [[u32; BURST]; MOST_ROWS];
-
 /// What has been found about the packets of a burst.
-pub(super) struct Found {
-    rows: Rows64,
+pub(super) struct Found<const N: usize> {
+    /// The numbers of their rows, by field.
+    rows: [[u32; N]; MOST_ROWS],
     /// The first condition that holds; [`NONE`] where none does.
-    first: [u32; BURST],
+    first: [u32; N],
 }
 
 /// No condition.
-const NONE: u32 = u32::MAX;
-/// Words that are looked at together: more than one packet can need.
-const WORDS: usize = 512;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// Makes a table.
 struct Making<'a> {
     conditions: &'a [Conditions],
     order: Vec<u32>,
     budget: usize,
-    common: Vec<Common>,
-    blocks: Vec<Block>,
-    words: Vec<u64>,
+    vectors: Vectors,
 }
 
 impl Table {
-    /// Compiles conditions; `None` where the table would take more than `budget` bytes.
+    /// Compiles conditions, at least one; `None` where the rows would take more than `budget` bytes.
     pub(super) fn new(conditions: &[Conditions], budget: usize) -> Option<Table> {
+        if conditions.len() > Dense::MOST {
+            return Table::sparse(conditions, budget);
+        }
+        let order = (0..conditions.len() as u32).collect();
+        let vectors = Vectors::Dense(Dense::new(conditions.len()));
+        Table::with(conditions, order, vectors, budget)
+    }
+
+    /// The same in the form for many, however few there are.
+    pub(super) fn sparse(conditions: &[Conditions], budget: usize) -> Option<Table> {
         let order = order(conditions);
-        let (common, blocks, words) = (Vec::new(), Vec::new(), Vec::new());
-        let mut making = Making { conditions, order, budget, common, blocks, words };
+        let vectors = Vectors::Sparse(Sparse::new(&order));
+        Table::with(conditions, order, vectors, budget)
+    }
+
+    fn with(
+        conditions: &[Conditions],
+        order: Vec<u32>,
+        vectors: Vectors,
+        budget: usize,
+    ) -> Option<Table> {
+        let mut making = Making { conditions, order, budget, vectors };
         let source = making.addresses(|c| &c.source)?;
         let destination = making.addresses(|c| &c.destination)?;
         let small = making.small(source.is_none() && destination.is_none())?;
-        Some(Table {
-            source,
-            destination,
-            small,
-            span: conditions.len().div_ceil(64 * 64),
-            common: making.common.into(),
-            blocks: making.blocks.into(),
-            words: making.words.into(),
-            conditions: making.order.into(),
-        })
+        let addresses = usize::from(source.is_some()) + usize::from(destination.is_some());
+        let fields = addresses + small.len();
+        Some(Table { source, destination, small, fields, vectors: making.vectors })
     }
 
-    /// Finds the first condition that holds for each of up to [`BURST`] packets.
+    /// Finds the first condition that holds for each of up to `N` packets, a power of two.
     ///
-    /// All packets take each step together, so that their waits for memory overlap, and no step
-    /// takes a branch that depends on one packet.
+    /// All packets take each step together, so that their waits for memory overlap, and hardly a
+    /// step takes a branch that depends on one packet.
     #[inline]
-    pub(super) fn find(&self, packets: &[Packet<'_>]) -> Found {
-        let mut found = Found { rows: [[0; BURST]; MOST_ROWS], first: [NONE; BURST] };
-        let packets = &packets[..packets.len().min(BURST)];
+    pub(super) fn find<const N: usize>(&self, packets: &[Packet<'_>]) -> Found<N> {
+        let mut found = Found { rows: [[0; N]; MOST_ROWS], first: [NONE; N] };
+        let packets = &packets[..packets.len().min(N)];
         let mut field = 0;
         if let Some(addresses) = &self.source {
             addresses.look_up(packets, &mut found.rows[field], |d| d.key.src);
@@ -154,124 +163,51 @@ impl Table {
         for (combined, rows) in self.small.iter().zip(&mut found.rows[field..]) {
             combined.look_up(packets, rows);
         }
-        for block in 0..self.span {
-            self.find_in(block, packets.len(), &mut found);
+        let rows = &found.rows[..self.fields];
+        match &self.vectors {
+            Vectors::Dense(dense) => dense.find(rows, packets.len(), &mut found.first),
+            Vectors::Sparse(sparse) => sparse.find(rows, packets.len(), &mut found.first),
         }
         found
     }
 
-    /// Brings `found` up to date for the rules of a block.
-    #[inline]
-    fn find_in(&self, block: usize, packets: usize, found: &mut Found) {
-        let mut any = [u64::MAX; BURST];
-        for (common, rows) in self.common.iter().zip(&found.rows) {
-            let common = common.any[block];
-            for (any, row) in any.iter_mut().zip(&rows[..packets]) {
-                *any &= common | self.blocks[*row as usize + block].own;
-            }
-        }
-        // Words as (packet, place).
-        let mut words = [(0u8, 0u8); WORDS];
-        let mut count = 0;
-        for (packet, any) in any[..packets].iter().enumerate() {
-            let mut any = *any;
-            let end = count + any.count_ones() as usize;
-            loop {
-                // Mostly there are up to four; what is written too much is overwritten.
-                for word in &mut words[count..count + 4] {
-                    *word = (packet as u8, any.trailing_zeros() as u8);
-                    any &= any.wrapping_sub(1);
-                }
-                count += 4;
-                if any == 0 {
-                    break;
-                }
-            }
-            count = end;
-            if count > WORDS - 64 - 4 {
-                self.find_at(block, &words[..count], found);
-                count = 0;
-            }
-        }
-        self.find_at(block, &words[..count], found);
-    }
-
-    /// The same for some words of some packets.
-    #[inline]
-    fn find_at(&self, block: usize, words: &[(u8, u8)], found: &mut Found) {
-        let mut bits = [u64::MAX; WORDS];
-        for (common, rows) in self.common.iter().zip(&found.rows) {
-            let common = common.begin + block as u32 * 64;
-            for (bits, (packet, place)) in bits.iter_mut().zip(words) {
-                let row = rows[usize::from(*packet) & (BURST - 1)];
-                let word = self.blocks[row as usize + block].word(u32::from(*place), common);
-                *bits &= self.words[word];
-            }
-        }
-        for (bits, (packet, place)) in bits.iter().zip(words) {
-            let word = (block * 64 + usize::from(*place)) * 64;
-            let condition = self.conditions[word + (bits.trailing_zeros() & 63) as usize];
-            let condition = if *bits == 0 { NONE } else { condition };
-            let first = &mut found.first[usize::from(*packet) & (BURST - 1)];
-            *first = condition.min(*first);
-        }
-    }
-
     /// The conditions that hold for a packet of those, in order.
     #[inline]
-    pub(super) fn matches<'a>(&'a self, found: &'a Found, packet: usize) -> Matches<'a> {
-        let packet = packet & (BURST - 1);
-        Matches { table: self, found, packet, from: 0 }
+    pub(super) fn matches<'a, const N: usize>(
+        &'a self,
+        found: &'a Found<N>,
+        packet: usize,
+    ) -> Matches<'a, N> {
+        Matches { table: self, found, packet: packet & (N - 1), from: 0 }
     }
 
-    /// The first condition from `from` on that holds.
-    fn next(&self, rows: &Rows64, packet: usize, from: u32) -> u32 {
-        let rows = self.common.iter().zip(rows).map(|(common, rows)| (common, rows[packet]));
-        let mut next = NONE;
-        for block in 0..self.span {
-            let own = |row: u32| self.blocks[row as usize + block];
-            let mut any = rows
-                .clone()
-                .fold(u64::MAX, |any, (common, row)| any & (common.any[block] | own(row).own));
-            while any != 0 {
-                let place = any.trailing_zeros();
-                any &= any - 1;
-                let mut bits = rows.clone().fold(u64::MAX, |bits, (common, row)| {
-                    let word = own(row).word(place, common.begin + block as u32 * 64);
-                    bits & self.words[word]
-                });
-                while bits != 0 {
-                    let bit = bits.trailing_zeros() as usize;
-                    let condition = self.conditions[(block * 64 + place as usize) * 64 + bit];
-                    if condition >= from {
-                        next = next.min(condition);
-                        break;
-                    }
-                    bits &= bits - 1;
-                }
-            }
+    /// The first condition from `from` on that holds for a packet.
+    fn next<const N: usize>(&self, found: &Found<N>, packet: usize, from: u32) -> u32 {
+        let rows = found.rows[..self.fields].iter().map(|rows| rows[packet]);
+        match &self.vectors {
+            Vectors::Dense(dense) => dense.next(rows, from),
+            Vectors::Sparse(sparse) => sparse.next(rows, from),
         }
-        next
     }
 }
 
 /// The conditions that hold for a packet, in order.
-pub(super) struct Matches<'a> {
+pub(super) struct Matches<'a, const N: usize> {
     table: &'a Table,
-    found: &'a Found,
+    found: &'a Found<N>,
     packet: usize,
     /// What has been told is before this.
     from: u32,
 }
 
-impl Iterator for Matches<'_> {
+impl<const N: usize> Iterator for Matches<'_, N> {
     type Item = usize;
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
         let next = match self.from {
             0 => self.found.first[self.packet],
-            from => self.table.next(&self.found.rows, self.packet, from),
+            from => self.table.next(self.found, self.packet, from),
         };
         if next == NONE {
             return None;
@@ -281,12 +217,23 @@ impl Iterator for Matches<'_> {
     }
 }
 
+impl Vectors {
+    /// Takes in the rows of the next field; returns the number of the first, and by how much they
+    /// differ.
+    fn take(&mut self, rows: &Rows) -> (u32, u32) {
+        match self {
+            Vectors::Dense(dense) => dense.take(rows),
+            Vectors::Sparse(sparse) => sparse.take(rows),
+        }
+    }
+}
+
 impl Addresses {
     #[inline]
     fn look_up(
         &self,
         packets: &[Packet<'_>],
-        rows: &mut [u32; BURST],
+        rows: &mut [u32],
         address: impl Fn(&Descriptor) -> u128,
     ) {
         match &self.inet {
@@ -299,10 +246,17 @@ impl Addresses {
     fn each(
         &self,
         packets: &[Packet<'_>],
-        rows: &mut [u32; BURST],
+        rows: &mut [u32],
         address: impl Fn(&Descriptor) -> u128,
         inet: impl Fn(u128) -> u32,
     ) {
+        // Most bursts are of one version.
+        if packets.iter().all(|packet| packet.descriptor.key.family == Family::Inet) {
+            for (packet, row) in packets.iter().zip(rows) {
+                *row = inet(address(packet.descriptor));
+            }
+            return;
+        }
         for (packet, row) in packets.iter().zip(rows) {
             let address = address(packet.descriptor);
             *row = match packet.descriptor.key.family {
@@ -315,23 +269,21 @@ impl Addresses {
 
 impl Combined {
     #[inline]
-    fn look_up(&self, packets: &[Packet<'_>], rows: &mut [u32; BURST]) {
-        self.first.each(packets, |i, class| rows[i] = class);
+    fn look_up(&self, packets: &[Packet<'_>], rows: &mut [u32]) {
+        self.first.each(packets, rows, |_, class| class);
         for (axis, classes) in &self.more {
-            axis.each(packets, |i, class| {
-                rows[i] = classes[(rows[i] * axis.count + class) as usize];
-            });
+            axis.each(packets, rows, |row, class| classes[(row * axis.count + class) as usize]);
         }
     }
 }
 
 impl Axis {
-    /// The class of each packet.
+    /// Makes of each packet's row and class its next row.
     #[inline(always)]
-    fn each(&self, packets: &[Packet<'_>], mut class: impl FnMut(usize, u32)) {
+    fn each(&self, packets: &[Packet<'_>], rows: &mut [u32], next: impl Fn(u32, u32) -> u32) {
         let mut all = |field: Field| {
-            for (i, packet) in packets.iter().take(BURST).enumerate() {
-                class(i, self.class(field, packet));
+            for (packet, row) in packets.iter().zip(&mut *rows) {
+                *row = next(*row, self.class(field, packet));
             }
         };
         // Each a loop of its own.
@@ -461,10 +413,8 @@ impl Making<'_> {
     /// Takes in rows; returns where the row of a number begins.
     fn take(&mut self, rows: &Rows) -> Option<impl Fn(u32) -> u32 + use<>> {
         self.budget = self.budget.checked_sub(rows.bytes())?;
-        let (first, common) = rows.append(&mut self.blocks, &mut self.words);
-        self.common.push(common);
-        let span = self.conditions.len().div_ceil(64 * 64) as u32;
-        Some(move |number| first + number * span)
+        let (first, step) = self.vectors.take(rows);
+        Some(move |number| first + number * step)
     }
 }
 

@@ -171,14 +171,21 @@ fn table(conditions: &[Conditions]) -> Classifier {
     Classifier::Table(Box::new(Table::new(conditions, table::BUDGET).unwrap()))
 }
 
+fn sparse(conditions: &[Conditions]) -> Classifier {
+    Classifier::Table(Box::new(Table::sparse(conditions, table::BUDGET).unwrap()))
+}
+
 proptest! {
     #[test]
     fn both_shapes_say_what_a_list_says(
-        conditions in vec(some_conditions(), 0..40),
+        conditions in vec(some_conditions(), 1..40),
         packets in vec(some_packet(), 70),
     ) {
         agrees(&Classifier::list(&conditions), &conditions, &packets)?;
         agrees(&table(&conditions), &conditions, &packets)?;
+        agrees(&sparse(&conditions), &conditions, &packets)?;
+        agrees(&table(&conditions), &conditions, &packets[..1])?;
+        agrees(&sparse(&conditions), &conditions, &packets[..1])?;
     }
 }
 
@@ -193,6 +200,7 @@ proptest! {
         let classifier = Classifier::new(&conditions);
         prop_assert!(matches!(classifier, Classifier::Table(_)));
         agrees(&classifier, &conditions, &packets)?;
+        agrees(&sparse(&conditions), &conditions, &packets)?;
     }
 }
 
