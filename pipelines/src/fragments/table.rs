@@ -50,6 +50,8 @@ pub struct First {
 /// The datagrams of which the first fragment came.
 pub struct Table {
     sets: Box<[Set]>,
+    /// How many first fragments were learnt from.
+    learnt: u64,
     random: RandomState,
 }
 
@@ -61,6 +63,8 @@ struct Set {
     sources: [u32; WAYS],
     /// Until when each is kept; what is not after the present is free.
     until: [u64; WAYS],
+    /// The order in which they were learnt; many come at one moment.
+    order: [u64; WAYS],
     entries: [(Datagram, First); WAYS],
 }
 
@@ -70,9 +74,10 @@ impl Default for Table {
             tags: [0; WAYS],
             sources: [0; WAYS],
             until: [0; WAYS],
+            order: [0; WAYS],
             entries: [(Datagram::default(), First::default()); WAYS],
         };
-        Table { sets: vec![set; SETS].into(), random: RandomState::new() }
+        Table { sets: vec![set; SETS].into(), learnt: 0, random: RandomState::new() }
     }
 }
 
@@ -98,6 +103,8 @@ impl Table {
         set.tags[way] = tag;
         set.sources[way] = source;
         set.until[way] = until;
+        self.learnt += 1;
+        set.order[way] = self.learnt;
         set.entries[way] = (datagram, first);
     }
 
@@ -115,12 +122,12 @@ impl Set {
     fn place(&self, source: u32, now: u64) -> usize {
         let own = |way: &usize| self.sources[*way] == source && self.until[*way] > now;
         let oldest = |ways: &mut dyn Iterator<Item = usize>| {
-            ways.min_by_key(|&way| self.until[way]).unwrap_or_default()
+            ways.min_by_key(|&way| self.order[way]).unwrap_or_default()
         };
         if (0..WAYS).filter(own).count() >= PER_SOURCE {
             return oldest(&mut (0..WAYS).filter(own));
         }
-        // What is free has been kept the longest.
+        // What is free was learnt first.
         oldest(&mut (0..WAYS))
     }
 }
