@@ -165,7 +165,7 @@ fn in_the_model(place: usize, rule: &Rule) -> model::Rule {
         tcp_flags: None,
         icmp: Vec::new(),
         sets: Default::default(),
-        action: if place % 3 == 0 { Action::Drop } else { Action::Accept },
+        action: if place.is_multiple_of(3) { Action::Drop } else { Action::Accept },
         log: false,
         position: model::Position { file: "rules".into(), line: place as u32, column: 1 },
     }

@@ -390,7 +390,8 @@ impl Making<'_> {
         let groups: Vec<Group> =
             groups.into_iter().map(|(ranges, rules)| Group::new(wide(ranges), rules)).collect();
         let mut rows = Rows::new(&self.bits(|c| c.of(field).is_none()));
-        let without = rows.row_of(&rows.common().to_vec());
+        let common = rows.common().to_vec();
+        let without = rows.row_of(&common);
         let changes = sweep(&groups, u16::MAX.into(), &mut rows, self.budget)?;
         let narrow: Vec<Change<u16>> = changes.iter().map(|c| (c.0 as u16, c.1)).collect();
         let count = rows.count() as u32;

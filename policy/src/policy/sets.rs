@@ -15,11 +15,14 @@ pub(crate) fn is_name_of_set(name: &str) -> bool {
     is_name(name, Naming::Plain)
 }
 
+/// The networks and the sets that a rule's field has.
+type Parts<'a> = (&'a [IpNet], &'a [Name]);
+
 /// The sets of a filter, as its rules refer to them.
 pub(super) struct Sets<'a> {
     sets: &'a BTreeMap<Name, Set>,
     /// Lists that are made of several parts, each of them once.
-    made: HashMap<(&'a [IpNet], &'a [Name]), Arc<[IpNet]>>,
+    made: HashMap<Parts<'a>, Arc<[IpNet]>>,
 }
 
 impl<'a> Sets<'a> {

@@ -99,3 +99,47 @@ pub fn write(line: &RuleLog) {
         "rule"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use sluice_packet::Descriptor;
+    use sluice_policy::config;
+    use sluice_policy::model::State;
+
+    use super::*;
+
+    fn policy() -> Policy {
+        let text = "filters: { forward: { rules: [{ name: a, action: drop, log: true }, { name: b, action: drop, log: true }] } }";
+        let state = config::read(text.as_bytes(), "test.yaml").unwrap().state;
+        Policy::empty().apply(&State::default().difference(&state)).unwrap()
+    }
+
+    fn report(policy: &Policy, name: &str) -> sluice_hooks::Report {
+        let rule = policy.rules().find(|rule| rule.name == name).unwrap().slot;
+        sluice_hooks::Report { rule, descriptor: Descriptor::default(), egress: None }
+    }
+
+    #[test]
+    fn a_rule_has_a_few_lines_at_once_and_then_so_many_a_second() {
+        let policy = policy();
+        let (a, b) = (report(&policy, "a"), report(&policy, "b"));
+        let mut logger = RuleLogger::default();
+        // Milliseconds: a flood at one moment, and its next second.
+        let mut lines = |report, now| -> Vec<_> {
+            (0..1000).filter_map(|_| logger.admit(&policy, report, now)).collect()
+        };
+        assert_eq!(lines(&a, 5000).len() as u64, BURST);
+        assert_eq!(lines(&b, 5000).len() as u64, BURST, "each rule has its own share");
+        let later = lines(&a, 6000);
+        assert_eq!(later.len() as u64, RATE);
+        assert_eq!(later[0].suppressed, 1000 - BURST, "the next line says what there was between");
+        assert_eq!(&*later[0].rule, "a");
+    }
+
+    #[test]
+    fn a_rule_that_is_gone_is_not_named() {
+        let mut gone = report(&policy(), "a");
+        gone.rule = RuleSlot(77);
+        assert!(RuleLogger::default().admit(&policy(), &gone, 0).is_none());
+    }
+}

@@ -223,7 +223,7 @@ fn a_hundred_thousand_prefixes_are_one_rule() {
         let _ = writeln!(text, "    - {host}");
         let _ = writeln!(text, "    - 2001:db8:{:x}:{:x}::/64", n >> 8, n & 0xff);
     }
-    let _ = write!(text, "{FORWARD}      - {{ source: $blocked, action: drop }}\n");
+    let _ = writeln!(text, "{FORWARD}      - {{ source: $blocked, action: drop }}");
     let state = good(&text);
     let policy = policy(&state);
     let instance = policy.instance_named("default").unwrap();
