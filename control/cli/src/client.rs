@@ -1,10 +1,11 @@
 //! HTTP to the control process over its Unix socket: one request, one connection, one deadline.
 
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -15,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::failed::Failed;
+use crate::upload::Upload;
 
 /// A commit that takes ports over waits for the devices.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -68,6 +70,22 @@ impl Client {
         self.parse(&answer)
     }
 
+    /// `POST path` with a file of lines of JSON, sent while it is read.
+    pub(crate) async fn post_file<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        file: &Path,
+    ) -> Result<T, Failed> {
+        let body = Upload::open(file)?;
+        let failure = body.failure();
+        let answer = self.exchange(Method::POST, path, "application/x-ndjson", body).await;
+        // What was not sent to its end is not what the control process is to be asked about.
+        if let Some(source) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(Failed::Read { path: file.into(), source });
+        }
+        self.parse(&answer?)
+    }
+
     /// `DELETE path`.
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
         let answer = self.request(Method::DELETE, path, Bytes::new()).await?;
@@ -75,13 +93,25 @@ impl Client {
     }
 
     async fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failed> {
-        tokio::time::timeout(DEADLINE, self.exchange(method, path, body)).await.unwrap_or_else(
-            |_| Err(self.broke_off(format!("no answer within {} s", DEADLINE.as_secs()))),
-        )
+        let kind = if body.first() == Some(&b'{') { "application/json" } else { "text/plain" };
+        let exchange = self.exchange(method, path, kind, Full::new(body));
+        tokio::time::timeout(DEADLINE, exchange).await.unwrap_or_else(|_| {
+            Err(self.broke_off(format!("no answer within {} s", DEADLINE.as_secs())))
+        })
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failed> {
-        let (response, driver) = self.send(method, path, body).await?;
+    async fn exchange<B>(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        body: B,
+    ) -> Result<Bytes, Failed>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync,
+    {
+        let (response, driver) = self.send(method, path, kind, body).await?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), LARGEST_ANSWER)
             .collect()
@@ -94,7 +124,8 @@ impl Client {
 
     /// `GET path`, which answers with lines for as long as the control process lives.
     pub(crate) async fn lines(&self, path: &str) -> Result<Lines, Failed> {
-        let sent = tokio::time::timeout(DEADLINE, self.send(Method::GET, path, Bytes::new())).await;
+        let sent = self.send(Method::GET, path, "text/plain", Full::new(Bytes::new()));
+        let sent = tokio::time::timeout(DEADLINE, sent).await;
         let (response, driver) = sent.unwrap_or_else(|_| {
             Err(self.broke_off(format!("no answer within {} s", DEADLINE.as_secs())))
         })?;
@@ -108,12 +139,17 @@ impl Client {
         Ok(Lines { body, begun: Vec::new(), _driver: Driver(driver) })
     }
 
-    async fn send(
+    async fn send<B>(
         &self,
         method: Method,
         path: &str,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), Failed> {
+        kind: &'static str,
+        body: B,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), Failed>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync,
+    {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| Failed::connecting(&self.socket, error))?;
@@ -121,7 +157,6 @@ impl Client {
             .await
             .map_err(|error| self.broke_off(error.to_string()))?;
         let driver = tokio::spawn(connection);
-        let kind = if body.first() == Some(&b'{') { "application/json" } else { "text/plain" };
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -131,7 +166,7 @@ impl Client {
             request = request.header(AUTHOR_HEADER, author);
         }
         let request = request
-            .body(Full::new(body))
+            .body(body)
             .map_err(|error| Failed::Usage(format!("`{path}` is not a path: {error}")))?;
         let response = sender
             .send_request(request)

@@ -136,6 +136,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "sluice route load",
+        &[
+            ("sluice route load table.ndjson --owner bgp", "in one commit, also a million"),
+            ("sluice route load table.ndjson --owner bgp --replace", "and no others of bgp"),
+            ("sluice route load - --owner bgp", "from a pipe"),
+        ],
+    ),
+    (
         "sluice route withdraw",
         &[
             ("sluice route withdraw --owner dhcp", "everywhere"),

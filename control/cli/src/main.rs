@@ -22,6 +22,7 @@ mod render;
 mod route;
 mod style;
 mod up;
+mod upload;
 mod watch;
 
 use std::process::ExitCode;

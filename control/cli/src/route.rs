@@ -6,7 +6,7 @@ use sluice_control_api::{
     Transaction, WithdrawRoutes,
 };
 
-use crate::args::{self, Place, Route};
+use crate::args::{self, LoadRoutes, Place, Route};
 use crate::client::{Client, with_query};
 use crate::command::print;
 use crate::failed::Failed;
@@ -16,6 +16,7 @@ use crate::{commits, questions, render};
 pub(crate) async fn run(client: &Client, command: Route, json: bool) -> Result<String, Failed> {
     let (operation, how) = match command {
         Route::Add(route) => (RouteOperation::Add(add(&route)?), route.how),
+        Route::Load(file) => return load(client, &file, json).await,
         Route::Del(route) => (RouteOperation::Delete(delete(&route)?), route.how),
         Route::Withdraw { owner, instance, table, how } => {
             let (instance, table) = (instance.map(Into::into), table.map(Into::into));
@@ -46,6 +47,22 @@ pub(crate) async fn run(client: &Client, command: Route, json: bool) -> Result<S
         }
     };
     print::<Applied>(answer?, json, render::applied)
+}
+
+/// `sluice route load`.
+async fn load(client: &Client, words: &LoadRoutes, json: bool) -> Result<String, Failed> {
+    let LoadRoutes { file, place, replace, generation, how } = words;
+    let Place { instance, table, owner } = place;
+    let mut query = commits::query(how);
+    query.extend([
+        ("owner", owner.as_ref().map(ToString::to_string)),
+        ("instance", instance.clone()),
+        ("table", table.clone()),
+        ("replace", replace.then(|| "true".into())),
+        ("generation", generation.map(|generation| generation.to_string())),
+    ]);
+    let answer = client.post_file(&with_query("/v1/routes/load", &query), file).await?;
+    print::<Applied>(answer, json, render::applied)
 }
 
 /// Reads `PREFIX TARGET…`.

@@ -8,7 +8,7 @@ use sluice_channel::{Command, Neighbour, PortStatus, Reply, RuleStatus, Status, 
 use sluice_control_api::{Applied, Commit};
 use sluice_policy::Policy;
 use sluice_policy::order::ForeignHook;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::change::{Change, Order};
 use crate::error::ControlError;
@@ -30,6 +30,8 @@ pub(crate) struct App {
     pub(crate) events: Events,
     health: watch::Receiver<Health>,
     stopping: watch::Receiver<bool>,
+    /// Held while a stream of operations is read, so that no more than one takes memory.
+    pub(crate) streaming: Arc<Semaphore>,
 }
 
 /// Asks the dataplane, and takes the answer out of its reply.
@@ -70,7 +72,8 @@ impl App {
         health: watch::Receiver<Health>,
         stopping: watch::Receiver<bool>,
     ) -> App {
-        App { started: Instant::now(), view, requests, events, health, stopping }
+        let streaming = Arc::new(Semaphore::new(1));
+        App { started: Instant::now(), view, requests, events, health, stopping, streaming }
     }
 
     /// How the dataplane's threads are.

@@ -122,6 +122,12 @@ pub enum ControlError {
         /// What was asked.
         command: &'static str,
     },
+    /// Another stream is read.
+    #[error("another stream of routes is read at present: try again when it is done")]
+    Streaming,
+    /// A stream did not come to its end.
+    #[error("the stream of routes broke off: {0}; nothing changed")]
+    BrokeOff(String),
     /// Too many requests wait.
     #[error("too many requests are waiting for the dataplane; try again")]
     Busy,
@@ -154,9 +160,11 @@ fn details<T: fmt::Display>(total: usize, told: &[T]) -> Vec<String> {
 impl ControlError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Config(_) | Self::Policy(_) | Self::Request(_) | Self::Operations(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Config(_)
+            | Self::Policy(_)
+            | Self::Request(_)
+            | Self::Operations(_)
+            | Self::BrokeOff(_) => StatusCode::BAD_REQUEST,
             Self::NoSuchRoute { .. } | Self::NoSuchCommit { .. } | Self::NoSuchPath(_) => {
                 StatusCode::NOT_FOUND
             }
@@ -172,6 +180,7 @@ impl ControlError {
             | Self::NotCommitted(_)
             | Self::Undecided(_)
             | Self::Busy
+            | Self::Streaming
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unexpected { .. } | Self::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -270,11 +270,11 @@ fn what_makes_no_sense_is_told_with_its_place() {
         ),
         // What only the policy as a whole knows.
         (route(json!({ "instance": "blue" })), "operations[1]: route 10.7.0.0/16 of instance blue"),
+        (route(json!({ "table": "isp-a" })), "instance default has no table `isp-a`"),
         (
-            route(json!({ "table": "isp-a" })),
-            "operations[1]: route 10.7.0.0/16 of instance default",
+            route(json!({ "via": "10.0.77.1", "owner": "cli" })),
+            "next hop 10.0.77.1 is in nobody's network",
         ),
-        (route(json!({ "via": "10.0.77.1" })), "next hop 10.0.77.1 is in nobody's network"),
         (route(json!({ "to": "224.0.0.0/8" })), "224.0.0.0/8 is not routed"),
         (route(json!({ "via": { "address": "10.0.2.2", "weight": 257 } })), "weight 257"),
     ] {

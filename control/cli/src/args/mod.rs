@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub(crate) use self::questions::{RouteQuestion, Service, Source, Test};
-pub(crate) use self::route::{AddRoute, DeleteRoute, Place, Route};
+pub(crate) use self::route::{AddRoute, DeleteRoute, LoadRoutes, Place, Route};
 use self::values::{appliance_name, icmp, protocol, seconds, tcp_flags};
 
 /// A packet-forwarding appliance: a router and firewall on DPDK.

@@ -1,6 +1,8 @@
 //! `sluice route`.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
 use sluice_policy::model::Owner;
 
 use super::{Commit, RouteQuestion};
@@ -17,6 +19,11 @@ pub(crate) enum Route {
     Add(AddRoute),
     /// Remove a route
     Del(DeleteRoute),
+    /// Change many routes by a file of operations, one a line (NDJSON), as one commit
+    ///
+    /// A line is `{"set": {"to": "192.0.2.0/24", "via": "10.0.1.9"}}`, or `delete`, `withdraw`,
+    /// `expect` and the others of `POST /v1/transaction`. All of it takes effect, or none.
+    Load(LoadRoutes),
     /// Remove all routes of an owner; the next owner's come to light
     Withdraw {
         /// Whose routes
@@ -86,6 +93,23 @@ pub(crate) struct AddRoute {
     /// Only if the route in use there is this owner's
     #[arg(long, value_name = "OWNER", group = "expected")]
     pub(crate) if_owner: Option<Owner>,
+    #[command(flatten)]
+    pub(crate) how: Commit,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoadRoutes {
+    /// The file; - reads standard input
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Remove the owner's other routes: those of the instance and table, if these are given
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Change nothing unless this generation is live
+    #[arg(long, value_name = "N")]
+    pub(crate) generation: Option<u64>,
     #[command(flatten)]
     pub(crate) how: Commit,
 }

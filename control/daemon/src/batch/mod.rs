@@ -1,5 +1,6 @@
 //! Changes of live routes: many operations that are one commit.
 //!
+//! * `stream` reads operations line by line while they arrive.
 //! * `read` makes a [`Batch`] of what a request says, and finds what is wrong with it by itself.
 //! * `work` works a batch out against the last commit: expectations, conflicts, what is to be done.
 //!
@@ -9,6 +10,7 @@
 //! change.
 
 mod read;
+mod stream;
 mod work;
 
 use std::fmt;
@@ -17,6 +19,7 @@ use ipnet::IpNet;
 use sluice_policy::model::{Name, Owner, Route, RouteKey};
 
 pub(crate) use self::read::Reader;
+pub(crate) use self::stream::{Defaults, Stream};
 pub(crate) use self::work::{Places, work_out};
 
 /// How many mistakes or conflicts are told one by one.
@@ -42,6 +45,8 @@ pub(crate) enum Form {
     One,
     /// They are items of a list, counted from 0 as every list of JSON.
     List,
+    /// They are lines of a stream, counted from 1; 0 is what was asked for beside it.
+    Lines,
 }
 
 impl Form {
@@ -50,6 +55,7 @@ impl Form {
         match self {
             Form::One => String::new(),
             Form::List => format!("operations[{at}]"),
+            Form::Lines => format!("line {at}"),
         }
     }
 
@@ -58,6 +64,8 @@ impl Form {
         match self {
             Form::One => format!("{field}: "),
             Form::List => format!("operations[{at}].{verb}.{field}: "),
+            Form::Lines if at == 0 => String::new(),
+            Form::Lines => format!("line {at}: {verb}.{field}: "),
         }
     }
 
@@ -66,6 +74,8 @@ impl Form {
         match self {
             Form::One => String::new(),
             Form::List => format!("operations[{at}]: "),
+            Form::Lines if at == 0 => String::new(),
+            Form::Lines => format!("line {at}: "),
         }
     }
 }

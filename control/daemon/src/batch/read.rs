@@ -43,6 +43,30 @@ impl Reader {
         }
     }
 
+    /// Says whose routes are meant, and where, by operations that do not say it.
+    pub(super) fn say_by_default(
+        &mut self,
+        owner: Owner,
+        instance: Option<Name>,
+        table: Option<Name>,
+    ) {
+        self.owner = owner;
+        self.instance = instance.unwrap_or_else(|| self.instance.clone());
+        self.table = table.unwrap_or_else(|| self.table.clone());
+    }
+
+    /// How many mistakes there are so far.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes.len() + self.more
+    }
+
+    /// Something is wrong with an operation before it could be read.
+    pub(super) fn mistake(&mut self, at: u32, field: &str, text: &str) {
+        let separator = if field.is_empty() { "" } else { ": " };
+        let place = self.batch.form.prefix(at);
+        self.note(format!("{place}{field}{separator}{text}"));
+    }
+
     /// One operation that is all of a request.
     pub(crate) fn one(operation: RouteOperation) -> Result<Batch, ControlError> {
         let mut reader = Reader::new(Form::One);

@@ -49,6 +49,11 @@ fn api() -> Api {
             "Change many live routes together or not at all",
             routes::transaction,
         )
+        .post(
+            "/v1/routes/load",
+            "Change live routes by a stream of operations, one a line, as one commit",
+            routes::load,
+        )
         .get("/v1/neighbours", "Link addresses of neighbours", tables::neighbours)
         .post("/v1/neighbours/flush", "Forget neighbours that were learnt", change::flush)
         .get("/v1/rules", "Filter rules and how often they matched", tables::rules)

@@ -14,9 +14,9 @@ use axum::{Json, Router};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
-use sluice_control_api::{Failure, WatchEvent};
+use sluice_control_api::{Failure, RouteOperation, WatchEvent};
 
-use super::extract::{Author, Body, Params};
+use super::extract::{Author, Body, Operations, Params};
 use super::watch::Lines;
 use crate::app::App;
 use crate::error::ControlError;
@@ -224,6 +224,14 @@ impl Input for Bytes {
     fn describe(operation: &mut Operation, _: &mut SchemaGenerator) {
         let schema = json!({ "type": "string", "description": "A configuration file." });
         operation.accept("application/yaml", schema);
+    }
+}
+
+/// One operation a line.
+impl Input for Operations {
+    fn describe(operation: &mut Operation, schemas: &mut SchemaGenerator) {
+        let schema = schemas.subschema_for::<RouteOperation>();
+        operation.accept("application/x-ndjson", schema.into());
     }
 }
 

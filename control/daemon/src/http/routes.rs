@@ -10,9 +10,9 @@ use sluice_policy::model::{Name, Owner};
 
 use super::Answer;
 use super::change::{Kept, order};
-use super::extract::{Author, Body, Params};
+use super::extract::{Author, Body, Operations, Params};
 use crate::app::App;
-use crate::batch::{Batch, Reader};
+use crate::batch::{Batch, Defaults, Reader, Stream};
 use crate::change::Change;
 use crate::error::ControlError;
 
@@ -92,6 +92,42 @@ pub(super) async fn transaction(
     let TransactionParams { message, confirm, dry_run, generation } = params;
     let order = order(author, Kept { message, confirm }, dry_run, generation).await?;
     let batch = read(transaction).await?;
+    app.change(Change::Routes(batch), order).await.map(Json)
+}
+
+/// How a stream of operations is done.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LoadParams {
+    /// Whose routes are those of lines that do not say it; left out means `cli`.
+    owner: Option<Owner>,
+    /// The instance of lines that do not say it; left out means `default`.
+    instance: Option<Name>,
+    /// The table of lines that do not say it; left out means `main`.
+    table: Option<Name>,
+    /// Whether routes of the owner that are not in the stream are removed: those of the instance
+    /// and table, if these are given.
+    #[serde(default)]
+    replace: bool,
+    /// What the author has to say about it, in one line.
+    message: Option<String>,
+    /// Seconds within which it must be confirmed, or everything since is rolled back.
+    confirm: Option<u64>,
+    /// The generation that must be live.
+    generation: Option<u64>,
+}
+
+pub(super) async fn load(
+    State(app): State<App>,
+    author: Author,
+    Params(params): Params<LoadParams>,
+    operations: Operations,
+) -> Answer<Applied> {
+    let LoadParams { owner, instance, table, replace, message, confirm, generation } = params;
+    let order = order(author, Kept { message, confirm }, false, generation).await?;
+    let defaults = Defaults { owner, instance, table, replace };
+    let _alone = app.streaming.try_acquire().map_err(|_| ControlError::Streaming)?;
+    let batch = operations.read(Stream::new(defaults)).await?;
     app.change(Change::Routes(batch), order).await.map(Json)
 }
 
