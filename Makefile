@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test unit model e2e soak lint asan fuzz bench-channel bench-filters bench-io clean
+.PHONY: help deps build demo test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -100,6 +100,10 @@ fuzz: deps ## every fuzz target for FUZZ_SECONDS=30 (needs nightly)
 bench-channel: deps ## routes a second through the channel, beside a Unix socket pair in the same run
 	cargo build --release --locked -p sluice-bench-channel
 	$(TARGET)/release/sluice-bench-channel --check
+
+bench-fib: deps ## ns per lookup, memory and changes of the forwarding table, beside rte_fib and rte_lpm
+	cargo build --release --locked -p sluice-bench-fib
+	$(SUDO) $(TARGET)/release/sluice-bench-fib
 
 bench-filters: deps ## filters of 100 to 10,000 rules beside rte_acl: compiling, and ns a packet
 	cargo build --release --locked -p sluice-bench-filters

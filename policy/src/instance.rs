@@ -10,7 +10,7 @@ use sluice_packet::{Descriptor, Family, Mask};
 use crate::classifier::{BURST, Packet};
 use crate::evaluate::{FilterDecision, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
-use crate::fib::Fib;
+use crate::fib::{Fib, NO_LEAF};
 use crate::filter::Filter;
 use crate::ids::{InstanceId, InterfaceId, RuleSlot, TableId};
 use crate::model::{Action, FilterPoint, Name};
@@ -192,10 +192,18 @@ impl Instance {
     ) {
         // No packet is plain enough to pass policy routes by.
         let plain = if self.steering.is_some() { Mask::EMPTY } else { plain };
+        let mut addresses = [0; BURST];
+        let mut leaves = [NO_LEAF; BURST];
+        for (slot, address) in (packets & plain).into_iter().zip(&mut addresses) {
+            *address = descriptor(burst, slot).key.dst as u32;
+        }
+        let count = (packets & plain).len();
+        self.fib.lookup_inet(&addresses[..count], &mut leaves[..count]);
+        let mut found = leaves.iter();
         for slot in packets {
             let d = descriptor(burst, slot);
             let decision = if plain.contains(slot) {
-                route::decide_plain(&self.fib, &self.tables, d)
+                route::decide_plain(found.next().copied().unwrap_or(NO_LEAF), &self.tables, d)
             } else {
                 self.route(d, recorder)
             };

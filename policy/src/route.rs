@@ -10,7 +10,7 @@ use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 
 use crate::drop_reason::DropReason;
 use crate::evaluate::{NoRecorder, Recorder, RouteDecision};
-use crate::fib::{Fib, Leaf};
+use crate::fib::{Fib, Leaf, NO_LEAF};
 use crate::ids::{InterfaceId, NextHopId, TableId};
 use crate::interface::is_link_local;
 use crate::route::spread::{Member, SLOTS};
@@ -108,16 +108,16 @@ impl NextHops {
     }
 }
 
-/// A FIB leaf says by its two upper bits what the rest is a number of.
+/// A FIB leaf says by two bits what the rest is a number of; the very first is the FIB's.
 pub(crate) mod leaf {
     use super::*;
 
-    const NUMBER: u32 = (1 << 30) - 1;
+    const NUMBER: u32 = (1 << 29) - 1;
     const FORWARD: u32 = 0;
-    const GROUP: u32 = 1 << 30;
-    const LOCAL: u32 = 2 << 30;
+    const GROUP: u32 = 1 << 29;
+    const LOCAL: u32 = 2 << 29;
     /// Numbers below [`TABLE`] are reasons to drop, others say which table is next.
-    const OTHER: u32 = 3 << 30;
+    const OTHER: u32 = 3 << 29;
     const TABLE: u32 = 1 << 16;
 
     pub(crate) const fn forward(id: NextHopId) -> Leaf {
@@ -275,12 +275,15 @@ pub(crate) fn decide<R: Recorder>(
     decision
 }
 
-/// [`decide`] about a packet that is [plain](sluice_packet::decode): of that, only the table is
-/// left.
-#[inline]
-pub(crate) fn decide_plain(fib: &Fib, tables: &Tables, d: &Descriptor) -> RouteDecision {
+/// [`decide`] about a packet that is [plain](sluice_packet::decode), of which only the table is
+/// left, and that has said `leaf`, or [`NO_LEAF`].
+#[inline(always)]
+pub(crate) fn decide_plain(leaf: Leaf, tables: &Tables, d: &Descriptor) -> RouteDecision {
     debug_assert_eq!(unroutable(d), None, "a plain packet may be routed");
-    look_up(fib, tables, Family::Inet, d, &mut NoRecorder).unwrap_or(NO_ROUTE)
+    if leaf == NO_LEAF {
+        return NO_ROUTE;
+    }
+    leaf::decision(leaf, tables, d, &mut NoRecorder).unwrap_or(NO_ROUTE)
 }
 
 /// [`decide`] about a packet that may be routed, where there are policy routes.

@@ -1,0 +1,151 @@
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+use sluice_packet::descriptor::ip_of;
+
+use super::*;
+
+/// Few distinct bits, so that random prefixes nest and repeat.
+fn address(family: Family) -> impl Strategy<Value = u128> {
+    let byte = prop_oneof![Just(0u8), Just(10), Just(0x80), Just(0xff), any::<u8>()];
+    proptest::collection::vec(byte, if family == Family::Inet { 4 } else { 16 })
+        .prop_map(|bytes| bytes.into_iter().fold(0, |n, byte| n << 8 | u128::from(byte)))
+}
+
+fn prefix(family: Family) -> impl Strategy<Value = IpNet> {
+    let bits: u8 = if family == Family::Inet { 32 } else { 128 };
+    (address(family), 0..=bits)
+        .prop_map(move |(n, length)| IpNet::new(ip_of(family, n), length).unwrap().trunc())
+}
+
+fn agrees_with_a_list(family: Family, steps: Vec<(IpNet, Option<Leaf>)>, probes: Vec<u128>) {
+    let mut fib = Fib::default();
+    let mut list: Vec<(IpNet, Leaf)> = Vec::new();
+    let mut generations = Vec::new();
+    for (prefix, leaf) in steps {
+        let known = list.iter().position(|(p, _)| *p == prefix);
+        let old = known.map(|at| list.swap_remove(at).1);
+        match leaf {
+            Some(leaf) => {
+                fib.insert(prefix, leaf);
+                list.push((prefix, leaf));
+            }
+            None => assert_eq!(fib.remove(prefix), old),
+        }
+        assert_eq!(fib.len(), list.len());
+        generations.push((fib.clone(), list.clone()));
+    }
+    // Also the older generations, which share nodes with the later ones.
+    for (fib, list) in generations.iter().rev().step_by(7) {
+        let ends =
+            list.iter().flat_map(|(p, _)| [number_of(p.network()), number_of(p.broadcast())]);
+        let probes: Vec<u128> = probes.iter().copied().chain(ends).collect();
+        let mut leaves = vec![0; probes.len()];
+        match family {
+            Family::Inet => {
+                let addresses: Vec<u32> = probes.iter().map(|probe| *probe as u32).collect();
+                fib.lookup_inet(&addresses, &mut leaves);
+            }
+            Family::Inet6 => fib.lookup_inet6(&probes, &mut leaves),
+        }
+        for (probe, leaf) in probes.into_iter().zip(leaves) {
+            let ip = ip_of(family, probe);
+            let expected =
+                list.iter().filter(|(p, _)| p.contains(&ip)).max_by_key(|(p, _)| p.prefix_len());
+            assert_eq!(fib.lookup(family, probe), expected.map(|(_, leaf)| *leaf), "{ip}");
+            assert_eq!(leaf, expected.map_or(NO_LEAF, |(_, leaf)| *leaf), "{ip} in a burst");
+            assert_eq!(
+                fib.longest(family, probe),
+                expected.map(|(p, leaf)| (p.prefix_len(), *leaf)),
+                "{ip}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn ipv4_agrees_with_a_list(
+        steps in proptest::collection::vec((prefix(Family::Inet), proptest::option::weighted(0.7, 0..50u32)), 0..80),
+        probes in proptest::collection::vec(address(Family::Inet), 20),
+    ) {
+        agrees_with_a_list(Family::Inet, steps, probes);
+    }
+
+    #[test]
+    fn ipv6_agrees_with_a_list(
+        steps in proptest::collection::vec((prefix(Family::Inet6), proptest::option::weighted(0.7, 0..50u32)), 0..60),
+        probes in proptest::collection::vec(address(Family::Inet6), 20),
+    ) {
+        agrees_with_a_list(Family::Inet6, steps, probes);
+    }
+}
+
+#[test]
+fn families_are_apart() {
+    let mut fib = Fib::default();
+    fib.insert("0.0.0.0/0".parse().unwrap(), 4);
+    assert_eq!(fib.lookup(Family::Inet, 1), Some(4));
+    assert_eq!(fib.lookup(Family::Inet6, 1), None);
+    fib.insert("::/0".parse().unwrap(), 6);
+    assert_eq!(fib.lookup(Family::Inet, 1), Some(4));
+    assert_eq!(fib.lookup(Family::Inet6, 1), Some(6));
+}
+
+#[test]
+fn an_emptied_table_is_empty() {
+    let mut fib = Fib::default();
+    let prefixes = ["10.0.0.0/8", "10.1.2.0/24", "10.1.2.3/32", "2001:db8::/32", "::1/128"];
+    for (leaf, prefix) in prefixes.iter().enumerate() {
+        fib.insert(prefix.parse().unwrap(), leaf as Leaf);
+    }
+    for prefix in prefixes {
+        assert!(fib.remove(prefix.parse().unwrap()).is_some());
+        assert_eq!(fib.remove(prefix.parse().unwrap()), None);
+    }
+    assert!(fib.is_empty());
+}
+
+/// Every prefix that a block has, of as many leaves as there are: the palette does not suffice.
+#[test]
+fn a_block_of_many_leaves_and_children() {
+    let mut random = 1_u32;
+    let mut list: Vec<(IpNet, Leaf)> = Vec::new();
+    let mut fib = Fib::default();
+    let mut check = |list: &[(IpNet, Leaf)], fib: &Fib| {
+        let mut addresses = Vec::new();
+        for _ in 0..200 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            addresses.push(10 << 24 | random >> 8);
+        }
+        let mut leaves = vec![0; addresses.len()];
+        fib.lookup_inet(&addresses, &mut leaves);
+        for (address, leaf) in addresses.into_iter().zip(leaves) {
+            let ip = ip_of(Family::Inet, address.into());
+            let covering = list.iter().filter(|(prefix, _)| prefix.contains(&ip));
+            let expected = covering.max_by_key(|(prefix, _)| prefix.prefix_len());
+            assert_eq!(leaf, expected.map_or(NO_LEAF, |(_, leaf)| *leaf), "{ip}");
+            let one = fib.lookup(Family::Inet, address.into());
+            assert_eq!(one, expected.map(|(_, leaf)| *leaf), "{ip}");
+        }
+    };
+    for n in 0..3_000_u32 {
+        let length = [16, 20, 24, 26, 28][n as usize % 5];
+        let network = Ipv4Addr::from_bits(10 << 24 | n.wrapping_mul(2_654_435_761) >> 8);
+        let prefix = IpNet::new(network.into(), length).unwrap().trunc();
+        list.retain(|(known, _)| *known != prefix);
+        list.push((prefix, n % 700));
+        fib.insert(prefix, n % 700);
+        if n % 500 == 499 {
+            check(&list, &fib);
+        }
+    }
+    let before = fib.clone();
+    for (prefix, leaf) in list.split_off(100) {
+        assert_eq!(fib.remove(prefix), Some(leaf));
+    }
+    check(&list, &fib);
+    assert_eq!((fib.len(), before.len() > 2_000), (100, true));
+}
