@@ -120,8 +120,9 @@ pub fn read_assertions(text: &[u8], file: &str) -> Result<Vec<Assertion>, Diagno
     let mut assertions = Vec::new();
     for (i, test) in tests.iter().enumerate() {
         let path = format!("tests[{i}]");
-        let Some((name, question)) = question(&path, test, &mut reader) else { continue };
+        let question = question(&path, test, &mut reader);
         let expected = expected(&path, test, &mut reader);
+        let Some((name, question)) = question else { continue };
         if expected.is_empty() {
             let message = "expects nothing: give `expect`, `via`, `next-hop`, `route`, `owner`, \
                            `rule`, `reason` or `source`";
