@@ -1,10 +1,12 @@
 """Policy routes: services of one host by ways of their own, datagrams in pieces, ways that close."""
 
 import contextlib
+import time
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP, fragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
+from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from lab import Pair
@@ -248,17 +250,41 @@ def test_pieces_of_what_no_rule_is_about_do_not_wait(pieces):
 
 def test_f16_a_fragment_bomb_does_not_tear_others_apart(pieces):
     """Firsts by the thousand and duplicates without end; another source's pieces stay together."""
-    bombs = [bytes(datagram("4", i, size=700, source=66)[0]) for i in range(4000)]
-    lone = datagram("4", 60_000, size=700, source=66)[1]
-    for round in range(5):
-        first, *later = datagram("4", 400 + round)
-        pieces.lan.say(first)
-        pieces.lan.say(*bombs, *[lone] * 500)
-        pieces.lan.say(*later)
-        for _ in range(len(later) + 1):
-            pieces.thin.expect(piece("4", 400 + round), seconds=10)
+    lan = pieces.lan
+
+    def frames(*packets):
+        return [bytes(Ether(src=lan.mac, dst=lan.peer) / packet) for packet in packets]
+
+    bombs = frames(*(datagram("4", i, port=9, size=700, source=66)[0] for i in range(4000)))
+    flood = bombs + frames(datagram("4", 60_000, port=9, size=700, source=66)[1]) * 500
+    together = 0
+    for number in range(400, 415):
+        first, *later = frames(*datagram("4", number))
+        missed, begun = kernel_drops(pieces.sluice), time.monotonic()
+        lan.send(first)
+        for start in range(0, len(flood), 100):
+            lan.send(*flood[start : start + 100])
+            time.sleep(0.001)
+        lan.send(*later)
+        in_time = time.monotonic() - begun < 1.5  # what a first says is kept for 2 s
+        seen = []
+        with contextlib.suppress(AssertionError):
+            for _ in range(len(later) + 1):
+                seen.append(pieces.thin.expect(piece("4", number)))
         pieces.drain()
+        whole = len(seen) == len(later) + 1
+        # On a busy machine the pieces may come too late, or be lost before anybody sees them.
+        assert whole or not in_time or kernel_drops(pieces.sluice) > missed
+        together += whole
+        if together == 3:
+            break
+    assert together == 3
     pieces.sluice.accounts_balance()
+
+
+def kernel_drops(sluice):
+    """What the kernel dropped before Sluice could take it."""
+    return sum(port["kernel_drops"] for port in sluice.show("stats")["ports"])
 
 
 @pytest.mark.parametrize("df", [True, False])
