@@ -80,7 +80,6 @@ fn routed(routed: &Routed) -> String {
     }
     line("instance", Some(instance.to_string()));
     line("comes in by", ingress.as_ref().map(ToString::to_string));
-    line("route", way.route.as_ref().map(ToString::to_string));
     line("leaves by", way.egress.as_ref().map(ToString::to_string));
     line("next hop", way.next_hop.map(|address| address.to_string()));
     let neighbour = way.next_hop_state.as_ref().map(|state| match state.mac {
