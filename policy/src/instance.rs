@@ -21,6 +21,10 @@ use crate::steering::Steering;
 const OPEN: FilterDecision =
     FilterDecision { action: Action::Accept, rule: RuleSlot(0), log: false };
 
+/// Tables of more routes are looked up in bursts. Smaller ones are in the cache, and one lookup
+/// after the other is sooner done.
+const MANY_ROUTES: usize = 4_096;
+
 /// A network stack of its own.
 #[derive(Clone, Debug)]
 pub struct Instance {
@@ -192,12 +196,38 @@ impl Instance {
     ) {
         // No packet is plain enough to pass policy routes by.
         let plain = if self.steering.is_some() { Mask::EMPTY } else { plain };
+        if self.fib.len() > MANY_ROUTES {
+            self.route_far(burst, packets, plain, recorder, descriptor, decided);
+            return;
+        }
+        for slot in packets {
+            let d = descriptor(burst, slot);
+            let decision = if plain.contains(slot) {
+                route::decide_plain(self.fib.leaf_inet(d.key.dst as u32), &self.tables, d)
+            } else {
+                self.route(d, recorder)
+            };
+            decided(burst, slot, decision);
+        }
+    }
+
+    /// [`route_burst`](Self::route_burst) by a table that is not in the cache.
+    #[inline(never)]
+    fn route_far<B, R: Recorder>(
+        &self,
+        burst: &mut B,
+        packets: Mask,
+        plain: Mask,
+        recorder: &mut R,
+        descriptor: impl Fn(&B, usize) -> &Descriptor,
+        mut decided: impl FnMut(&mut B, usize, RouteDecision),
+    ) {
         let mut addresses = [0; BURST];
         let mut leaves = [NO_LEAF; BURST];
+        let count = (packets & plain).len();
         for (slot, address) in (packets & plain).into_iter().zip(&mut addresses) {
             *address = descriptor(burst, slot).key.dst as u32;
         }
-        let count = (packets & plain).len();
         self.fib.lookup_inet(&addresses[..count], &mut leaves[..count]);
         let mut found = leaves.iter();
         for slot in packets {

@@ -77,6 +77,13 @@ impl Fib {
         (leaf != NO_LEAF).then_some(leaf)
     }
 
+    /// [`lookup`](Self::lookup) of an IPv4 address, [`NO_LEAF`] if there is none: in as few steps as
+    /// it takes.
+    #[inline(always)]
+    pub fn leaf_inet(&self, address: u32) -> Leaf {
+        self.inet.lookup(address)
+    }
+
     /// Length and leaf of the longest prefix that covers `address`: [`lookup`](Self::lookup) for
     /// people.
     pub fn longest(&self, family: Family, address: u128) -> Option<(u8, Leaf)> {

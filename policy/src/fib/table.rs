@@ -60,7 +60,7 @@ impl Table {
     }
 
     /// What a slot of the third byte that is no leaf leads to.
-    #[inline]
+    #[inline(never)]
     pub(super) fn deeper(&self, address: impl Address, slot: Slot) -> Leaf {
         let leaf = node::lookup(self.children(address), slot, address, 2);
         if leaf == NO_LEAF { self.shortest(address) } else { leaf }
