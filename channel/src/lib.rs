@@ -32,6 +32,7 @@ mod client;
 mod error;
 mod frame;
 mod greeting;
+mod hooks;
 mod link;
 mod lock;
 mod mapping;
@@ -53,6 +54,7 @@ mod tests;
 pub use client::Client;
 pub use error::ChannelError;
 pub use frame::Malformed;
+pub use hooks::{HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, ProgramStatus};
 pub use message::{
     Command, CrashReport, Limits, MAX_OPERATIONS, MempoolStatus, Neighbour, NeighbourState, Notice,
     PortStatus, Reply, RuleLog, RuleStatus, Status, WorkerStatus,

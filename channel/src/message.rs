@@ -18,8 +18,9 @@ use std::net::IpAddr;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sluice_policy::model::{Action, Delta, FilterPoint, MacAddress, Name, Operation, State};
-use sluice_policy::order::ForeignHook;
 use sluice_policy::{Digests, PortId, RuleSlot, Table};
+
+use crate::hooks::HookReport;
 
 /// Operations in one [`Command::Apply`]. A byte or two can stand for an operation that takes
 /// hundreds in memory: this bounds what a command can become, as its size alone would not.
@@ -103,7 +104,7 @@ pub enum Command {
     Workers,
     /// Asks for the rules and how often they matched.
     Rules,
-    /// Asks for the hooks that do not ship with Sluice.
+    /// Asks for the hooks that do not ship with Sluice, and for the programs that can be loaded.
     Hooks,
 }
 
@@ -159,8 +160,8 @@ pub enum Reply {
     Workers(Vec<WorkerStatus>),
     /// Answers [`Command::Rules`].
     Rules(Vec<RuleStatus>),
-    /// Answers [`Command::Hooks`]; in the order of their registration.
-    Hooks(Vec<ForeignHook>),
+    /// Answers [`Command::Hooks`].
+    Hooks(HookReport),
 }
 
 /// The dataplane as a whole.

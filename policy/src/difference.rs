@@ -18,6 +18,7 @@ impl State {
         steps(&self.filters, &to.filters, Operation::Filter, &mut operations);
         steps(&self.neighbours, &to.neighbours, Operation::Neighbour, &mut operations);
         steps(&self.policy_routes, &to.policy_routes, Operation::PolicyRoutes, &mut operations);
+        steps(&self.hooks, &to.hooks, Operation::Hook, &mut operations);
         Delta { operations }
     }
 
@@ -34,6 +35,7 @@ impl State {
                 Operation::PolicyRoutes(key, value) => {
                     drop(set(&mut self.policy_routes, key, value));
                 }
+                Operation::Hook(key, value) => drop(set(&mut self.hooks, key, value)),
             }
         }
     }
@@ -56,6 +58,7 @@ impl State {
                 Operation::PolicyRoutes(k, v) => {
                     follow(&mut self.policy_routes, k, v, Table::PolicyRoutes, d);
                 }
+                Operation::Hook(k, v) => follow(&mut self.hooks, k, v, Table::Hooks, d),
             }
         }
     }

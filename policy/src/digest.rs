@@ -37,11 +37,13 @@ pub enum Table {
     Neighbours,
     /// [`State::policy_routes`].
     PolicyRoutes,
+    /// [`State::hooks`].
+    Hooks,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::Ports,
         Table::Interfaces,
         Table::Instances,
@@ -49,6 +51,7 @@ impl Table {
         Table::Filters,
         Table::Neighbours,
         Table::PolicyRoutes,
+        Table::Hooks,
     ];
 }
 
@@ -69,6 +72,8 @@ pub struct Digests {
     pub neighbours: u64,
     /// Of [`Table::PolicyRoutes`].
     pub policy_routes: u64,
+    /// Of [`Table::Hooks`].
+    pub hooks: u64,
 }
 
 impl Digests {
@@ -103,6 +108,7 @@ impl Index<Table> for Digests {
             Table::Filters => &self.filters,
             Table::Neighbours => &self.neighbours,
             Table::PolicyRoutes => &self.policy_routes,
+            Table::Hooks => &self.hooks,
         }
     }
 }
@@ -117,6 +123,7 @@ impl IndexMut<Table> for Digests {
             Table::Filters => &mut self.filters,
             Table::Neighbours => &mut self.neighbours,
             Table::PolicyRoutes => &mut self.policy_routes,
+            Table::Hooks => &mut self.hooks,
         }
     }
 }
@@ -125,8 +132,8 @@ impl State {
     /// The digests of all tables: equal, in every process and build, for equal tables.
     pub fn digests(&self) -> Digests {
         let mut digests = Digests::default();
-        let State { ports, interfaces, instances, routes, filters, neighbours, policy_routes } =
-            self;
+        let State { ports, interfaces, instances, routes, filters, neighbours, .. } = self;
+        let State { policy_routes, hooks, .. } = self;
         let d = &mut digests;
         ports.iter().for_each(|(k, v)| d.change(Table::Ports, k, None, Some(v)));
         interfaces.iter().for_each(|(k, v)| d.change(Table::Interfaces, k, None, Some(v)));
@@ -135,6 +142,7 @@ impl State {
         filters.iter().for_each(|(k, v)| d.change(Table::Filters, k, None, Some(v)));
         neighbours.iter().for_each(|(k, v)| d.change(Table::Neighbours, k, None, Some(v)));
         policy_routes.iter().for_each(|(k, v)| d.change(Table::PolicyRoutes, k, None, Some(v)));
+        hooks.iter().for_each(|(k, v)| d.change(Table::Hooks, k, None, Some(v)));
         digests
     }
 
@@ -151,6 +159,7 @@ impl State {
                 Table::Filters => state.filters = self.filters.clone(),
                 Table::Neighbours => state.neighbours = self.neighbours.clone(),
                 Table::PolicyRoutes => state.policy_routes = self.policy_routes.clone(),
+                Table::Hooks => state.hooks = self.hooks.clone(),
             }
         }
         state

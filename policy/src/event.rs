@@ -45,6 +45,20 @@ impl Event {
         Event::NicEvents,
     ];
 
+    /// The event's name in the configuration and on the command line.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Event::Observing => "observing",
+            Event::PhysicalIn => "physical-in",
+            Event::LoopbackIn => "loopback-in",
+            Event::LoopbackOut => "loopback-out",
+            Event::RouteDecision => "route-decision",
+            Event::Forwarding => "forwarding",
+            Event::PhysicalOut => "physical-out",
+            Event::NicEvents => "nic-events",
+        }
+    }
+
     /// The event's name as authors and operators see it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,6 +93,15 @@ pub enum Protocol {
 impl Protocol {
     /// All protocols.
     pub const ALL: [Protocol; 3] = [Protocol::Inet, Protocol::Inet6, Protocol::Arp];
+
+    /// The protocol's name in the configuration and in every report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Inet => "inet",
+            Protocol::Inet6 => "inet6",
+            Protocol::Arp => "arp",
+        }
+    }
 
     /// Whether the protocol has the event.
     pub const fn has(self, event: Event) -> bool {

@@ -25,6 +25,7 @@ pub mod event;
 pub mod explain;
 pub mod fib;
 mod filter;
+pub mod hook;
 pub mod ids;
 mod instance;
 mod interface;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Stage};
+pub use crate::hook::LoadedHook;
 pub use crate::mac::MacAddress;
 pub use crate::owner::{NoOwner, Owner};
 
@@ -530,6 +531,9 @@ pub struct State {
     pub neighbours: BTreeMap<NeighbourKey, MacAddress>,
     /// Policy routes in order, by instance.
     pub policy_routes: BTreeMap<Name, Vec<PolicyRoute>>,
+    /// Hooks that are loaded, by name.
+    #[serde(default)]
+    pub hooks: BTreeMap<Name, LoadedHook>,
 }
 
 /// One step from one [`State`] to another. `None` removes.
@@ -549,14 +553,21 @@ pub enum Operation {
     Neighbour(NeighbourKey, Option<MacAddress>),
     /// Sets or removes the policy routes of an instance.
     PolicyRoutes(Name, Option<Vec<PolicyRoute>>),
+    /// Loads or unloads a hook.
+    Hook(Name, Option<LoadedHook>),
 }
 
 impl Delta {
-    /// Says of every route that is set that commit `generation` set it.
+    /// Says of every route that is set, and of every hook that is new, that commit `generation`
+    /// did it. A hook that stays, or comes back, brings its number along.
     pub fn stamp(&mut self, generation: u64) {
         for operation in &mut self.operations {
-            if let Operation::Route(_, Some(route)) = operation {
-                route.generation = generation;
+            match operation {
+                Operation::Route(_, Some(route)) => route.generation = generation,
+                Operation::Hook(_, Some(hook)) if hook.generation == 0 => {
+                    hook.generation = generation;
+                }
+                _ => {}
             }
         }
     }

@@ -76,6 +76,8 @@ pub struct Changes {
     pub neighbours: Change,
     /// Policy routes, by name; one that only moved counts as changed.
     pub policy_routes: Change,
+    /// Hooks that are loaded.
+    pub hooks: Change,
 }
 
 /// Things of one kind.
@@ -102,7 +104,7 @@ impl Changes {
         *self == Changes::default()
     }
 
-    fn kinds(&self) -> [(&'static str, Change); 9] {
+    fn kinds(&self) -> [(&'static str, Change); 10] {
         [
             ("port", self.ports),
             ("interface", self.interfaces),
@@ -113,6 +115,7 @@ impl Changes {
             ("rule", self.rules),
             ("neighbour", self.neighbours),
             ("policy route", self.policy_routes),
+            ("hook", self.hooks),
         ]
     }
 }

@@ -123,6 +123,8 @@ pub enum DiffKind {
     Neighbour,
     /// A policy route: what it says, and its place among the others.
     PolicyRoute,
+    /// A hook that is loaded.
+    Hook,
 }
 
 impl DiffKind {
@@ -138,6 +140,7 @@ impl DiffKind {
             DiffKind::Rule => "rule",
             DiffKind::Neighbour => "neighbour",
             DiffKind::PolicyRoute => "policy-route",
+            DiffKind::Hook => "hook",
         }
     }
 }

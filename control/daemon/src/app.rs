@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Instant;
 
-use sluice_channel::{Command, Neighbour, PortStatus, Reply, RuleStatus, Status, WorkerStatus};
+use sluice_channel::{
+    Command, HookReport, Neighbour, PortStatus, Reply, RuleStatus, Status, WorkerStatus,
+};
 use sluice_control_api::{Applied, Commit};
 use sluice_policy::Policy;
-use sluice_policy::order::ForeignHook;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::change::{Change, Order};
@@ -60,8 +61,8 @@ questions! {
     workers: Workers -> Vec<WorkerStatus>;
     /// Its rules' counters.
     rules: Rules -> Vec<RuleStatus>;
-    /// Its foreign hooks.
-    hooks: Hooks -> Vec<ForeignHook>;
+    /// Its programs and foreign hooks.
+    hooks: Hooks -> HookReport;
 }
 
 impl App {

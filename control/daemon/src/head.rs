@@ -1,5 +1,5 @@
 //! The last commit: what the appliance should be. It has two layers, what the configuration file
-//! says and on top of it the live changes, which are the routes of all other owners.
+//! says and on top of it the live changes, which are the routes and hooks of all other owners.
 //!
 //! Both layers are in one compiled [`Policy`]: a route's key carries its owner, so that the layers
 //! cannot collide, and the dataplane keeps them apart the same way. A [`Head`] is always
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use sluice_control_api::{Commit, Confirm};
 use sluice_policy::Policy;
-use sluice_policy::model::{Delta, Operation, Owner, Route, RouteKey, State};
+use sluice_policy::model::{Delta, LoadedHook, Name, Operation, Owner, Route, RouteKey, State};
 
 use crate::store::Header;
 
@@ -52,20 +52,44 @@ impl Head {
     pub(crate) fn towards(&self, configured: &State) -> Delta {
         let mut to = configured.clone();
         to.routes.extend(live_routes(self.state()).map(|(key, r)| (key.clone(), r.clone())));
+        for (name, hook) in live_hooks(self.state()) {
+            // A hook that was tried live and has been written into the file is the file's.
+            to.hooks.entry(name.clone()).or_insert_with(|| hook.clone());
+        }
         self.asked(&to)
     }
 
-    /// The step to what is asked for: a route that is there as it is asked for stays as it was
-    /// committed.
+    /// The step to what is asked for: a route or a hook that is there as it is asked for stays as
+    /// it was committed.
     pub(crate) fn asked(&self, to: &State) -> Delta {
         let mut delta = self.state().difference(to);
+        for operation in &mut delta.operations {
+            if let Operation::Hook(name, Some(hook)) = operation {
+                self.keep_place(name, hook);
+            }
+        }
         delta.operations.retain(|operation| match operation {
             Operation::Route(key, Some(route)) => {
                 self.state().routes.get(key).is_none_or(|present| !present.asks_as(route))
             }
+            Operation::Hook(name, Some(hook)) => {
+                let as_it_is = |present: &LoadedHook| {
+                    present.asks_as(hook) && present.generation == hook.generation
+                };
+                !self.state().hooks.get(name).is_some_and(as_it_is)
+            }
             _ => true,
         });
         delta
+    }
+
+    /// A hook that is there keeps its place in the order of registration while its program stays;
+    /// one that comes back from an earlier commit takes the place that it had.
+    fn keep_place(&self, name: &Name, hook: &mut LoadedHook) {
+        let present = self.state().hooks.get(name).filter(|_| hook.generation == 0);
+        if let Some(present) = present.filter(|present| present.program == hook.program) {
+            hook.generation = present.generation;
+        }
     }
 
     /// Whether a route of an owner that a commit set is stale.
@@ -75,7 +99,7 @@ impl Head {
 
     /// How many live changes there are.
     pub(crate) fn live(&self) -> usize {
-        live_routes(self.state()).count()
+        live_routes(self.state()).count() + live_hooks(self.state()).count()
     }
 
     /// What waits to be confirmed.
@@ -110,4 +134,8 @@ pub(crate) fn told(header: &Header) -> Commit {
 
 fn live_routes(state: &State) -> impl Iterator<Item = (&RouteKey, &Route)> {
     state.routes.iter().filter(|(key, _)| key.owner != Owner::Static)
+}
+
+fn live_hooks(state: &State) -> impl Iterator<Item = (&Name, &LoadedHook)> {
+    state.hooks.iter().filter(|(_, hook)| hook.owner != Owner::Static)
 }

@@ -8,6 +8,7 @@ use common::configuration;
 use common::control::Control;
 use common::fake::FakeDataplane;
 use serde_json::Value;
+use sluice_channel::{HookOrigin, HookState, HookStatus};
 use sluice_control_api::{
     Basis, Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Stats, Worker,
 };
@@ -98,6 +99,22 @@ fn counters_are_sums_over_workers_and_drops_name_their_rule() {
     assert_eq!((stats.total.difference, stats.total.balanced), (1, false));
 }
 
+fn hook_status(hook: ForeignHook, origin: HookOrigin) -> HookStatus {
+    HookStatus {
+        hook,
+        origin,
+        version: 1,
+        packets: 0,
+        bursts: 0,
+        drops: 0,
+        cycles: 0,
+        panics: 0,
+        state: HookState::Running,
+        counters: Vec::new(),
+        added_at: 0,
+    }
+}
+
 /// Fault 25: counters that have come round are counters, in the process that sums them, too.
 #[test]
 fn f25_counters_wrap() {
@@ -142,20 +159,22 @@ fn a_packet_is_explained_with_the_way_out() {
     assert_eq!((&*egress.port, egress.link), ("wan", true));
 
     // The dataplane has a hook of which only it knows what it does.
-    dataplane.behaviour().hooks = vec![ForeignHook {
+    let meter = ForeignHook {
         instance: None,
         protocols: vec![Protocol::Inet],
         event: Event::PhysicalIn,
         name: "meter".into(),
         hint: Hint::First,
-    }];
+    };
+    dataplane.behaviour().hooks.hooks =
+        vec![hook_status(meter, HookOrigin::Module("metering".into()))];
     let explained: Explained = control.done("POST", "/v1/explain", &smtp);
     let otherwise = Box::new(Verdict::Accept);
     assert_eq!(
         explained.explanation.way.verdict,
         Verdict::Unknown { hook: "meter".into(), otherwise }
     );
-    dataplane.behaviour().hooks.clear();
+    dataplane.behaviour().hooks.hooks.clear();
 
     // The same of a file that is not applied: it has no filter.
     let yaml = "ports:\\n  lan: { device: net_null0, addresses: [10.0.1.1/24] }\\n";

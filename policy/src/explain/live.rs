@@ -20,7 +20,7 @@ pub struct Live {
     pub ports: HashMap<Name, PortFacts>,
     /// Neighbours by interface and address.
     pub neighbours: HashMap<(Name, IpAddr), NextHopState>,
-    /// Hooks that do not ship with Sluice.
+    /// Hooks that do not ship with Sluice, but for those that a policy loads.
     pub hooks: Vec<ForeignHook>,
 }
 

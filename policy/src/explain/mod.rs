@@ -284,7 +284,7 @@ pub fn explain(policy: &Policy, live: &Live, q: &Query) -> Result<Explanation, E
     let Some(instance) = policy.instance(ingress.instance) else {
         return Err(ExplainError::UnknownOrigin(q.src));
     };
-    let orders = Orders::new(instance, live, q.family())?;
+    let orders = Orders::new(policy, instance, live, q.family())?;
     let (way, answer) = walk::walk(policy, live, &orders, instance, ingress, q);
     Ok(Explanation {
         generation: policy.generation(),

@@ -7,13 +7,19 @@ use sluice_packet::Family;
 use super::{ExplainError, Live};
 use crate::event::{Event, Protocol};
 use crate::instance::Instance;
-use crate::order::{Place, resolved};
+use crate::order::{ForeignHook, Place, resolved};
+use crate::policy::Policy;
 
 /// The order at each event, as the workers resolve it.
-pub(super) struct Orders(BTreeMap<Event, Vec<Place>>);
+pub(super) struct Orders {
+    places: BTreeMap<Event, Vec<Place>>,
+    /// What the places name: the dataplane's own hooks, then those that the policy loads.
+    hooks: Vec<ForeignHook>,
+}
 
 impl Orders {
     pub(super) fn new(
+        policy: &Policy,
         instance: &Instance,
         live: &Live,
         family: Family,
@@ -22,14 +28,22 @@ impl Orders {
             Family::Inet => Protocol::Inet,
             Family::Inet6 => Protocol::Inet6,
         };
-        let at = |event| match resolved(instance, protocol, event, &live.hooks) {
+        let loaded = policy.hooks().map(|(name, hook)| hook.foreign(name));
+        let hooks: Vec<ForeignHook> = live.hooks.iter().cloned().chain(loaded).collect();
+        let at = |event| match resolved(instance, protocol, event, &hooks) {
             Ok(order) => Ok((event, order)),
             Err(source) => Err(ExplainError::Order { event, source }),
         };
-        Event::ALL.into_iter().map(at).collect::<Result<_, _>>().map(Orders)
+        let places = Event::ALL.into_iter().map(at).collect::<Result<_, _>>()?;
+        Ok(Orders { places, hooks })
     }
 
     pub(super) fn at(&self, event: Event) -> &[Place] {
-        self.0.get(&event).map_or(&[], Vec::as_slice)
+        self.places.get(&event).map_or(&[], Vec::as_slice)
+    }
+
+    /// A foreign hook by its place.
+    pub(super) fn hook(&self, place: usize) -> Option<&ForeignHook> {
+        self.hooks.get(place)
     }
 }

@@ -131,7 +131,7 @@ fn received(
     query.check()?;
     let ingress = ingress(policy, &query)?;
     let instance = policy.instance(ingress.instance).ok_or(ExplainError::UnknownOrigin(src))?;
-    let orders = Orders::new(instance, live, query.family())?;
+    let orders = Orders::new(policy, instance, live, query.family())?;
     let frame = query.frame();
     let descriptor = decode(&query, &frame, ingress)?;
     let way = walk::decide(policy, live, &orders, instance, ingress, &frame, descriptor);
@@ -218,7 +218,7 @@ impl Own<'_> {
         let owner = self.instance.owns(self.family, number_of(source));
         let owner = owner.and_then(|id| self.policy.interface(id));
         let owner = owner.ok_or(ExplainError::UnknownOrigin(source))?;
-        let orders = Orders::new(self.instance, self.live, self.family)?;
+        let orders = Orders::new(self.policy, self.instance, self.live, self.family)?;
         let frame = query.frame();
         let mut descriptor = decode(&query, &frame, owner)?;
         descriptor.flags |= DescriptorFlags::LOCAL_ORIGIN;

@@ -8,7 +8,7 @@ use super::links::{self, Links};
 use super::report::Report;
 use super::rules::{self, Slots};
 use super::tables::{self, Stale, fill_tables, is_crowded};
-use super::{Policy, hops, policy_routes, routes};
+use super::{Policy, hooks, hops, policy_routes, routes};
 use crate::digest::Digests;
 use crate::filter::Filter;
 use crate::model::{Delta, FilterKey, Name, NeighbourKey, Operation, Route, RouteKey, State};
@@ -23,6 +23,7 @@ struct Touched<'a> {
     filters: Vec<&'a FilterKey>,
     neighbours: Vec<&'a NeighbourKey>,
     policy_routes: Vec<&'a Name>,
+    hooks: bool,
 }
 
 impl<'a> Touched<'a> {
@@ -37,6 +38,7 @@ impl<'a> Touched<'a> {
                 Operation::Filter(key, _) => touched.filters.push(key),
                 Operation::Neighbour(key, _) => touched.neighbours.push(key),
                 Operation::PolicyRoutes(key, _) => touched.policy_routes.push(key),
+                Operation::Hook(..) => touched.hooks = true,
             }
         }
         touched
@@ -112,6 +114,9 @@ impl Policy {
         }
         for (key, &mac) in existing(&state.neighbours, &touched.neighbours, touched.links) {
             rules::check_neighbour(key, mac, &links, &mut report);
+        }
+        if touched.hooks || touched.links {
+            hooks::check(&links, &mut report);
         }
         if !report.errors.is_empty() {
             return Err(report.errors);

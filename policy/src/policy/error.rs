@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::device::{MAX_MTU, MIN_MTU, MIN_MTU_INET6};
-use crate::event::{Event, Stage};
+use crate::event::{Event, Protocol, Stage};
 use crate::model::{FilterKey, MAIN_TABLE, MacAddress, Name, NeighbourKey, Position, RouteKey};
+use crate::order::OrderError;
 
 /// The named thing that a mistake is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,6 +31,8 @@ pub enum Thing {
     PolicyRoutes(Name),
     /// A policy route: its instance, its place, its name.
     PolicyRoute(Name, usize, Name),
+    /// A hook that is loaded.
+    Hook(Name),
 }
 
 impl fmt::Display for Thing {
@@ -57,6 +60,7 @@ impl fmt::Display for Thing {
             Thing::PolicyRoute(instance, _, name) => {
                 write!(f, "policy route {name} of instance {instance}")
             }
+            Thing::Hook(name) => write!(f, "hook {name}"),
         }
     }
 }
@@ -251,6 +255,21 @@ pub enum Mistake {
     #[error("DSCP {0} is out of range: 0 to 63")]
     DscpRange(u8),
 
+    #[error("`{0}` is a stage of Sluice's own: give the hook another name")]
+    HookNamedStage(Name),
+    #[error("the hook sees no protocol: give one of inet, inet6, arp, or leave the key out")]
+    NoProtocol,
+    #[error("protocol {} stands twice", .0.name())]
+    ProtocolTwice(Protocol),
+    #[error(
+        "protocol {} has no event {}; it has: {}", .protocol.name(), .event.name(), events(*.protocol)
+    )]
+    NoSuchEvent { protocol: Protocol, event: Event },
+    #[error("a hook cannot stand against itself: name another")]
+    HintItself,
+    #[error("instance {instance}, event {}: {error}", .event.name())]
+    HookOrder { instance: Name, event: Event, error: OrderError },
+
     #[error("{address} is in no network of interface `{interface}`")]
     NeighbourOffLink { address: IpAddr, interface: Name },
     #[error("{0} is the router's own address")]
@@ -290,6 +309,11 @@ impl Mistake {
                 | Mistake::StageMissing(..)
         )
     }
+}
+
+fn events(protocol: Protocol) -> String {
+    let events = Event::ALL.into_iter().filter(|&event| protocol.has(event));
+    events.map(Event::name).collect::<Vec<_>>().join(", ")
 }
 
 struct Vlan(u16);

@@ -8,6 +8,7 @@
 mod apply;
 mod down;
 mod error;
+mod hooks;
 mod hops;
 mod links;
 mod listing;
@@ -30,10 +31,11 @@ pub(crate) use sets::is_name_of_set;
 
 use crate::digest::Digests;
 use crate::filter::Filter;
+use crate::hook;
 use crate::ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot, TableId};
 use crate::instance::Instance;
 use crate::interface::Interface;
-use crate::model::{self, Action, FilterKey, FilterPoint, MacAddress, Name, State};
+use crate::model::{self, Action, FilterKey, FilterPoint, LoadedHook, MacAddress, Name, State};
 use crate::route::{ResolvedNextHop, Tables};
 
 /// A port and its number.
@@ -212,6 +214,11 @@ impl Policy {
                 })
             })
         })
+    }
+
+    /// All hooks that are loaded, in the order of their registration.
+    pub fn hooks(&self) -> impl Iterator<Item = (&Name, &LoadedHook)> {
+        hook::in_order(&self.state.hooks)
     }
 
     /// The policy route whose counters are at `slot`.

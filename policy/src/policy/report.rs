@@ -40,6 +40,7 @@ impl<'a> Report<'a> {
                 let routes = state.policy_routes.get(instance);
                 routes.and_then(|routes| routes.get(*place)).map(|route| &route.position)
             }
+            Thing::Hook(name) => state.hooks.get(name).map(|hook| &hook.position),
             Thing::Instance(_)
             | Thing::Filter(_)
             | Thing::Neighbour(_)

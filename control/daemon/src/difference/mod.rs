@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_control_api::{Change, Changes, DiffEntry, DiffKind};
 use sluice_policy::model::{
-    Delta, Filter, Instance, Interface, MacAddress, Name, Operation, Owner, PolicyRoute, Port,
-    Route, Rule, Set, State,
+    Delta, Filter, Instance, Interface, LoadedHook, MacAddress, Name, Operation, Owner,
+    PolicyRoute, Port, Route, Rule, Set, State,
 };
 
 /// How much `delta` changes in `from`.
@@ -27,6 +27,7 @@ pub(crate) fn count(from: &State, delta: &Delta) -> Changes {
             DiffKind::Rule => &mut changes.rules,
             DiffKind::Neighbour => &mut changes.neighbours,
             DiffKind::PolicyRoute => &mut changes.policy_routes,
+            DiffKind::Hook => &mut changes.hooks,
         };
         let Change { added, removed, changed } = change;
         match (difference.before, difference.after) {
@@ -80,6 +81,7 @@ enum Value<'a> {
     Neighbour(&'a MacAddress),
     /// A policy route and, if it moved, its place and the number of policy routes.
     PolicyRoute(&'a PolicyRoute, Option<(usize, usize)>),
+    Hook(&'a LoadedHook),
 }
 
 impl Value<'_> {
@@ -109,6 +111,7 @@ impl Value<'_> {
                     && other.is_none()
                     && **a == PolicyRoute { position: a.position.clone(), ..(*b).clone() }
             }
+            (Value::Hook(a), Value::Hook(b)) => a.runs_as(b) && a.owner == b.owner,
             _ => false,
         }
     }
@@ -157,6 +160,10 @@ fn differences<'a>(from: &'a State, delta: &'a Delta) -> Vec<Difference<'a>> {
                 let routes =
                     Listed { name: |route: &PolicyRoute| &route.name, value: Value::PolicyRoute };
                 listed(operation, DiffKind::PolicyRoute, lists, routes, &mut found);
+            }
+            Operation::Hook(key, to) => {
+                let was = from.hooks.get(key).map(Value::Hook);
+                note(DiffKind::Hook, was, to.as_ref().map(Value::Hook));
             }
         }
     }

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::hash::Hash;
 
+use sluice_policy::hook::DEFAULT_PROTOCOLS;
 use sluice_policy::model::{
-    ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, NextHop, Operation, Owner,
-    PolicyAction, PolicyRoute, Port, Route, Rule, Set, Target, Unreachable,
+    ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, LoadedHook, MAIN_TABLE, NextHop,
+    Operation, Owner, PolicyAction, PolicyRoute, Port, Route, Rule, Set, Target, Unreachable,
 };
+use sluice_policy::order::Hint;
 
 use sluice_control_api::DiffKind;
 
@@ -20,7 +22,8 @@ impl Difference<'_> {
         let name = match self.key.0 {
             Operation::Port(name, _)
             | Operation::Interface(name, _)
-            | Operation::Instance(name, _) => name.to_string(),
+            | Operation::Instance(name, _)
+            | Operation::Hook(name, _) => name.to_string(),
             Operation::Route(key, _) => {
                 let table = if &*key.table == MAIN_TABLE { "" } else { &*key.table };
                 let words = [&*key.instance, table, &key.prefix.to_string(), key.owner.name()];
@@ -58,6 +61,7 @@ impl Display for Value<'_> {
             Value::PolicyRoute(route, Some((place, of))) => {
                 write!(f, "{} # policy route {place} of {of}", policy_route_words(route))
             }
+            Value::Hook(hook) => hook_words(hook).fmt(f),
         }
     }
 }
@@ -253,6 +257,29 @@ fn policy_route_words(route: &PolicyRoute) -> Mapping {
     };
     let blocks = route.unreachable != Unreachable::Next;
     leads.when(blocks, "unreachable", route.unreachable.name())
+}
+
+fn hook_words(hook: &LoadedHook) -> Mapping {
+    let LoadedHook { owner, program, instance, protocols, event, hint, settings, .. } = hook;
+    let mapping = Mapping::default()
+        .when(*owner != Owner::Static, "owner", owner.name())
+        .with("program", program)
+        .with("event", event.key());
+    let mapping = match hint {
+        Hint::None => mapping,
+        Hint::First => mapping.with("order", "first"),
+        Hint::Last => mapping.with("order", "last"),
+        Hint::Before(other) => mapping.raw("order", Mapping::default().with("before", other)),
+        Hint::After(other) => mapping.raw("order", Mapping::default().with("after", other)),
+    };
+    let given =
+        settings.iter().fold(Mapping::default(), |given, (key, value)| given.with(key, value));
+    let mapping = mapping.list("instance", instance);
+    let mapping = match **protocols == DEFAULT_PROTOCOLS {
+        true => mapping,
+        false => mapping.list("protocols", protocols.iter().map(|protocol| protocol.name())),
+    };
+    if settings.is_empty() { mapping } else { mapping.raw("settings", given) }
 }
 
 /// By name where the configuration knows one.

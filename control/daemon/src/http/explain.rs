@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sluice_channel::{HookOrigin, HookState};
 use sluice_control_api::{
     Basis, Candidate, CandidateQuery, CompareFlows, Explained, FlowChange, FlowState, FlowWay,
 };
@@ -203,7 +204,11 @@ async fn live(app: &App) -> Result<Live, ControlError> {
         let key = (neighbour.interface, neighbour.address);
         (key, NextHopState { state, mac: neighbour.mac })
     });
-    let hooks = app.hooks().await?;
+    // Those that are part of the desired state, the policy that is asked knows itself.
+    let others = app.hooks().await?.hooks.into_iter().filter(|status| {
+        status.origin != HookOrigin::Configured && status.state == HookState::Running
+    });
+    let hooks = others.map(|status| status.hook).collect();
     Ok(Live { ports, neighbours: neighbours.collect(), hooks })
 }
 

@@ -254,7 +254,8 @@ impl From<Unclaimed> for StoreError {
 
 /// How many operations a whole record takes.
 fn size(state: &State) -> usize {
-    let State { ports, interfaces, instances, routes, filters, neighbours, policy_routes } = state;
+    let State { ports, interfaces, instances, routes, filters, neighbours, .. } = state;
+    let State { policy_routes, hooks, .. } = state;
     ports.len()
         + interfaces.len()
         + instances.len()
@@ -262,6 +263,7 @@ fn size(state: &State) -> usize {
         + filters.len()
         + neighbours.len()
         + policy_routes.len()
+        + hooks.len()
 }
 
 #[cfg(test)]

@@ -7,11 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_channel::{
-    Command, Incoming, Limits, Neighbour, NeighbourState, Notice, PortStatus, Reply, RuleStatus,
-    Server, Statistics, Status, WorkerStatus,
+    Command, HookReport, Incoming, Limits, Neighbour, NeighbourState, Notice, PortStatus, Reply,
+    RuleStatus, Server, Statistics, Status, WorkerStatus,
 };
 use sluice_policy::model::{Delta, State};
-use sluice_policy::order::ForeignHook;
 use sluice_policy::{Policy, Table};
 
 const LIMITS: Limits = Limits { workers: 2, ports: 8, rules: 64 };
@@ -41,7 +40,7 @@ pub struct Behaviour {
     /// Neighbour flushes.
     pub flushed: usize,
     /// Foreign hooks.
-    pub hooks: Vec<ForeignHook>,
+    pub hooks: HookReport,
     pub attached: bool,
 }
 
@@ -71,7 +70,7 @@ impl FakeDataplane {
             parts: Vec::new(),
             discarded: 0,
             flushed: 0,
-            hooks: Vec::new(),
+            hooks: HookReport::default(),
             attached: false,
         }));
         let stop = Arc::new(AtomicBool::new(false));

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use sluice_channel::{Command, PortStatus, Reply, RuleStatus, Status, WorkerStatus};
+use sluice_channel::{
+    Command, HookOrigin, HookReport, HookState, HookStatus, PortStatus, Reply, RuleStatus, Status,
+    WorkerStatus,
+};
 use sluice_policy::PortEntry;
 use sluice_policy::model::{MacAddress, Name};
 
@@ -23,7 +26,7 @@ impl Agent {
                 Reply::Workers((0..self.workers.len()).map(|index| self.worker(index)).collect())
             }
             Command::Rules => Reply::Rules(self.rules()),
-            Command::Hooks => Reply::Hooks(self.registry.foreign().to_vec()),
+            Command::Hooks => Reply::Hooks(self.hooks()),
             other => Reply::Refused(vec![format!("`{}` is not known here", other.name())]),
         }
     }
@@ -109,5 +112,22 @@ impl Agent {
         let policy_routes =
             policy.policy_routes().map(|p| status(p.instance, None, &p.route.name, p.slot));
         rules.chain(policy_routes).collect()
+    }
+
+    fn hooks(&self) -> HookReport {
+        let hooks = self.registry.foreign().iter().map(|hook| HookStatus {
+            hook: hook.clone(),
+            origin: HookOrigin::Fault,
+            version: 1,
+            packets: 0,
+            bursts: 0,
+            drops: 0,
+            cycles: 0,
+            panics: 0,
+            state: HookState::Running,
+            counters: Vec::new(),
+            added_at: 0,
+        });
+        HookReport { hooks: hooks.collect(), ..HookReport::default() }
     }
 }

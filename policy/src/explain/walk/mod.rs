@@ -253,15 +253,19 @@ impl Walk<'_> {
 
     /// A hook that only running it could tell about.
     fn foreign(&mut self, event: Event, hook: usize) {
-        let Some(hook) = self.live.hooks.get(hook) else { return };
+        let Some(hook) = self.orders.hook(hook) else { return };
+        let what = match self.policy.state().hooks.get(&hook.name) {
+            Some(loaded) => format!("program {}, loaded at {}", loaded.program, loaded.position),
+            None => "a foreign hook".into(),
+        };
         self.met.get_or_insert_with(|| hook.name.clone());
         self.way.steps.push(Step {
             stage: hook.name.clone(),
             foreign: true,
             event: Some(event),
-            text: "a foreign hook: what it does is not known; the rest holds if the packet passes \
-                   as it is"
-                .into(),
+            text: format!(
+                "{what}: what it does is not known; the rest holds if the packet passes as it is"
+            ),
             rules: Vec::new(),
             outcome: Outcome::Unknown,
         });

@@ -1,0 +1,91 @@
+//! Hooks that the operator loads: part of the desired state, like everything else.
+//!
+//! A loaded hook is one of the dataplane's *programs* under a name that the operator gave. What the
+//! programs are, and what their settings mean, only the dataplane knows; whether the hook can
+//! stand where it is asked to, the policy says.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Protocol};
+use crate::model::{Name, Owner, Position};
+use crate::order::{ForeignHook, Hint};
+
+/// The protocols of a hook that names none.
+pub const DEFAULT_PROTOCOLS: [Protocol; 2] = [Protocol::Inet, Protocol::Inet6];
+
+/// A hook that the operator loaded; its name stands beside it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LoadedHook {
+    /// Who loaded it: the configuration file, or a live change.
+    pub owner: Owner,
+    /// Which of the dataplane's programs runs.
+    pub program: Name,
+    /// The instance whose packets it sees; `None` means every instance.
+    pub instance: Option<Name>,
+    /// The protocols whose packets it sees.
+    pub protocols: Vec<Protocol>,
+    /// The event that it runs at.
+    pub event: Event,
+    /// Where in the event's order it wants to stand.
+    pub hint: Hint,
+    /// What the program is told, as it was written; the program reads and checks it.
+    pub settings: BTreeMap<Name, String>,
+    /// The commit that loaded it: what no hint decides stands in the order of these numbers. It
+    /// stays when the settings of a program under the same name change; 0 while it is not
+    /// committed.
+    pub generation: u64,
+    /// Where it was configured.
+    pub position: Position,
+}
+
+impl LoadedHook {
+    /// Whether both ask for the same, whoever committed them when.
+    pub fn asks_as(&self, other: &LoadedHook) -> bool {
+        self.runs_as(other) && self.owner == other.owner && self.position == other.position
+    }
+
+    /// Whether one that runs need not be made anew to be the other.
+    pub fn runs_as(&self, other: &LoadedHook) -> bool {
+        let LoadedHook {
+            owner: _,
+            program,
+            instance,
+            protocols,
+            event,
+            hint,
+            settings,
+            generation: _,
+            position: _,
+        } = self;
+        *program == other.program
+            && *instance == other.instance
+            && *protocols == other.protocols
+            && *event == other.event
+            && *hint == other.hint
+            && *settings == other.settings
+    }
+
+    /// The hook as far as the order is concerned.
+    pub fn foreign(&self, name: &Name) -> ForeignHook {
+        ForeignHook {
+            instance: self.instance.clone(),
+            protocols: self.protocols.clone(),
+            event: self.event,
+            name: name.clone(),
+            hint: self.hint.clone(),
+        }
+    }
+}
+
+/// Hooks in the order of their registration: by commit, and by name within one.
+pub(crate) fn in_order(
+    hooks: &BTreeMap<Name, LoadedHook>,
+) -> impl Iterator<Item = (&Name, &LoadedHook)> {
+    let mut hooks: Vec<_> = hooks.iter().collect();
+    // The map is in the order of names already, and what is not committed comes last.
+    hooks.sort_by_key(|(_, hook)| hook.generation.wrapping_sub(1));
+    hooks.into_iter()
+}
