@@ -22,7 +22,7 @@ pub fn process(cx: &mut Context<'_>, burst: &mut Burst, packets: Mask, agent: &m
             cx.drop(burst, slot, DropReason::InterfaceDown);
             continue;
         };
-        let Some(packet) = burst.packet_mut(slot) else { continue };
+        let Some(packet) = burst.parts_mut(slot) else { continue };
         let l3_offset = usize::from(packet.descriptor.l3_offset);
         let Some(arp) = packet.mbuf.data().get(l3_offset..).and_then(ArpPacket::parse) else {
             cx.drop(burst, slot, DropReason::ArpMalformed);

@@ -3,7 +3,7 @@
 
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::Mbuf;
-use sluice_hooks::{Burst, Packet, PortFacts, count_drop};
+use sluice_hooks::{Burst, Parts, PortFacts, count_drop};
 use sluice_packet::decode::{self, Link};
 use sluice_packet::{Descriptor, DescriptorFlags, Mask, checksum, ethernet};
 use sluice_policy::model::ChecksumMode;
@@ -41,7 +41,7 @@ pub fn process(
         longest = fits;
         let mut padded = Mask::EMPTY;
         for slot in 0..received.len() {
-            let Some(packet) = burst.packet_kept(slot) else { continue };
+            let Some(packet) = burst.parts(slot) else { continue };
             let wire = packet.mbuf.pkt_len();
             let Some(end) = decode_plain(&station, interface, fits, wire, packet) else {
                 special.insert_rarely(slot);
@@ -53,12 +53,12 @@ pub fn process(
             }
         }
         for slot in padded {
-            let Some(Packet { mbuf, descriptor }) = burst.packet_kept(slot) else { continue };
+            let Some(Parts { mbuf, descriptor }) = burst.parts(slot) else { continue };
             mbuf.truncate(ethernet::HEADER + usize::from(descriptor.l3_length));
         }
     }
     for slot in special {
-        let Some(packet) = burst.packet_kept(slot) else { continue };
+        let Some(packet) = burst.parts(slot) else { continue };
         bytes += packet.mbuf.pkt_len() as u64;
         let decoded = match facts {
             Some(facts) => decode(policy, port, untagged, facts, packet),
@@ -133,10 +133,10 @@ fn decode_plain(
     interface: &Interface,
     longest: u16,
     wire: usize,
-    packet: Packet<'_>,
+    packet: Parts<'_>,
 ) -> Option<usize> {
     const HEADER: usize = ethernet::HEADER;
-    let Packet { mbuf, descriptor } = packet;
+    let Parts { mbuf, descriptor } = packet;
     let frame = mbuf.data();
     let header = frame.first_chunk::<{ HEADER + decode::IPV4_PLAIN }>()?.first_chunk::<HEADER>()?;
     let ([first, ..], _) = header.as_chunks::<8>() else { return None };
@@ -158,9 +158,9 @@ fn decode<'a>(
     port: PortId,
     untagged: Option<&'a Interface>,
     facts: &PortFacts,
-    packet: Packet<'_>,
+    packet: Parts<'_>,
 ) -> Result<(Kind, &'a Interface), DropReason> {
-    let Packet { mbuf, descriptor } = packet;
+    let Parts { mbuf, descriptor } = packet;
     let wire = mbuf.pkt_len();
     let frame = mbuf.data();
     let link = decode::link(frame)?;

@@ -1,6 +1,6 @@
 //! What forwarding itself demands: hop limit and MTU.
 
-use sluice_hooks::{Burst, Context, Hook, Packet};
+use sluice_hooks::{Burst, Context, Hook, Parts};
 use sluice_packet::{Family, Mask, checksum};
 use sluice_policy::{DropReason, InterfaceId, evaluate};
 
@@ -55,7 +55,7 @@ impl Hook for Mtu {
 /// Lowers the hop limit of packets that FORWARDING let pass.
 pub fn decrement(burst: &mut Burst, packets: Mask) {
     for slot in packets {
-        if let Some(packet) = burst.packet_kept(slot) {
+        if let Some(packet) = burst.parts(slot) {
             decrement_one(packet);
         }
     }
@@ -63,8 +63,8 @@ pub fn decrement(burst: &mut Burst, packets: Mask) {
 
 /// Lowers the hop limit of one packet.
 #[inline]
-pub fn decrement_one(packet: Packet<'_>) {
-    let Packet { mbuf, descriptor } = packet;
+pub fn decrement_one(packet: Parts<'_>) {
+    let Parts { mbuf, descriptor } = packet;
     descriptor.hop_limit = descriptor.hop_limit.saturating_sub(1);
     let l3 = usize::from(descriptor.l3_offset);
     let Some(header) = mbuf.data_mut().get_mut(l3..) else { return };
@@ -74,8 +74,8 @@ pub fn decrement_one(packet: Packet<'_>) {
     }
 }
 
-/// Drops packets of the router's own that do not fit their egress: they pass no FORWARDING, and
-/// nobody is told about them.
+/// Drops packets that do not fit their egress and of which nobody is told: those of the router's
+/// own, which pass no FORWARDING, and those that a hook made longer behind it.
 pub fn fit_own(cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
     for slot in packets {
         let Some(egress) = cx.policy.interface(burst.egress(slot)) else { continue };

@@ -23,6 +23,7 @@ pub mod local;
 pub mod nd;
 pub mod neighbour;
 pub mod pipeline;
+pub mod redecode;
 pub mod route;
 pub mod tx;
 

@@ -83,7 +83,7 @@ fn echo(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, answers: &mut Mask
         cx.drop(burst, slot, DropReason::EchoRateLimited);
         return;
     }
-    let Some(packet) = burst.packet_mut(slot) else { return };
+    let Some(packet) = burst.parts_mut(slot) else { return };
     let d = packet.descriptor;
     if checksum::verify(d, packet.mbuf.segments()).is_err() {
         cx.drop(burst, slot, DropReason::L4Checksum);

@@ -18,7 +18,7 @@ use crate::neighbour::Neighbours;
 use crate::neighbour::solicit::Solicit;
 use crate::neighbour::table::NeighbourTable;
 use crate::tx::Output;
-use crate::{arp, decode, forward, local};
+use crate::{arp, decode, forward, local, redecode};
 
 /// One generation as workers see it: the policy, the hooks' order resolved for it, and the facts
 /// of the ports. Published as a whole; a burst is handled by one generation from end to end.
@@ -347,6 +347,10 @@ impl Pipeline {
         forward::fit_own(cx, burst, own & burst.live() & !burst.arp());
 
         hooks.run(cx, burst, packets & burst.live(), Event::PhysicalOut);
+        let changed = packets & burst.changed();
+        if !changed.is_empty() {
+            forward::fit_own(cx, burst, changed & !burst.arp());
+        }
 
         let leaving = packets & burst.live();
         let start = stopwatch.start();
@@ -387,11 +391,12 @@ impl Hooks<'_> {
     #[inline]
     fn run(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask, event: Event) {
         cx.event = event;
+        // A hook may make one of the other: no packet meets the same event twice.
         let inet = packets & burst.family(Family::Inet);
-        self.run_protocol(cx, burst, inet, Protocol::Inet);
         let inet6 = packets & burst.family(Family::Inet6);
-        self.run_protocol(cx, burst, inet6, Protocol::Inet6);
         let arp = packets & burst.arp();
+        self.run_protocol(cx, burst, inet, Protocol::Inet);
+        self.run_protocol(cx, burst, inet6, Protocol::Inet6);
         self.run_protocol(cx, burst, arp, Protocol::Arp);
     }
 
@@ -412,6 +417,9 @@ impl Hooks<'_> {
             let Some(hook) = self.hooks.get_mut(index) else { continue };
             let start = self.stopwatch.start();
             hook.process(cx, burst, selected);
+            if !burst.rewritten().is_empty() {
+                redecode::process(cx, burst);
+            }
             if let Some(&Some(stage)) = self.stages.get(index) {
                 self.stopwatch.stop(cx.statistics, stage, selected.len(), start);
             }

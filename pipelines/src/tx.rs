@@ -8,7 +8,7 @@
 use rtrb::{Consumer, Producer};
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::{BURST, Mbuf, TxQueue, Unsendable, free_bulk};
-use sluice_hooks::{Burst, Packet};
+use sluice_hooks::{Burst, Parts};
 use sluice_packet::Mask;
 use sluice_policy::{DropReason, PortId};
 
@@ -95,12 +95,12 @@ impl Output {
         burst: &mut Burst,
         packets: Mask,
         statistics: WorkerBlock<'_>,
-        mut finish: impl FnMut(usize, Packet<'_>) -> bool,
+        mut finish: impl FnMut(usize, Parts<'_>) -> bool,
     ) -> Mask {
         let output = self.with_room(port, packets.len(), statistics);
         let (mut n, mut bytes, mut unfinished) = (output.n, 0, Mask::EMPTY);
         for slot in packets {
-            let Some(packet) = burst.packet_kept(slot) else { continue };
+            let Some(packet) = burst.parts(slot) else { continue };
             let length = packet.mbuf.pkt_len() as u64;
             if finish(slot, packet) {
                 bytes += length;

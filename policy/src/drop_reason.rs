@@ -111,11 +111,13 @@ reasons! {
     // Resources
     NoBuffer = 110, "no-buffer", Tx, "The mempool had no buffer for an answer of the router's own.";
     HookDropped = 111, "hook", Decode, "Dropped by an author's hook.";
+    HookMalformed = 112, "hook-malformed", Decode, "A hook has changed the packet into what is none: see to its lengths and checksums (`write_checksums`).";
+    InjectLoop = 113, "inject-loop", Decode, "Injected again and again by what hooks make of it: a hook injects what it is then shown itself.";
 }
 
 impl DropReason {
     /// One more than the largest number: the length of an array indexed by reason.
-    pub const COUNT: usize = 112;
+    pub const COUNT: usize = 128;
 
     /// The reason's place in an array of [`COUNT`](Self::COUNT).
     #[inline]

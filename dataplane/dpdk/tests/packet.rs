@@ -27,7 +27,9 @@ enum Operation {
     TrimTail(usize),
     Truncate(usize),
     Write(usize, u8),
+    WriteAll(usize, Vec<u8>),
     Chain(Vec<u8>),
+    PullUp(usize),
     Linearise,
     Copy,
 }
@@ -41,7 +43,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         (0usize..300).prop_map(Operation::TrimTail),
         (0usize..400).prop_map(Operation::Truncate),
         (0usize..300, any::<u8>()).prop_map(|(at, byte)| Operation::Write(at, byte)),
+        (0usize..300, bytes()).prop_map(|(at, with)| Operation::WriteAll(at, with)),
         bytes().prop_map(Operation::Chain),
+        (0usize..400).prop_map(Operation::PullUp),
         Just(Operation::Linearise),
         Just(Operation::Copy),
     ]
@@ -55,6 +59,11 @@ fn bytes(packet: &Mbuf) -> Vec<u8> {
     assert_eq!(joined, read);
     assert_eq!(packet.segments().count(), packet.segment_count());
     joined
+}
+
+/// Bytes that fit behind those of the first segment.
+fn first_tailroom(packet: &Mbuf) -> usize {
+    HEADROOM + ROOM - packet.headroom() - packet.data_len()
 }
 
 proptest! {
@@ -110,6 +119,19 @@ proptest! {
                 Operation::Chain(new) => {
                     mbuf.chain(packet(&COUNTED, &new)).unwrap();
                     model.extend(new);
+                }
+                Operation::WriteAll(at, with) => {
+                    let fits = at + with.len() <= model.len();
+                    prop_assert_eq!(mbuf.write(at, &with), fits);
+                    if fits {
+                        model[at..at + with.len()].copy_from_slice(&with);
+                    }
+                }
+                Operation::PullUp(n) => {
+                    let (tailroom, had) = (first_tailroom(&mbuf), mbuf.data_len());
+                    let possible = n <= model.len() && n.saturating_sub(had) <= tailroom;
+                    prop_assert_eq!(mbuf.pull_up(n), possible);
+                    prop_assert_eq!(mbuf.data_len(), if possible { had.max(n) } else { had });
                 }
                 Operation::Linearise => {
                     let contiguous = mbuf.is_contiguous();

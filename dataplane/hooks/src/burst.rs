@@ -4,7 +4,9 @@ use sluice_dpdk::{BURST, Mbuf, free_bulk};
 use sluice_packet::{Descriptor, Family, Mask};
 use sluice_policy::{InstanceId, InterfaceId, NextHopId};
 
-use crate::hook::Packet;
+use crate::metadata::Metadata;
+use crate::observer::Direction;
+use crate::packet::Parts;
 
 /// Which way a packet is to leave, once that is decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,6 +18,9 @@ pub enum Way {
     NextHop(NextHopId),
     /// To its destination itself, on this interface's link.
     OnLink(InterfaceId),
+    /// To the neighbour on this interface that the descriptor names as the destination, which need
+    /// not be the packet's: an author said so (`NI_DIRECT_OUT`). It is never routed.
+    Direct(InterfaceId),
     /// By this interface, its link header already complete (answers to ARP and neighbour
     /// discovery).
     Frame(InterfaceId),
@@ -35,6 +40,17 @@ pub struct Burst {
     arp: Mask,
     plain: Mask,
     to_lower: Mask,
+    /// Whose bytes hooks have asked to change since they were decoded.
+    rewritten: Mask,
+    /// Whose bytes hooks have ever asked to change.
+    changed: Mask,
+    /// Whose way a hook has chosen.
+    chosen: Mask,
+    /// Who has metadata; that of others is stale.
+    annotated: Mask,
+    metadata: [Metadata; BURST],
+    /// As what the packets are shown at OBSERVING.
+    observed: Direction,
     /// No IP packet is longer, in bytes with its header.
     longest: u16,
     /// The instance that all packets are of; then nothing is written per packet.
@@ -62,6 +78,12 @@ impl Burst {
             arp: Mask::EMPTY,
             plain: Mask::EMPTY,
             to_lower: Mask::EMPTY,
+            rewritten: Mask::EMPTY,
+            changed: Mask::EMPTY,
+            chosen: Mask::EMPTY,
+            annotated: Mask::EMPTY,
+            metadata: [Metadata::default(); BURST],
+            observed: Direction::Inbound,
             longest: u16::MAX,
             uniform: None,
         }
@@ -84,6 +106,10 @@ impl Burst {
         self.arp = Mask::EMPTY;
         self.plain = Mask::EMPTY;
         self.to_lower = Mask::EMPTY;
+        self.rewritten = Mask::EMPTY;
+        self.changed = Mask::EMPTY;
+        self.chosen = Mask::EMPTY;
+        self.annotated = Mask::EMPTY;
         self.longest = u16::MAX;
         self.uniform = None;
     }
@@ -99,6 +125,10 @@ impl Burst {
         self.live.insert(slot);
         self.arp.remove(slot);
         self.to_lower.remove(slot);
+        self.rewritten.remove(slot);
+        self.changed.remove(slot);
+        self.chosen.remove(slot);
+        self.annotated.remove(slot);
         self.set_various();
         self.set_descriptor(slot, descriptor);
         self.ways[slot] = way;
@@ -171,6 +201,12 @@ impl Burst {
         self.arp = arp;
     }
 
+    /// Whether a packet is ARP.
+    #[inline]
+    pub fn is_arp(&self, slot: usize) -> bool {
+        self.arp.contains(slot & (BURST - 1))
+    }
+
     /// Marks a packet as ARP.
     #[inline]
     pub fn set_arp(&mut self, slot: usize) {
@@ -189,21 +225,100 @@ impl Burst {
         self.mbufs[slot & (BURST - 1)].as_mut()
     }
 
-    /// Buffer and descriptor of a slot, to be changed in any way.
+    /// Buffer and descriptor of a slot, for a stage to change in any way.
     #[inline]
-    pub fn packet_mut(&mut self, slot: usize) -> Option<Packet<'_>> {
+    pub fn parts_mut(&mut self, slot: usize) -> Option<Parts<'_>> {
         self.plain.remove(slot & (BURST - 1));
         self.longest = u16::MAX;
-        self.packet_kept(slot)
+        self.parts(slot)
     }
 
-    /// Like [`packet_mut`](Self::packet_mut), for who leaves true what is said of the packet by
+    /// Like [`parts_mut`](Self::parts_mut), for who leaves true what is said of the packet by
     /// [`plain`](Self::plain) and [`longest`](Self::longest).
     #[inline]
-    pub fn packet_kept(&mut self, slot: usize) -> Option<Packet<'_>> {
+    pub fn parts(&mut self, slot: usize) -> Option<Parts<'_>> {
         let slot = slot & (BURST - 1);
         let mbuf = self.mbufs[slot].as_mut()?;
-        Some(Packet { mbuf, descriptor: &mut self.descriptors[slot] })
+        Some(Parts { mbuf, descriptor: &mut self.descriptors[slot] })
+    }
+
+    /// The live packets whose bytes a hook has asked to change: what is said of them is no longer
+    /// known to be true.
+    #[inline]
+    pub fn rewritten(&self) -> Mask {
+        self.live & self.rewritten
+    }
+
+    /// Says that what is said of a packet is no longer known to be true.
+    #[inline]
+    pub fn set_rewritten(&mut self, slot: usize) {
+        let slot = slot & (BURST - 1);
+        self.rewritten.insert(slot);
+        self.plain.remove(slot);
+        self.longest = u16::MAX;
+    }
+
+    /// Says that what is said of the packets is true again.
+    #[inline]
+    pub fn settle_rewritten(&mut self) {
+        self.changed |= std::mem::take(&mut self.rewritten);
+    }
+
+    /// The live packets whose bytes a hook has changed on their way.
+    #[inline]
+    pub fn changed(&self) -> Mask {
+        self.live & self.changed
+    }
+
+    /// The live packets whose way a hook has chosen.
+    #[inline]
+    pub fn chosen(&self) -> Mask {
+        self.live & self.chosen
+    }
+
+    /// Decides which way a packet leaves, and that no route is asked any more.
+    #[inline]
+    pub fn choose_way(&mut self, slot: usize, way: Way, egress: InterfaceId) {
+        self.set_way(slot, way, egress);
+        self.chosen.insert(slot & (BURST - 1));
+    }
+
+    /// What hooks have left on a packet.
+    #[inline]
+    pub fn metadata(&self, slot: usize) -> Metadata {
+        let slot = slot & (BURST - 1);
+        if self.annotated.contains(slot) { self.metadata[slot] } else { Metadata::default() }
+    }
+
+    /// What hooks have left on a packet, to be changed.
+    #[inline]
+    pub fn metadata_mut(&mut self, slot: usize) -> &mut Metadata {
+        let slot = slot & (BURST - 1);
+        if !self.annotated.contains(slot) {
+            self.annotated.insert(slot);
+            self.metadata[slot] = Metadata::default();
+        }
+        &mut self.metadata[slot]
+    }
+
+    /// Gives a packet what hooks had left on it before it waited elsewhere.
+    #[inline]
+    pub fn set_metadata(&mut self, slot: usize, metadata: &Metadata) {
+        if *metadata != Metadata::default() {
+            *self.metadata_mut(slot) = *metadata;
+        }
+    }
+
+    /// As what the packets are shown at OBSERVING.
+    #[inline]
+    pub fn observed_as(&self) -> Direction {
+        self.observed
+    }
+
+    /// Says as what the packets are shown at OBSERVING.
+    #[inline]
+    pub fn set_observed_as(&mut self, direction: Direction) {
+        self.observed = direction;
     }
 
     /// What decoding found about a packet.

@@ -1,11 +1,13 @@
 //! What a hook is given beside the packets.
 
 use sluice_channel::statistics::WorkerBlock;
+use sluice_dpdk::Mbuf;
 use sluice_packet::Descriptor;
 use sluice_policy::{DropReason, Event, Instance, Policy, Recorder, RuleSlot};
 
 use crate::burst::Burst;
 use crate::outbox::Outbox;
+use crate::packet::{OwnedPacket, Packet};
 use crate::ports::Ports;
 
 /// The surroundings of a hook's call: one instance, one event, one generation of the policy.
@@ -45,6 +47,24 @@ impl<'a> Context<'a> {
     pub fn consume(&mut self, burst: &mut Burst, slot: usize) {
         burst.end(slot);
         self.statistics.core().consumed.add(1);
+    }
+
+    /// A packet of `burst`, to be looked at and changed; `None` for an empty slot.
+    #[inline]
+    pub fn packet<'b>(&self, burst: &'b mut Burst, slot: usize) -> Option<Packet<'b>> {
+        Packet::new(burst, slot, self.event)
+    }
+
+    /// Takes a packet out of `burst`, counted as consumed: it is the caller's from now on.
+    pub fn take(&mut self, burst: &mut Burst, slot: usize) -> Option<OwnedPacket> {
+        let taken = self.packet(burst, slot)?.take()?;
+        self.statistics.core().consumed.add(1);
+        Some(taken)
+    }
+
+    /// An empty buffer for a packet of the author's own; `None` when the pool is empty.
+    pub fn buffer(&self) -> Option<Mbuf> {
+        self.outbox.pool().alloc()
     }
 
     /// A recorder for the evaluator that counts the rules which match. One serves a whole burst.

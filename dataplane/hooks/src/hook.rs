@@ -1,11 +1,11 @@
 //! The two shapes of a hook, and what it says of a packet.
 
-use sluice_dpdk::Mbuf;
-use sluice_packet::{Descriptor, Mask};
+use sluice_packet::Mask;
 use sluice_policy::DropReason;
 
 use crate::burst::Burst;
 use crate::context::Context;
+use crate::packet::Packet;
 
 /// What a hook says of one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,21 +23,11 @@ pub trait Hook: Send {
     /// Looks at the packets of `burst` that `packets` selects: all of one instance and one
     /// protocol. Those that it drops or consumes are not shown to later hooks.
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask);
-}
 
-/// A packet as a [`PacketHook`] sees it.
-pub struct Packet<'a> {
-    /// The buffer.
-    pub mbuf: &'a mut Mbuf,
-    /// What decoding found. A hook that rewrites headers keeps it true.
-    pub descriptor: &'a mut Descriptor,
-}
-
-impl Packet<'_> {
-    /// The same packet, for a shorter time.
-    #[inline]
-    pub fn reborrow(&mut self) -> Packet<'_> {
-        Packet { mbuf: self.mbuf, descriptor: self.descriptor }
+    /// Whether it changes nothing, by its type: what OBSERVING demands of a hook
+    /// (`HOOK_RDONLY`). Only [`ReadOnly`](crate::ReadOnly) says so.
+    fn is_read_only(&self) -> bool {
+        false
     }
 }
 
@@ -53,8 +43,14 @@ pub struct PerPacket<H>(pub H);
 impl<H: PacketHook> Hook for PerPacket<H> {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         for slot in packets {
-            let Some(packet) = burst.packet_mut(slot) else { continue };
-            match self.0.packet(cx, packet) {
+            let Some(packet) = cx.packet(burst, slot) else { continue };
+            let verdict = self.0.packet(cx, packet);
+            if burst.mbuf(slot).is_none() {
+                // The hook has taken it, whatever it says.
+                cx.statistics.core().consumed.add(1);
+                continue;
+            }
+            match verdict {
                 Verdict::Continue => {}
                 Verdict::Drop(reason) => cx.drop(burst, slot, reason),
                 Verdict::Consumed => cx.consume(burst, slot),

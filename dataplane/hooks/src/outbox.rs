@@ -76,6 +76,11 @@ impl Outbox {
         self.pool.alloc()
     }
 
+    /// The pool that packets of this worker's come from.
+    pub fn pool(&self) -> &Mempool {
+        &self.pool
+    }
+
     /// Sends a packet of the router's own once the burst is done. The packet is given back when
     /// there is no room, which cannot happen to one made in a [`buffer`](Self::buffer).
     pub fn originate(&mut self, packet: Originated) -> Result<(), Originated> {

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sluice_dpdk::Mbuf;
-use sluice_hooks::{Burst, Context, Way};
+use sluice_hooks::{Burst, Context, Metadata, Way};
 use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment, Mask, fragment};
 use sluice_policy::{DropReason, InstanceId};
 
@@ -38,6 +38,7 @@ pub const PER_SOURCE: usize = 64;
 struct Waiting {
     mbuf: Mbuf,
     descriptor: Descriptor,
+    metadata: Metadata,
     instance: InstanceId,
     datagram: Datagram,
     source: u32,
@@ -117,10 +118,19 @@ impl Fragments {
             return;
         }
         let (descriptor, instance) = (*burst.descriptor(slot), burst.instance(slot));
+        let metadata = burst.metadata(slot);
         let Some(mbuf) = burst.take(slot) else { return };
         let deadline = cx.now + self.patience;
-        let waiting =
-            Waiting { mbuf, descriptor, instance, datagram, source, deadline, first: None };
+        let waiting = Waiting {
+            mbuf,
+            descriptor,
+            metadata,
+            instance,
+            datagram,
+            source,
+            deadline,
+            first: None,
+        };
         self.queue.push_back(waiting);
     }
 
@@ -149,10 +159,11 @@ impl Fragments {
                 continue;
             }
             let Some(waiting) = self.queue.remove(place) else { return };
-            let Waiting { mbuf, descriptor, instance, first, .. } = waiting;
+            let Waiting { mbuf, descriptor, metadata, instance, first, .. } = waiting;
             let descriptor = first.map_or(descriptor, |first| following(descriptor, first));
             let Ok(slot) = burst.push(mbuf, descriptor, Way::Undecided) else { return };
             burst.set_instance(slot, instance);
+            burst.set_metadata(slot, &metadata);
         }
     }
 

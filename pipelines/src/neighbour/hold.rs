@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use sluice_dpdk::Mbuf;
-use sluice_hooks::Way;
+use sluice_hooks::{Metadata, Way};
 use sluice_packet::Descriptor;
 use sluice_policy::{InstanceId, InterfaceId};
 
@@ -24,6 +24,8 @@ pub struct Held {
     pub mbuf: Mbuf,
     /// What decoding found.
     pub descriptor: Descriptor,
+    /// What hooks have left on it.
+    pub metadata: Metadata,
     /// The instance it is in.
     pub instance: InstanceId,
     /// The way that was decided for it.

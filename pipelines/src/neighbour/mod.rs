@@ -11,7 +11,7 @@ pub mod table;
 
 use std::sync::Arc;
 
-use sluice_hooks::{Burst, Context, Packet, Way};
+use sluice_hooks::{Burst, Context, Parts, Way};
 use sluice_packet::{Family, Mask, checksum, ethernet, ipv4};
 use sluice_policy::DropReason;
 use sluice_policy::Interface;
@@ -69,7 +69,7 @@ impl LinkHeader {
     /// [`write`](Self::write) for a plain packet whose hop limit has yet to be lowered: most often
     /// both in one touch. Its descriptor is not looked at again.
     #[inline(always)]
-    fn write_lowered(&self, mut packet: Packet<'_>) -> Option<()> {
+    fn write_lowered(&self, mut packet: Parts<'_>) -> Option<()> {
         let lengths = (packet.descriptor.l3_offset, self.length);
         if lengths != (UNTAGGED as u8, UNTAGGED as u8) {
             forward::decrement_one(packet.reborrow());
@@ -85,8 +85,8 @@ impl LinkHeader {
     /// Puts the header in the place of the one that the packet has. `None` when the buffer has no
     /// room for it.
     #[inline]
-    fn write(&self, packet: Packet<'_>) -> Option<()> {
-        let Packet { mbuf, descriptor } = packet;
+    fn write(&self, packet: Parts<'_>) -> Option<()> {
+        let Parts { mbuf, descriptor } = packet;
         let (have, want) = (descriptor.l3_offset, self.length);
         if have != want {
             if have > want {
@@ -215,7 +215,12 @@ impl Neighbours {
                 Some(via) => (via, true),
                 None => (d.key.dst, false),
             },
-            Way::OnLink(_) => (d.key.dst, false),
+            Way::Direct(_) if interface.instance != cx.instance.id => {
+                // The number has become another interface's while the packet waited.
+                cx.drop(burst, slot, DropReason::InterfaceDown);
+                return None;
+            }
+            Way::OnLink(_) | Way::Direct(_) => (d.key.dst, false),
             Way::Frame(_) => return Some((Exit { interface, header: None }, true)),
             Way::Undecided => {
                 cx.drop(burst, slot, DropReason::NoRoute);
@@ -259,7 +264,7 @@ impl Neighbours {
             let ready = held.neighbour == *neighbour && held.edition == edition;
             if ready { Fate::Leave } else { Fate::Wait }
         }) {
-            let packet = Packet { mbuf: &mut held.mbuf, descriptor: &mut held.descriptor };
+            let packet = Parts { mbuf: &mut held.mbuf, descriptor: &mut held.descriptor };
             match header.write(packet) {
                 Some(()) => output.push(interface.port, held.mbuf, cx.statistics),
                 None => cx.count_drop(DropReason::FrameSplit),
@@ -268,7 +273,7 @@ impl Neighbours {
     }
 
     fn hold(&mut self, cx: &mut Context<'_>, burst: &mut Burst, slot: usize, key: NeighbourKey) {
-        let descriptor = *burst.descriptor(slot);
+        let (descriptor, metadata) = (*burst.descriptor(slot), burst.metadata(slot));
         let (way, egress, instance) = (burst.way(slot), burst.egress(slot), burst.instance(slot));
         let Some(mbuf) = burst.take(slot) else { return };
         let edition = cx.policy.edition();
@@ -276,6 +281,7 @@ impl Neighbours {
         let evicted = self.queue.hold(Held {
             mbuf,
             descriptor,
+            metadata,
             instance,
             way,
             egress,
@@ -329,12 +335,14 @@ impl Neighbours {
                 }
             });
             let Some(held) = next else { break };
-            let stale = held.edition != edition;
+            // A direct packet is not routed: its interface is looked at again as it leaves.
+            let stale = held.edition != edition && !matches!(held.way, Way::Direct(_));
             let late = now >= held.deadline;
             let way = if stale { Way::Undecided } else { held.way };
             let Ok(slot) = burst.push(held.mbuf, held.descriptor, way) else { break };
             burst.set_instance(slot, held.instance);
             burst.set_way(slot, way, held.egress);
+            burst.set_metadata(slot, &held.metadata);
             if stale {
                 released.stale.insert(slot);
             } else if late {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use rtrb::{Consumer, RingBuffer};
 use sluice_channel::{Limits, Statistics};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, Mempool, tsc, tsc_hz};
-use sluice_hooks::{Burst, Outbox, PortFacts, Ports, Registry};
+use sluice_hooks::{Burst, Outbox, PortFacts, Ports, Registration, Registry};
 use sluice_packet::ipv6;
 use sluice_pipelines::neighbour::resolver::{Action, Resolver};
 use sluice_pipelines::neighbour::solicit::Solicit;
@@ -81,7 +81,8 @@ pub struct Router {
     pub generation: Generation,
     pub statistics: Arc<Statistics>,
     pub resolver: Resolver,
-    pool: Mempool,
+    pub pool: Mempool,
+    registry: Registry,
     pipeline: Pipeline,
     sent: Consumer<HandedOver>,
     reports: Consumer<Report>,
@@ -91,11 +92,19 @@ pub struct Router {
 impl Router {
     /// A router of this state, all links up, no neighbour known.
     pub fn new(state: &State) -> Router {
+        Router::with_hooks(state, Vec::new())
+    }
+
+    /// A router of this state with hooks of authors.
+    pub fn with_hooks(state: &State, hooks: Vec<Registration>) -> Router {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let pool_name = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let pool = Mempool::new(eal(), &pool_name, 1023, 2048).expect("a pool");
         let mut registry = Registry::new();
         sluice_pipelines::register(&mut registry);
+        for hook in hooks {
+            registry.register(hook).unwrap();
+        }
         let (table, writer) = NeighbourTable::new(64);
         let (give, sent) = RingBuffer::new(1024);
         let (report, reports) = RingBuffer::new(1024);
@@ -122,6 +131,7 @@ impl Router {
                 hertz,
             ),
             pool,
+            registry,
             sent,
             reports,
             millis: 0,
@@ -132,8 +142,6 @@ impl Router {
 
     /// Makes the router as the state says, in a new generation.
     pub fn commit(&mut self, state: &State) {
-        let mut registry = Registry::new();
-        sluice_pipelines::register(&mut registry);
         let current = &self.generation.policy;
         let policy = current.apply(&current.state().difference(state));
         let policy = policy.unwrap_or_else(|errors| panic!("{errors:?}"));
@@ -144,7 +152,7 @@ impl Router {
             let link_local = ipv6::link_local(&mac).to_bits();
             facts.set(entry.id, Some(PortFacts { mac, link_local, link }));
         }
-        let order = registry.order(&policy).unwrap();
+        let order = self.registry.order(&policy).unwrap();
         self.generation = Generation { policy, order, ports: facts };
     }
 

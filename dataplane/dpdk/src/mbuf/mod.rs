@@ -9,14 +9,18 @@
 //! * the memory of a pool is zeroed when it is made, so that every byte is initialised.
 
 use std::fmt;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::ptr::{self, NonNull};
 use std::slice;
 
 use sluice_dpdk_sys as sys;
 use sluice_dpdk_sys::rte_mbuf;
 
-use crate::mempool::Mempool;
+mod chain;
+mod segment;
+
+pub use chain::Segments;
+use segment::{Segment, get, set};
 
 /// A packet in one or more buffers of a pool.
 #[repr(transparent)]
@@ -28,106 +32,6 @@ const _: () = assert!(mem::align_of::<Option<Mbuf>>() == mem::align_of::<*mut rt
 
 // SAFETY: an mbuf is memory that only its owner touches; pools take mbufs back from any thread.
 unsafe impl Send for Mbuf {}
-
-/// Reads a field of an mbuf at one of the `SLUICE_MBUF_*` offsets.
-///
-/// # Safety
-///
-/// `mbuf` is valid, and a field of type `T` is at `offset`.
-#[inline(always)]
-unsafe fn get<T: Copy>(mbuf: NonNull<rte_mbuf>, offset: u32) -> T {
-    // SAFETY: by the contract the field is within the mbuf and aligned as in C.
-    unsafe { mbuf.byte_add(offset as usize).cast::<T>().read() }
-}
-
-/// Writes a field of an mbuf.
-///
-/// # Safety
-///
-/// As [`get`], and `mbuf` is owned by the caller.
-#[inline(always)]
-unsafe fn set<T: Copy>(mbuf: NonNull<rte_mbuf>, offset: u32, value: T) {
-    // SAFETY: by the contract the field is within the mbuf and aligned as in C.
-    unsafe { mbuf.byte_add(offset as usize).cast::<T>().write(value) }
-}
-
-/// A segment of a packet; what the mbuf's header says about its own buffer.
-#[derive(Clone, Copy)]
-struct Segment(NonNull<rte_mbuf>);
-
-impl Segment {
-    #[inline(always)]
-    fn buffer(self) -> *mut u8 {
-        // SAFETY: a segment is valid while its packet is borrowed; the field is a pointer.
-        unsafe { get(self.0, sys::SLUICE_MBUF_BUF_ADDR) }
-    }
-
-    #[inline(always)]
-    fn buffer_len(self) -> usize {
-        // SAFETY: as above; the field is a u16.
-        usize::from(unsafe { get::<u16>(self.0, sys::SLUICE_MBUF_BUF_LEN) })
-    }
-
-    #[inline(always)]
-    fn offset(self) -> usize {
-        // SAFETY: as above; the field is a u16.
-        usize::from(unsafe { get::<u16>(self.0, sys::SLUICE_MBUF_DATA_OFF) })
-    }
-
-    #[inline(always)]
-    fn len(self) -> usize {
-        // SAFETY: as above; the field is a u16.
-        usize::from(unsafe { get::<u16>(self.0, sys::SLUICE_MBUF_DATA_LEN) })
-    }
-
-    #[inline(always)]
-    fn next(self) -> Option<Segment> {
-        // SAFETY: as above; the field is a pointer that may be null.
-        unsafe { get::<Option<NonNull<rte_mbuf>>>(self.0, sys::SLUICE_MBUF_NEXT) }.map(Segment)
-    }
-
-    #[inline(always)]
-    fn set_offset(self, offset: usize) {
-        debug_assert!(offset <= self.buffer_len());
-        // SAFETY: as above; the callers own the packet.
-        unsafe { set(self.0, sys::SLUICE_MBUF_DATA_OFF, offset as u16) }
-    }
-
-    #[inline(always)]
-    fn set_len(self, len: usize) {
-        debug_assert!(self.offset() + len <= self.buffer_len());
-        // SAFETY: as above; the callers own the packet.
-        unsafe { set(self.0, sys::SLUICE_MBUF_DATA_LEN, len as u16) }
-    }
-
-    #[inline(always)]
-    fn set_next(self, next: Option<Segment>) {
-        // SAFETY: as above; the callers own the packet.
-        unsafe { set(self.0, sys::SLUICE_MBUF_NEXT, next.map(|segment| segment.0)) }
-    }
-
-    #[inline(always)]
-    fn tailroom(self) -> usize {
-        self.buffer_len() - self.offset() - self.len()
-    }
-
-    /// The segment's bytes.
-    #[inline(always)]
-    fn start(self) -> *mut u8 {
-        // SAFETY: the offset is within the buffer, by the invariant of an mbuf.
-        unsafe { self.buffer().add(self.offset()) }
-    }
-
-    /// # Safety
-    ///
-    /// The packet is borrowed for `'a`.
-    #[inline(always)]
-    unsafe fn bytes<'a>(self) -> &'a [u8] {
-        // SAFETY: offset and length are within the buffer, which is initialised and not written
-        // while the packet is borrowed.
-        unsafe { slice::from_raw_parts(self.start(), self.len()) }
-    }
-}
 
 impl Mbuf {
     /// Takes over a packet that a driver or a pool gave away.
@@ -292,111 +196,6 @@ impl Mbuf {
         true
     }
 
-    /// Cuts the packet to at most `len` bytes and frees the segments that are empty then.
-    #[inline]
-    pub fn truncate(&mut self, len: usize) {
-        if len >= self.pkt_len() {
-            return;
-        }
-        let mut left = len;
-        let mut count = 1;
-        let mut segment = self.first();
-        while left > segment.len() {
-            left -= segment.len();
-            count += 1;
-            segment = segment.next().expect("pkt_len is the sum of the segments");
-        }
-        segment.set_len(left);
-        let rest = segment.next();
-        segment.set_next(None);
-        self.set_segment_count(count);
-        self.set_pkt_len(len);
-        if let Some(rest) = rest {
-            // SAFETY: the rest was unlinked above, and nothing else refers to it. The functions
-            // that free a chain follow `next` and do not read the count of the first.
-            drop(unsafe { Mbuf::from_raw(rest.0) });
-        }
-    }
-
-    /// Copies the bytes from `offset` on into `out`, across segments. False, with `out` in an
-    /// unspecified state, if the packet ends before.
-    #[must_use]
-    pub fn read(&self, offset: usize, out: &mut [u8]) -> bool {
-        let mut skip = offset;
-        let mut filled = 0;
-        for bytes in self.segments() {
-            if skip >= bytes.len() {
-                skip -= bytes.len();
-                continue;
-            }
-            let n = (bytes.len() - skip).min(out.len() - filled);
-            out[filled..filled + n].copy_from_slice(&bytes[skip..skip + n]);
-            filled += n;
-            skip = 0;
-            if filled == out.len() {
-                return true;
-            }
-        }
-        filled == out.len() && skip == 0
-    }
-
-    /// Puts the segments of `tail` behind those of this packet. Gives `tail` back if the packet would
-    /// have more than 65,535 bytes or segments.
-    ///
-    /// # Errors
-    ///
-    /// `tail`, unchanged.
-    pub fn chain(&mut self, tail: Mbuf) -> Result<(), Mbuf> {
-        const MOST: usize = u16::MAX as usize;
-        let segments = self.segment_count() + tail.segment_count();
-        let len = self.pkt_len() + tail.pkt_len();
-        if segments > MOST || len > MOST {
-            return Err(tail);
-        }
-        let tail = ManuallyDrop::new(tail);
-        self.last().set_next(Some(tail.first()));
-        self.set_segment_count(segments);
-        self.set_pkt_len(len);
-        Ok(())
-    }
-
-    /// Copies the later segments behind the first one and frees them, so that
-    /// [`data`](Self::data) is the whole packet. False, and no change, if the first buffer is too small.
-    #[must_use]
-    pub fn linearise(&mut self) -> bool {
-        let first = self.first();
-        let Some(rest) = first.next() else {
-            return true;
-        };
-        let missing = self.pkt_len() - first.len();
-        if missing > first.tailroom() {
-            return false;
-        }
-        let mut segment = Some(rest);
-        while let Some(from) = segment {
-            // SAFETY: the room for all segments was checked; buffers of two mbufs do not overlap.
-            unsafe {
-                ptr::copy_nonoverlapping(from.start(), first.start().add(first.len()), from.len());
-            }
-            first.set_len(first.len() + from.len());
-            segment = from.next();
-        }
-        first.set_next(None);
-        self.set_segment_count(1);
-        // SAFETY: the rest was unlinked above, and nothing else refers to it.
-        drop(unsafe { Mbuf::from_raw(rest.0) });
-        true
-    }
-
-    /// A copy of the packet's bytes in a new, contiguous buffer of `pool`; None if the pool is empty or
-    /// its buffers are too small.
-    #[must_use]
-    pub fn copy(&self, pool: &Mempool) -> Option<Mbuf> {
-        let mut copy = pool.alloc()?;
-        let to = copy.append(self.pkt_len())?;
-        self.read(0, to).then_some(copy)
-    }
-
     /// What the driver found out about the packet, or what it is asked to do with it
     /// (`RTE_MBUF_F_RX_*` and `RTE_MBUF_F_TX_*`).
     #[inline]
@@ -475,31 +274,6 @@ impl fmt::Debug for Mbuf {
             .field("segments", &self.segment_count())
             .field("ol_flags", &format_args!("{:#x}", self.ol_flags()))
             .finish_non_exhaustive()
-    }
-}
-
-/// The segments of a packet: see [`Mbuf::segments`].
-#[derive(Clone)]
-pub struct Segments<'a> {
-    next: Option<Segment>,
-    packet: &'a Mbuf,
-}
-
-impl<'a> Iterator for Segments<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let segment = self.next?;
-        self.next = segment.next();
-        // SAFETY: the iterator borrows the packet for 'a.
-        Some(unsafe { segment.bytes() })
-    }
-}
-
-impl fmt::Debug for Segments<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Segments").field(self.packet).finish()
     }
 }
 
