@@ -14,6 +14,8 @@ pub enum Report {
     Heard(Heard),
     /// A rule that says `log: true` matched.
     Rule(sluice_hooks::Report),
+    /// A hook logs a packet.
+    Hook(sluice_hooks::Note),
 }
 
 /// The worker's end of the ring.
@@ -32,8 +34,8 @@ impl AgentLink {
     /// the next packet.
     pub fn report(&mut self, report: Report) {
         let half = self.ring.buffer().capacity() / 2;
-        if matches!(report, Report::Rule(_)) && self.ring.slots() < half {
-            // A logged rule under flood must not keep out what neighbours say.
+        if matches!(report, Report::Rule(_) | Report::Hook(_)) && self.ring.slots() < half {
+            // What is logged under flood must not keep out what neighbours say.
             return;
         }
         self.unread = true;

@@ -25,6 +25,7 @@ pub mod neighbour;
 pub mod pipeline;
 pub mod redecode;
 pub mod route;
+mod run;
 pub mod tx;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use sluice_policy::model::FilterPoint;
 
 pub use agent::{AgentLink, Report};
 pub use pipeline::{Generation, Pipeline};
+pub use run::Authors;
 
 /// Registers the stages that are hooks.
 pub fn register(registry: &mut Registry) {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::tsc;
 use sluice_hooks::{
-    Burst, Context, Hook, HookIndex, HookOrder, Originated, Outbox, Ports, Protocol, Registry, Way,
-    count_drop,
+    Burst, Context, HookOrder, Originated, Outbox, Ports, Registry, Way, count_drop,
 };
-use sluice_packet::{Family, Mask};
+use sluice_packet::Mask;
 use sluice_policy::Policy;
 use sluice_policy::{DropReason, Event, InstanceId, PortId, Stage};
 
@@ -17,8 +16,9 @@ use crate::fragments::Fragments;
 use crate::neighbour::Neighbours;
 use crate::neighbour::solicit::Solicit;
 use crate::neighbour::table::NeighbourTable;
+use crate::run::{Authors, Hooks, Run};
 use crate::tx::Output;
-use crate::{arp, decode, forward, local, redecode};
+use crate::{arp, decode, forward, local};
 
 /// One generation as workers see it: the policy, the hooks' order resolved for it, and the facts
 /// of the ports. Published as a whole; a burst is handled by one generation from end to end.
@@ -33,8 +33,7 @@ pub struct Generation {
 
 /// The stages of one worker and all that they keep between bursts.
 pub struct Pipeline {
-    hooks: Vec<Box<dyn Hook>>,
-    stages: Vec<Option<Stage>>,
+    hooks: Hooks,
     outbox: Outbox,
     fragments: Fragments,
     neighbours: Neighbours,
@@ -60,24 +59,42 @@ struct Round<'a> {
 
 /// Times the stages of some bursts, in cycles of the time-stamp counter.
 #[derive(Clone, Copy)]
-struct Stopwatch {
+pub(crate) struct Stopwatch {
     runs: bool,
 }
 
 impl Stopwatch {
     #[inline]
-    fn start(self) -> u64 {
+    pub(crate) fn start(self) -> u64 {
         if self.runs { tsc() } else { 0 }
+    }
+
+    /// Whether this burst is timed.
+    #[inline]
+    pub(crate) fn runs(self) -> bool {
+        self.runs
+    }
+
+    /// What a timed run stands for, in cycles.
+    #[inline]
+    pub(crate) fn estimate(self, cycles: u64) -> u64 {
+        cycles * u64::from(TIMED)
     }
 
     /// Adds a run of a stage to its counters; a timed one stands for all of those that are not.
     #[inline]
-    fn stop(self, statistics: WorkerBlock<'_>, stage: Stage, packets: usize, start: u64) {
+    pub(crate) fn stop(
+        self,
+        statistics: WorkerBlock<'_>,
+        stage: Stage,
+        packets: usize,
+        start: u64,
+    ) {
         let counters = statistics.stage(stage);
         counters.bursts.add(1);
         counters.packets.add(packets as u64);
         if self.runs {
-            counters.cycles.add(tsc().wrapping_sub(start) * u64::from(TIMED));
+            counters.cycles.add(self.estimate(tsc().wrapping_sub(start)));
         }
     }
 }
@@ -95,6 +112,8 @@ impl<'a> Round<'a> {
             statistics: self.statistics,
             now: self.now,
             outbox,
+            own: &[],
+            running: None,
         })
     }
 }
@@ -111,8 +130,7 @@ impl Pipeline {
         hertz: u64,
     ) -> Pipeline {
         Pipeline {
-            hooks: registry.instantiate(),
-            stages: registry.stages(),
+            hooks: Hooks::new(registry),
             outbox,
             fragments: Fragments::new(hertz),
             neighbours: Neighbours::new(neighbours, hertz),
@@ -241,6 +259,11 @@ impl Pipeline {
         self.send_own(round);
     }
 
+    /// The authors' hooks, to be given and taken back.
+    pub fn authors(&mut self) -> &mut Authors {
+        &mut self.hooks.authors
+    }
+
     /// Says how many packets wait here.
     #[inline]
     fn note_held(&self, statistics: WorkerBlock<'_>) {
@@ -288,12 +311,15 @@ impl Pipeline {
         for report in self.outbox.drain_reports() {
             self.agent.report(Report::Rule(report));
         }
+        for note in self.outbox.drain_notes() {
+            self.agent.report(Report::Hook(note));
+        }
     }
 
     /// The packets of one instance, to the ports: received ones from PHYSICAL_IN on, the router's
     /// own and fragments that had to wait from the route decision on.
     fn walk(&mut self, round: &Round<'_>, burst: &mut Burst, packets: Mask, origin: Origin) {
-        let Pipeline { hooks, stages, outbox, fragments, neighbours, output, agent, .. } = self;
+        let Pipeline { hooks, outbox, fragments, neighbours, output, agent, .. } = self;
         let statistics = round.statistics;
         let order = &round.generation.order;
         let Some(first) = packets.into_iter().next() else { return };
@@ -303,7 +329,7 @@ impl Pipeline {
         };
         let cx = &mut cx;
         let stopwatch = round.stopwatch;
-        let mut hooks = Hooks { hooks, stages, order, stopwatch };
+        let mut hooks = Run { hooks, order, stopwatch };
         let mut own = packets;
 
         if origin == Origin::Own {
@@ -365,70 +391,6 @@ enum Origin {
     Port,
     Own,
     Fragments,
-}
-
-/// The worker's hooks and the order to run them in.
-struct Hooks<'a> {
-    hooks: &'a mut [Box<dyn Hook>],
-    stages: &'a [Option<Stage>],
-    order: &'a HookOrder,
-    stopwatch: Stopwatch,
-}
-
-impl Hooks<'_> {
-    /// Whether only hooks of our own run at an event: they do not look at the hop limit, so that
-    /// it can be lowered behind them, when the packet's first bytes are written anyway.
-    #[inline]
-    fn are_built_in(&self, cx: &Context<'_>, event: Event) -> bool {
-        [Protocol::Inet, Protocol::Inet6].into_iter().all(|protocol| {
-            let hooks = self.order.hooks(cx.instance.id, protocol, event);
-            let stage = |hook: &HookIndex| self.stages.get(usize::from(hook.0));
-            hooks.iter().all(|hook| matches!(stage(hook), Some(Some(_))))
-        })
-    }
-
-    /// Runs the hooks of an event over those of `packets` that are still live.
-    #[inline]
-    fn run(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask, event: Event) {
-        cx.event = event;
-        // A hook may make one of the other: no packet meets the same event twice.
-        let inet = packets & burst.family(Family::Inet);
-        let inet6 = packets & burst.family(Family::Inet6);
-        let arp = packets & burst.arp();
-        self.run_protocol(cx, burst, inet, Protocol::Inet);
-        self.run_protocol(cx, burst, inet6, Protocol::Inet6);
-        self.run_protocol(cx, burst, arp, Protocol::Arp);
-    }
-
-    #[inline]
-    fn run_protocol(
-        &mut self,
-        cx: &mut Context<'_>,
-        burst: &mut Burst,
-        packets: Mask,
-        protocol: Protocol,
-    ) {
-        if packets.is_empty() {
-            return;
-        }
-        let mut selected = packets;
-        for &HookIndex(index) in self.order.hooks(cx.instance.id, protocol, cx.event) {
-            let index = usize::from(index);
-            let Some(hook) = self.hooks.get_mut(index) else { continue };
-            let start = self.stopwatch.start();
-            hook.process(cx, burst, selected);
-            if !burst.rewritten().is_empty() {
-                redecode::process(cx, burst);
-            }
-            if let Some(&Some(stage)) = self.stages.get(index) {
-                self.stopwatch.stop(cx.statistics, stage, selected.len(), start);
-            }
-            selected &= burst.live();
-            if selected.is_empty() {
-                return;
-            }
-        }
-    }
 }
 
 /// Those of `packets` that are to be routed.

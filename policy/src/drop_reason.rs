@@ -113,6 +113,7 @@ reasons! {
     HookDropped = 111, "hook", Decode, "Dropped by an author's hook.";
     HookMalformed = 112, "hook-malformed", Decode, "A hook has changed the packet into what is none: see to its lengths and checksums (`write_checksums`).";
     InjectLoop = 113, "inject-loop", Decode, "Injected again and again by what hooks make of it: a hook injects what it is then shown itself.";
+    HookPanic = 114, "hook-panic", Decode, "An author's hook panicked with the packet in hand. After three panics on a worker the hook is taken out: `sluice show hooks`.";
 }
 
 impl DropReason {

@@ -8,6 +8,8 @@
 //! [`resolved`] puts the built-in stages, which stand as the instance's pipeline says, and the
 //! authors' hooks into one order. The workers run it; [`crate::explain`] shows it.
 
+use std::borrow::Borrow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -138,11 +140,11 @@ pub enum Place {
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn resolved(
+pub fn resolved<F: Borrow<ForeignHook>>(
     instance: &Instance,
     protocol: Protocol,
     event: Event,
-    foreign: &[ForeignHook],
+    foreign: &[F],
 ) -> Result<Vec<Place>, OrderError> {
     let mut candidates: Vec<Candidate> = Vec::new();
     if protocol != Protocol::Arp {
@@ -155,7 +157,7 @@ pub fn resolved(
             });
         }
     }
-    for (i, hook) in foreign.iter().enumerate() {
+    for (i, hook) in foreign.iter().map(Borrow::borrow).enumerate() {
         let wanted = hook.event == event
             && hook.protocols.contains(&protocol)
             && hook.instance.as_ref().is_none_or(|only| *only == instance.name);

@@ -58,6 +58,11 @@ macro_rules! row {
         unsafe impl Row for $name {}
 
         impl $name {
+            /// Sets every counter to 0. For their one writer.
+            pub fn reset(&self) {
+                $(self.$field.set(0);)*
+            }
+
             /// Every counter with its name, in the order of the fields.
             pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field.get()),)*].into_iter()
@@ -98,6 +103,8 @@ row! {
         sleeps,
         /// Gauge: generation of the policy that the worker has adopted.
         generation,
+        /// Gauge: the author's hook that the worker is in, its slot and 1; 0 while it is in none.
+        in_hook,
     }
 }
 
@@ -150,6 +157,22 @@ row! {
         dropped,
         /// TSC cycles, where measuring is on.
         cycles,
+    }
+}
+
+row! {
+    /// What one worker did in one hook that does not ship with Sluice.
+    HookCounters {
+        /// Calls.
+        bursts,
+        /// Packets that it was shown.
+        packets,
+        /// Packets that it dropped, those lost to its panics included.
+        dropped,
+        /// TSC cycles, estimated from the calls that were timed.
+        cycles,
+        /// Calls that panicked.
+        panics,
     }
 }
 

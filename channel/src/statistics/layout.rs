@@ -4,7 +4,8 @@
 //! header    LINE     the words of Layout::header: magic, version, sizes, offsets
 //! agent              AgentCounters
 //! gauges             PortGauges for each port
-//! worker 0           CoreCounters, drops by reason, StageCounters, PortCounters, RuleCounters
+//! worker 0           CoreCounters, drops by reason, StageCounters, PortCounters, RuleCounters,
+//!                    HookCounters, hooks' own counters
 //! worker 1 ...       at equal strides
 //! ```
 //!
@@ -13,18 +14,25 @@
 use sluice_policy::{DropReason, Stage};
 
 use super::counters::{
-    AgentCounters, CoreCounters, Counter, PortCounters, PortGauges, RuleCounters, StageCounters,
+    AgentCounters, CoreCounters, Counter, HookCounters, PortCounters, PortGauges, RuleCounters,
+    StageCounters,
 };
 use crate::message::Limits;
 
 /// What writers are kept apart by: two cache lines, because the processor fetches them in pairs.
 const LINE: usize = 128;
 
+/// Hooks that do not ship with Sluice, at one time.
+pub const MAX_HOOKS: usize = 64;
+
+/// Counters that one such hook can have of its own.
+pub const OWN_COUNTERS: usize = 8;
+
 /// First word of a statistics segment: `sluicest`.
 const MAGIC: u64 = u64::from_le_bytes(*b"sluicest");
 
 /// Changes whenever a counter is added, removed or moved.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 /// Where everything lies, in bytes. Follows from [`Limits`] alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,13 +55,17 @@ pub struct Layout {
     pub ports: usize,
     /// Offset of the rules' counters in a block.
     pub rules: usize,
+    /// Offset of the hooks' counters in a block.
+    pub hooks: usize,
+    /// Offset of the counters of the hooks' own in a block.
+    pub own: usize,
     /// Size of the segment.
     pub bytes: usize,
 }
 
 impl Layout {
     /// Words of the header.
-    const HEADER: usize = 16;
+    const HEADER: usize = 18;
 
     /// The layout for an appliance of this size.
     pub const fn new(limits: Limits) -> Layout {
@@ -67,9 +79,24 @@ impl Layout {
         let stages = drops + lines::<Counter>(DropReason::COUNT);
         let ports = stages + lines::<StageCounters>(Stage::ALL.len());
         let rules = ports + lines::<PortCounters>(limits.ports as usize);
-        let stride = rules + lines::<RuleCounters>(limits.rules as usize);
+        let hooks = rules + lines::<RuleCounters>(limits.rules as usize);
+        let own = hooks + lines::<HookCounters>(MAX_HOOKS);
+        let stride = own + lines::<Counter>(MAX_HOOKS * OWN_COUNTERS);
         let bytes = workers + stride * limits.workers as usize;
-        Layout { limits, agent, gauges, workers, stride, drops, stages, ports, rules, bytes }
+        Layout {
+            limits,
+            agent,
+            gauges,
+            workers,
+            stride,
+            drops,
+            stages,
+            ports,
+            rules,
+            hooks,
+            own,
+            bytes,
+        }
     }
 
     /// The words at the start of the segment.
@@ -91,6 +118,8 @@ impl Layout {
             self.stages as u64,
             self.ports as u64,
             self.rules as u64,
+            self.hooks as u64,
+            self.own as u64,
         ]
     }
 

@@ -25,9 +25,10 @@ use crate::mapping::Mapping;
 use crate::message::Limits;
 
 pub use self::counters::{
-    AgentCounters, CoreCounters, Counter, PortCounters, PortGauges, RuleCounters, StageCounters,
+    AgentCounters, CoreCounters, Counter, HookCounters, PortCounters, PortGauges, RuleCounters,
+    StageCounters,
 };
-pub use self::layout::Layout;
+pub use self::layout::{Layout, MAX_HOOKS, OWN_COUNTERS};
 
 /// The statistics segment. Keeps its memory mapped for as long as it lives.
 pub struct Statistics {
@@ -207,6 +208,27 @@ impl<'a> WorkerBlock<'a> {
     #[inline]
     pub fn rule(self, slot: RuleSlot) -> &'a RuleCounters {
         &self.rules()[slot.index()]
+    }
+
+    /// The counters of one hook that does not ship with Sluice, by its slot.
+    ///
+    /// # Panics
+    ///
+    /// If there are not that many.
+    #[inline]
+    pub fn hook(self, slot: usize) -> &'a HookCounters {
+        &rows::<HookCounters>(self.words, self.layout.hooks, MAX_HOOKS)[slot]
+    }
+
+    /// The [`OWN_COUNTERS`] that such a hook has of its own.
+    ///
+    /// # Panics
+    ///
+    /// If there are not that many hooks.
+    #[inline]
+    pub fn own(self, slot: usize) -> &'a [Counter] {
+        let all = rows(self.words, self.layout.own, MAX_HOOKS * OWN_COUNTERS);
+        &all[slot * OWN_COUNTERS..][..OWN_COUNTERS]
     }
 }
 

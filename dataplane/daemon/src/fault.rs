@@ -4,10 +4,9 @@
 //! tests of recovery, of supervision and of alarms.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
 use sluice_hooks::{
-    Context, ForeignHook, Hint, Packet, PacketHook, PerPacket, Protocol, Registration, Verdict,
+    Context, ForeignHook, Hint, Made, Packet, PacketHook, PerPacket, Protocol, Verdict,
 };
 use sluice_packet::{Fragment, protocol};
 use sluice_policy::Event;
@@ -35,25 +34,27 @@ impl FromStr for Fault {
 }
 
 impl Fault {
-    /// The hook that makes the fault happen.
-    pub fn registration(self) -> Registration {
-        Registration {
-            hook: ForeignHook {
-                instance: None,
-                protocols: vec![Protocol::Inet, Protocol::Inet6],
-                event: Event::PhysicalIn,
-                name: "fault".into(),
-                hint: Hint::First,
-            },
-            factory: Arc::new(move || Box::new(PerPacket(self))),
+    /// Where the hook stands that makes the fault happen.
+    pub fn hook(self) -> ForeignHook {
+        ForeignHook {
+            instance: None,
+            protocols: vec![Protocol::Inet, Protocol::Inet6],
+            event: Event::PhysicalIn,
+            name: "fault".into(),
+            hint: Hint::First,
         }
+    }
+
+    /// The hook itself.
+    pub fn made(self) -> Made {
+        Made::new(move || PerPacket(self))
     }
 }
 
 impl PacketHook for Fault {
     fn packet(&mut self, _: &mut Context<'_>, packet: Packet<'_>) -> Verdict {
         let Fault::PanicOnUdpPort(port) = *self;
-        let d = packet.descriptor;
+        let d = packet.descriptor();
         let whole = d.fragment != Fragment::Later;
         if whole && d.key.protocol == protocol::UDP && d.key.dst_port == port {
             panic!("--fault: a datagram to UDP port {port}");

@@ -11,6 +11,7 @@ mod crash;
 mod doorbell;
 mod fault;
 mod kernel;
+mod programs;
 mod worker;
 
 use std::io::IsTerminal as _;

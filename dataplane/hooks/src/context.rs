@@ -1,14 +1,15 @@
 //! What a hook is given beside the packets.
 
-use sluice_channel::statistics::WorkerBlock;
+use sluice_channel::statistics::{Counter, WorkerBlock};
 use sluice_dpdk::Mbuf;
 use sluice_packet::Descriptor;
 use sluice_policy::{DropReason, Event, Instance, Policy, Recorder, RuleSlot};
 
 use crate::burst::Burst;
-use crate::outbox::Outbox;
+use crate::outbox::{Note, Outbox};
 use crate::packet::{OwnedPacket, Packet};
 use crate::ports::Ports;
+use crate::stack::Slot;
 
 /// The surroundings of a hook's call: one instance, one event, one generation of the policy.
 pub struct Context<'a> {
@@ -26,6 +27,10 @@ pub struct Context<'a> {
     pub now: u64,
     /// Packets that the hook makes, and reports to the agent.
     pub outbox: &'a mut Outbox,
+    /// The counters that the running hook has of its own; none in a stage that ships with Sluice.
+    pub own: &'a [Counter],
+    /// The slot of the author's hook that runs.
+    pub running: Option<Slot>,
 }
 
 impl<'a> Context<'a> {
@@ -65,6 +70,24 @@ impl<'a> Context<'a> {
     /// An empty buffer for a packet of the author's own; `None` when the pool is empty.
     pub fn buffer(&self) -> Option<Mbuf> {
         self.outbox.pool().alloc()
+    }
+
+    /// Adds to a counter of the hook's own, by its place in
+    /// [`Made::counters`](crate::Made::counters). It shows in `sluice show hooks`.
+    #[inline]
+    pub fn count(&self, counter: usize, n: u64) {
+        if let Some(counter) = self.own.get(counter) {
+            counter.add(n);
+        }
+    }
+
+    /// Has the agent log the packet under the running hook's name: later, and no more than a few
+    /// lines a second. The packet's path does not wait for it.
+    #[inline]
+    pub fn log(&mut self, descriptor: &Descriptor) {
+        if let Some(hook) = self.running {
+            self.outbox.note(Note { hook, descriptor: *descriptor, event: self.event });
+        }
     }
 
     /// A recorder for the evaluator that counts the rules which match. One serves a whole burst.

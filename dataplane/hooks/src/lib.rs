@@ -2,13 +2,16 @@
 //! against, after the model of Solaris' Packet Filtering Hooks.
 //!
 //! A **hook** is a function over a burst ([`Hook`]) or over one packet ([`PacketHook`], run
-//! through the [`PerPacket`] adapter). It is registered in the [`Registry`] at an [`Event`] of a
-//! [`Protocol`], for one instance or for all, with a [`Hint`] where in the order it wants to
-//! stand. The registry makes one hook object for each worker (its context per core), and
-//! resolves each event's order into an immutable [`HookOrder`] that is published with the policy.
+//! through the [`PerPacket`] adapter). It stands at an [`Event`] of a [`Protocol`], for one instance
+//! or for all, with a [`Hint`] where in the order it wants to stand. Each worker has an object of
+//! its own (context per core), so that a hook's state needs no lock.
 //!
-//! The stages that ship with Sluice are hooks like any other: `sluice show pipeline` prints them
-//! in the order resolved here.
+//! Hooks come and go while packets flow, in two ways: an operator loads a [`Program`] under a name;
+//! a [`Module`] registers what it likes in every instance ([`stack`]). Each event's order is
+//! resolved into an immutable [`HookOrder`] that is published with the policy.
+//!
+//! The stages that ship with Sluice ([`Registry`]) are hooks like any other: `sluice show hooks`
+//! prints them in the order resolved here.
 //!
 //! What must never be:
 //! * a hook that blocks, allocates, locks, logs or calls the kernel on the packet's path;
@@ -21,23 +24,29 @@
 mod bucket;
 mod burst;
 mod context;
+mod guard;
 mod hook;
 mod metadata;
 mod observer;
 mod outbox;
 mod packet;
 mod ports;
+mod program;
 mod registry;
+pub mod stack;
 
 pub use bucket::TokenBucket;
 pub use burst::{Burst, Way};
 pub use context::{Context, count_drop};
+pub use guard::Guard;
 pub use hook::{Hook, PacketHook, PerPacket, Verdict};
 pub use metadata::{Metadata, MetadataError, MetadataKey};
 pub use observer::{Direction, Observed, Observer, ReadOnly};
-pub use outbox::{Originated, Outbox, Report};
+pub use outbox::{Note, Originated, Outbox, Report};
 pub use packet::{LinkGroup, OwnedPacket, Packet, PacketError, Parts};
 pub use ports::{PortFacts, Ports};
-pub use registry::{Factory, HookIndex, HookOrder, Registration, Registry, RegistryError};
+pub use program::{Factory, Made, Program, ProgramError, Settings};
+pub use registry::{HookIndex, HookOrder, Registry, RegistryError};
 pub use sluice_policy::order::{ForeignHook, Hint, OrderError};
 pub use sluice_policy::{Event, Protocol};
+pub use stack::{Api, HookSpec, Module, Stack};

@@ -3,10 +3,11 @@
 
 use sluice_dpdk::{Mbuf, Mempool};
 use sluice_packet::Descriptor;
-use sluice_policy::{InstanceId, InterfaceId, RuleSlot};
+use sluice_policy::{Event, InstanceId, InterfaceId, RuleSlot};
 
 use crate::bucket::TokenBucket;
 use crate::burst::Way;
+use crate::stack::Slot;
 
 /// Packets that one burst can give rise to; more are not made.
 const ORIGINATED_PER_BURST: usize = 128;
@@ -43,11 +44,23 @@ pub struct Report {
     pub egress: Option<InterfaceId>,
 }
 
+/// A packet that a hook has logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Note {
+    /// The hook.
+    pub hook: Slot,
+    /// Where it ran.
+    pub event: Event,
+    /// The packet.
+    pub descriptor: Descriptor,
+}
+
 /// Collects what a burst gives rise to.
 pub struct Outbox {
     pool: Mempool,
     originated: Vec<Originated>,
     reports: Vec<Report>,
+    notes: Vec<Note>,
     /// Grants ICMP errors and TCP resets.
     pub errors: TokenBucket,
     /// Grants echo replies.
@@ -64,6 +77,7 @@ impl Outbox {
             echoes: TokenBucket::new(ECHOES.0, ECHOES.1, hertz),
             originated: Vec::with_capacity(ORIGINATED_PER_BURST),
             reports: Vec::with_capacity(LOGGED_PER_BURST),
+            notes: Vec::with_capacity(LOGGED_PER_BURST),
         }
     }
 
@@ -108,6 +122,20 @@ impl Outbox {
         if self.reports.len() < self.reports.capacity() {
             self.reports.push(report);
         }
+    }
+
+    /// Notes a packet for the log; beyond the bound of a burst it is left out.
+    #[inline]
+    pub(crate) fn note(&mut self, note: Note) {
+        if self.notes.len() < self.notes.capacity() {
+            self.notes.push(note);
+        }
+    }
+
+    /// Takes what hooks have noted, oldest first.
+    #[inline]
+    pub fn drain_notes(&mut self) -> impl Iterator<Item = Note> + '_ {
+        self.notes.drain(..)
     }
 
     /// Takes the reports, oldest first.

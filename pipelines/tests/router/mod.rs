@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use rtrb::{Consumer, RingBuffer};
 use sluice_channel::{Limits, Statistics};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, Mempool, tsc, tsc_hz};
-use sluice_hooks::{Burst, Outbox, PortFacts, Ports, Registration, Registry};
+use sluice_hooks::{Burst, Factory, ForeignHook, Outbox, PortFacts, Ports, Registry};
 use sluice_packet::ipv6;
 use sluice_pipelines::neighbour::resolver::{Action, Resolver};
 use sluice_pipelines::neighbour::solicit::Solicit;
@@ -76,6 +76,12 @@ fn eal() -> &'static Eal {
     })
 }
 
+/// An author's hook.
+pub struct Registration {
+    pub hook: ForeignHook,
+    pub factory: Factory,
+}
+
 /// The router under test.
 pub struct Router {
     pub generation: Generation,
@@ -83,6 +89,7 @@ pub struct Router {
     pub resolver: Resolver,
     pub pool: Mempool,
     registry: Registry,
+    hooks: Vec<ForeignHook>,
     pipeline: Pipeline,
     sent: Consumer<HandedOver>,
     reports: Consumer<Report>,
@@ -102,9 +109,6 @@ impl Router {
         let pool = Mempool::new(eal(), &pool_name, 1023, 2048).expect("a pool");
         let mut registry = Registry::new();
         sluice_pipelines::register(&mut registry);
-        for hook in hooks {
-            registry.register(hook).unwrap();
-        }
         let (table, writer) = NeighbourTable::new(64);
         let (give, sent) = RingBuffer::new(1024);
         let (report, reports) = RingBuffer::new(1024);
@@ -132,10 +136,15 @@ impl Router {
             ),
             pool,
             registry,
+            hooks: hooks.iter().map(|hook| hook.hook.clone()).collect(),
             sent,
             reports,
             millis: 0,
         };
+        for (slot, hook) in hooks.iter().enumerate() {
+            let statistics = router.statistics.worker(0);
+            router.pipeline.authors().put(statistics, slot, (hook.factory)(), true);
+        }
         router.commit(state);
         router
     }
@@ -152,7 +161,9 @@ impl Router {
             let link_local = ipv6::link_local(&mac).to_bits();
             facts.set(entry.id, Some(PortFacts { mac, link_local, link }));
         }
-        let order = self.registry.order(&policy).unwrap();
+        let hooks: Vec<_> =
+            self.hooks.iter().enumerate().map(|(slot, hook)| (hook, Some(slot))).collect();
+        let order = self.registry.order(&policy, &hooks).unwrap();
         self.generation = Generation { policy, order, ports: facts };
     }
 
@@ -205,7 +216,7 @@ impl Router {
                     self.resolver.wanted(interface, family, address, self.millis, &mut actions);
                 }
                 Report::Heard(heard) => self.resolver.heard(&heard, self.millis, &mut actions),
-                Report::Rule(_) => {}
+                Report::Rule(_) | Report::Hook(_) => {}
             }
         }
         self.resolver.tick(self.millis, &mut actions);

@@ -2,14 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
+use sluice_channel::statistics::{Counter, HookCounters};
 use sluice_channel::{
-    Command, HookOrigin, HookReport, HookState, HookStatus, PortStatus, Reply, RuleStatus, Status,
-    WorkerStatus,
+    Command, HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, PortStatus,
+    ProgramStatus, Reply, RuleStatus, Status, WorkerStatus,
 };
+use sluice_hooks::stack::{self, Origin};
 use sluice_policy::PortEntry;
 use sluice_policy::model::{MacAddress, Name};
 
 use super::Agent;
+use crate::programs::PROGRAMS;
 
 impl Agent {
     pub(super) fn tell(&self, question: &Command) -> Reply {
@@ -115,19 +118,57 @@ impl Agent {
     }
 
     fn hooks(&self) -> HookReport {
-        let hooks = self.registry.foreign().iter().map(|hook| HookStatus {
-            hook: hook.clone(),
-            origin: HookOrigin::Fault,
-            version: 1,
-            packets: 0,
-            bursts: 0,
-            drops: 0,
-            cycles: 0,
-            panics: 0,
-            state: HookState::Running,
-            counters: Vec::new(),
-            added_at: 0,
+        let policy = &self.publisher.current().policy;
+        let programs = PROGRAMS.iter().map(|program| ProgramStatus {
+            name: program.name.into(),
+            summary: program.summary.into(),
+            settings: program.settings.iter().map(|&(k, h)| (k.into(), h.into())).collect(),
+            events: program.events.to_vec(),
         });
-        HookReport { hooks: hooks.collect(), ..HookReport::default() }
+        let loaded = |name: &Name| policy.hooks().find(|(n, _)| *n == name);
+        let hooks = self.stack.hooks().iter().map(|entry| {
+            let sum = |of: fn(&HookCounters) -> &Counter| {
+                entry.slot.map_or(0, |slot| self.statistics.sum(|b| of(b.hook(slot)).get()))
+            };
+            let own = entry.slot.into_iter().flat_map(|slot| {
+                entry.counters.iter().enumerate().map(move |(place, name)| {
+                    ((*name).into(), self.statistics.sum(|b| b.own(slot)[place].get()))
+                })
+            });
+            let configured = entry.origin == Origin::Configured;
+            HookStatus {
+                hook: entry.hook.clone(),
+                origin: match &entry.origin {
+                    Origin::Configured => HookOrigin::Configured,
+                    Origin::Module(name) => HookOrigin::Module(name.clone()),
+                    Origin::Fault => HookOrigin::Fault,
+                },
+                version: entry.version,
+                packets: sum(|c| &c.packets),
+                bursts: sum(|c| &c.bursts),
+                drops: sum(|c| &c.dropped),
+                cycles: sum(|c| &c.cycles),
+                panics: sum(|c| &c.panics),
+                state: match &entry.state {
+                    stack::HookState::Running => HookState::Running,
+                    stack::HookState::TakenOut(reason) => HookState::TakenOut(reason.clone()),
+                },
+                counters: own.collect(),
+                added_at: loaded(&entry.hook.name)
+                    .filter(|_| configured)
+                    .map_or(0, |(_, hook)| hook.generation),
+            }
+        });
+        let modules = self.stack.modules().map(|(name, instances)| ModuleStatus {
+            name: name.into(),
+            failures: instances.iter().filter(|(_, state)| state.starts_with("failed")).count()
+                as u64,
+            instances,
+        });
+        HookReport {
+            programs: programs.collect(),
+            hooks: hooks.collect(),
+            modules: modules.collect(),
+        }
     }
 }

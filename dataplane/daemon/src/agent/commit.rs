@@ -13,6 +13,7 @@ use sluice_policy::model::{Delta, FilterPoint, Name, Port};
 use sluice_policy::{Policy, PortEntry, PortId, RuleSlot};
 
 use super::Agent;
+use super::hooks::Given;
 use super::ports::Handles;
 use crate::worker::Order;
 
@@ -84,7 +85,7 @@ impl Agent {
             .apply_as(generation, delta)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         self.check_limits(&policy)?;
-        let order = self.registry.order(&policy).map_err(|error| vec![error.to_string()])?;
+        let hooks = self.plan_hooks(&policy)?;
 
         let gone: Vec<PortId> =
             self.ports.ids().into_iter().filter(|&id| policy.port(id).is_none()).collect();
@@ -132,7 +133,7 @@ impl Agent {
                 self.announce_loss(&entry, reason);
             }
             let policy = policy.with_down(self.ports.down(&policy));
-            return Ok(Prepared { policy, order, handles, leaving: late });
+            return Ok(Prepared { policy, hooks, handles, leaving: late });
         }
         for (id, of_port) in handles {
             drop(of_port);
@@ -206,7 +207,7 @@ impl Agent {
 
     /// The commit point and what follows from it.
     fn publish(&mut self, prepared: Prepared) -> Reply {
-        let Prepared { policy, order, handles, leaving } = prepared;
+        let Prepared { policy, hooks, handles, leaving } = prepared;
         let generation = policy.generation();
         let old = self.publisher.current().policy.clone();
         self.rule_baselines(&old, &policy);
@@ -214,6 +215,7 @@ impl Agent {
             tracing::warn!("{problem}");
         }
         let ports = self.ports.facts();
+        let (policy, order, follow_up) = self.stage_hooks(policy, hooks);
         let epoch = self.publisher.publish(Box::new(Generation { policy, order, ports }));
         self.statistics.agent().generation.set(generation);
         self.statistics.agent().commits.add(1);
@@ -232,6 +234,8 @@ impl Agent {
         for id in leaving {
             self.release(id);
         }
+        self.tell_of_nics(epoch);
+        self.finish_hooks(follow_up);
         self.ports.forget_found(&self.publisher.current().policy);
         self.publisher.reclaim();
         self.statistics.agent().retired.set(self.publisher.retired() as u64);
@@ -261,10 +265,8 @@ impl Agent {
         let mut missing: Vec<bool> = vec![true; self.workers.len()];
         while missing.contains(&true) && Instant::now() < deadline {
             self.beat();
-            for (worker, missing) in self.workers.iter_mut().zip(&mut missing) {
-                while let Ok(returned) = worker.returns.pop() {
-                    *missing &= returned.port != id;
-                }
+            for (worker, given) in self.take_returns() {
+                missing[worker] &= given != Given::Port(id);
             }
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -297,7 +299,7 @@ fn is_another(is: &Port, be: &Port) -> bool {
 /// A transaction that cannot fail any more.
 struct Prepared {
     policy: Policy,
-    order: sluice_hooks::HookOrder,
+    hooks: sluice_hooks::stack::Plan,
     handles: Vec<(PortId, Handles)>,
     leaving: Vec<PortId>,
 }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod commit;
+mod hooks;
 mod neighbours;
 mod ports;
 mod presence;
@@ -13,6 +14,7 @@ mod rule_log;
 mod start;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -25,7 +27,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sluice_channel::statistics::Statistics;
 use sluice_channel::{Command, CrashReport, Limits, Notice, Reply};
 use sluice_channel::{Incoming, Server};
-use sluice_hooks::Registry;
+use sluice_hooks::stack::{NicWatch, Slot};
+use sluice_hooks::{Stack, TokenBucket};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Report};
 use sluice_policy::DropReason;
@@ -36,6 +39,7 @@ use crate::kernel::LinkWatch;
 use crate::worker::{Order, Returned};
 
 use commit::Transaction;
+use hooks::Staged;
 use neighbours::Neighbours;
 use ports::PortTable;
 use rule_log::RuleLogger;
@@ -100,7 +104,16 @@ pub struct Agent {
     statistics: Arc<Statistics>,
     limits: Limits,
     publisher: Publisher<Generation>,
-    registry: Registry,
+    /// Modules, notifications, authors' hooks.
+    stack: Stack,
+    /// What is about to be published, while a commit is under way.
+    staged: Option<Staged>,
+    /// Slots whose objects came back after they were waited for.
+    late: Vec<Slot>,
+    /// What was told of the interfaces.
+    nics: NicWatch,
+    /// Grants lines to each hook that logs.
+    hook_log: BTreeMap<Slot, TokenBucket>,
     workers: Vec<WorkerHandle>,
     ports: PortTable,
     neighbours: Neighbours,
@@ -257,6 +270,7 @@ impl Agent {
                             self.server.event(&Notice::Log(line));
                         }
                     }
+                    Report::Hook(note) => self.log_of_hook(&note, now),
                 }
             }
         }
@@ -267,6 +281,7 @@ impl Agent {
     fn tick(&mut self) {
         let now = self.now();
         self.neighbours.tick(now);
+        self.watch_hooks();
         self.solicit_neighbours();
         if self.looked_around.elapsed() < QUIET {
             return;
@@ -308,9 +323,7 @@ impl Agent {
                 Some(Err(_)) => failed = Some(anyhow::anyhow!("worker {index} panicked")),
                 Some(Ok(Ok(()))) | None => {}
             }
-            while let Ok(returned) = worker.returns.pop() {
-                drop(returned);
-            }
+            while worker.returns.pop().is_ok() {}
         }
         if failed.is_none() {
             self.check_accounts();

@@ -48,11 +48,7 @@ impl Agent {
     /// Tries to attach the ports that are lost and due, and to detach what is left of others.
     pub(super) fn find_lost(&mut self) {
         if self.ports.is_closing() {
-            for worker in &mut self.workers {
-                while let Ok(returned) = worker.returns.pop() {
-                    drop(returned);
-                }
-            }
+            self.take_returns();
             self.ports.finish_closing();
         }
         for id in self.ports.due() {
@@ -87,7 +83,8 @@ impl Agent {
         let current = self.publisher.current();
         let policy = current.policy.with_down(self.ports.down(&current.policy));
         let (order, ports) = (current.order.clone(), self.ports.facts());
-        self.publisher.publish(Box::new(Generation { policy, order, ports }));
+        let epoch = self.publisher.publish(Box::new(Generation { policy, order, ports }));
+        self.tell_of_nics(epoch);
     }
 
     /// Notes that a configured port is not there, and says so.

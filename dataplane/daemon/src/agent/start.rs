@@ -1,5 +1,6 @@
 //! From the command line to running workers.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
@@ -7,9 +8,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use rtrb::RingBuffer;
+use sluice_channel::statistics::MAX_HOOKS;
 use sluice_channel::{CrashReport, Limits, Server};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, LogLevel, tsc_hz};
-use sluice_hooks::{HookOrder, Outbox, Ports, Registry};
+use sluice_hooks::stack::NicWatch;
+use sluice_hooks::{HookOrder, Outbox, Ports, Registry, Stack};
 use sluice_pipelines::neighbour::table::NeighbourTable;
 use sluice_pipelines::tx::{HandedOver, MAX_PORTS, Output};
 use sluice_pipelines::{AgentLink, Generation, Pipeline};
@@ -25,6 +28,7 @@ use crate::arguments::Arguments;
 use crate::crash;
 use crate::doorbell::Doorbell;
 use crate::kernel::LinkWatch;
+use crate::programs;
 use crate::worker::Worker;
 
 /// Packets that wait between two workers.
@@ -75,10 +79,6 @@ impl Agent {
 
         let mut registry = Registry::new();
         sluice_pipelines::register(&mut registry);
-        for fault in &arguments.faults {
-            tracing::warn!(?fault, "a fault will happen on request: not for production");
-            registry.register(fault.registration())?;
-        }
         let mut publisher = Publisher::new(Box::new(Generation {
             policy: Policy::empty(),
             order: HookOrder::default(),
@@ -95,7 +95,7 @@ impl Agent {
         let mut workers = Vec::new();
         for (index, &core) in arguments.cores.iter().enumerate() {
             let (orders, take_orders) = RingBuffer::new(ORDER_RING);
-            let (give_back, returns) = RingBuffer::new(MAX_PORTS * 2);
+            let (give_back, returns) = RingBuffer::new(MAX_PORTS * 2 + MAX_HOOKS);
             let (report, reports) = RingBuffer::new(REPORT_RING);
             let pipeline = Pipeline::new(
                 &registry,
@@ -131,13 +131,17 @@ impl Agent {
                 thread: Some(thread),
             });
         }
-        Ok(Agent {
+        let mut agent = Agent {
             started: Instant::now(),
             server,
             statistics,
             limits,
             publisher,
-            registry,
+            stack: Stack::new(registry),
+            staged: None,
+            late: Vec::new(),
+            nics: NicWatch::default(),
+            hook_log: BTreeMap::new(),
             workers,
             ports,
             neighbours: Neighbours::new(writer, arguments.max_neighbours),
@@ -151,7 +155,17 @@ impl Agent {
             told_of_super_packets: false,
             crash,
             told_of_crash: false,
-        })
+        };
+        for fault in &arguments.faults {
+            tracing::warn!(?fault, "a fault will happen on request: not for production");
+            agent.with_stack(|stack, agent| {
+                stack.register_fault(agent, fault.hook(), &fault.made())
+            })?;
+        }
+        for module in programs::modules() {
+            agent.with_stack(|stack, agent| stack.api(agent).register_module(module))?;
+        }
+        Ok(agent)
     }
 }
 

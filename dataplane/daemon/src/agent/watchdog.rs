@@ -133,10 +133,12 @@ impl Agent {
                 Finding::Fine => {}
                 Finding::Ring => worker.doorbell.ring(),
                 Finding::Stalled(for_ms) => {
+                    let hook = self.hook_of_worker(index);
                     tracing::error!(
                         worker = number,
                         core,
                         for_ms,
+                        hook = hook.as_deref().unwrap_or("none"),
                         "the worker is stalled: its ports stand still, and commits do not reach it"
                     );
                     self.server.event(&Notice::WorkerStalled { worker: number, core, for_ms });

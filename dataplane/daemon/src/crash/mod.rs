@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_channel::CrashReport;
-use sluice_hooks::Burst;
+use sluice_hooks::{Burst, Guard};
 
 use packet::InHand;
 use report::Report;
@@ -54,6 +54,11 @@ pub fn install(dir: &Path) {
             Some("main") | None => "agent".to_owned(),
             Some(name) => name.to_owned(),
         };
+        if Guard::is_entered() {
+            // An author's hook: it is caught where it was called, and taken out after a few.
+            tracing::error!(thread, "a hook panicked: {message}");
+            return;
+        }
         tracing::error!(thread, "panicked: {message}");
         let mut panic = Some(Panic { message, backtrace });
         WORKER.with_borrow_mut(|worker| {

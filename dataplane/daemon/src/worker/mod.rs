@@ -11,7 +11,8 @@ use std::time::Duration;
 use rtrb::{Consumer, Producer};
 use sluice_channel::statistics::{Statistics, WorkerBlock};
 use sluice_dpdk::{QueueDescriptor, RxQueue, pin_current_thread, register_thread, tsc};
-use sluice_hooks::Burst;
+use sluice_hooks::stack::Slot;
+use sluice_hooks::{Burst, Hook};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Pipeline, tx};
 use sluice_policy::PortId;
@@ -47,6 +48,17 @@ pub enum Order {
     },
     /// Give everything of the port back.
     Detach(PortId),
+    /// Run this object of an author's hook wherever the order names its slot.
+    Hook {
+        /// The slot; it is free.
+        slot: Slot,
+        /// The object.
+        object: Box<dyn Hook>,
+        /// Whether its panics are caught.
+        guarded: bool,
+    },
+    /// Give the object of a hook back; no order names its slot any more.
+    TakeHook(Slot),
     /// Send this.
     Solicit(Solicit),
     /// Receive nothing more, let go of what is held, and add one to the number once nothing more
@@ -56,14 +68,17 @@ pub enum Order {
     Stop,
 }
 
-/// What a worker gives back when it has let go of a port, to be dropped by the agent.
-pub struct Returned {
-    /// The port.
-    pub port: PortId,
-    /// Its queues and how it was sent to.
-    #[expect(dead_code, reason = "it is sent to be dropped by who may take the time for it")]
-    pub queues: (Vec<Polled>, Option<tx::Way>),
+/// What a worker gives back when it has let go of it, to be dropped by the agent, which may take
+/// the time for it.
+pub enum Returned {
+    /// A port: its queues, and how it was sent to.
+    Port(PortId, #[expect(dead_code, reason = "it is sent to be dropped")] PortParts),
+    /// A hook's object.
+    Hook(Slot, #[expect(dead_code, reason = "it is sent to be dropped")] Option<Box<dyn Hook>>),
 }
+
+/// What a worker has of a port.
+pub type PortParts = (Vec<Polled>, Option<tx::Way>);
 
 /// Everything that a worker thread owns.
 pub struct Worker {
@@ -239,6 +254,14 @@ fn follow(
             pipeline.output.attach(port, way);
         }
         Order::Detach(port) => let_go(port, polling, pipeline, statistics, returns),
+        Order::Hook { slot, object, guarded } => {
+            pipeline.authors().put(statistics, slot, object, guarded);
+        }
+        Order::TakeHook(slot) => {
+            let object = pipeline.authors().take(slot);
+            // The ring has room for every hook.
+            let _ = returns.push(Returned::Hook(slot, object));
+        }
         Order::Solicit(solicit) => pipeline.solicit(generation, statistics, solicit),
         Order::Drain(drained) => {
             polling.draining = true;
@@ -274,7 +297,7 @@ fn let_go(
     let way = pipeline.output.detach(port);
     if !gone.is_empty() || way.is_some() {
         // The ring has room for every port; should it not, the queues are dropped here.
-        let _ = returns.push(Returned { port, queues: (gone, way) });
+        let _ = returns.push(Returned::Port(port, (gone, way)));
     }
 }
 

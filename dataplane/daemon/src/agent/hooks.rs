@@ -1,0 +1,321 @@
+//! The agent's part in hooks: it hands objects to the workers and takes them back, publishes
+//! orders, and makes the operator's hooks of the policy.
+
+use std::collections::BTreeMap;
+use std::mem::take;
+use std::time::{Duration, Instant};
+
+use sluice_hooks::stack::{Configured, Entry};
+use sluice_hooks::stack::{InstanceHandle, NicChange, Nics, Plan, Plane, Slot, Unanswered};
+use sluice_hooks::{Hook, HookOrder, Note, Stack, TokenBucket};
+use sluice_pipelines::{Authors, Generation};
+use sluice_policy::model::Name;
+use sluice_policy::{Policy, PortId};
+use sluice_quiescent::Epoch;
+
+use super::Agent;
+use crate::programs;
+use crate::worker::{Order, Returned};
+
+/// Lines of the log a second for one hook, and how many at once.
+const LOG: (u64, u64) = (5, 10);
+/// How long workers may take to give a hook's objects back.
+const RETURN: Duration = Duration::from_secs(1);
+/// How long workers may take to see that an interface is down.
+const ADOPTION: Duration = Duration::from_secs(1);
+
+/// What is about to be published: orders are resolved for this policy.
+pub struct Staged {
+    policy: Policy,
+}
+
+/// What is left to be done once a generation is published.
+pub struct FollowUp {
+    hooks: Vec<Entry>,
+    instances: Vec<InstanceHandle>,
+}
+
+/// What a worker has given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Given {
+    /// Everything of a port.
+    Port(PortId),
+    /// A hook's object.
+    Hook(Slot),
+}
+
+impl Plane for Agent {
+    fn policy(&self) -> &Policy {
+        match &self.staged {
+            Some(staged) => &staged.policy,
+            None => &self.publisher.current().policy,
+        }
+    }
+
+    fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn give(
+        &mut self,
+        slot: Slot,
+        guarded: bool,
+        objects: Vec<Box<dyn Hook>>,
+    ) -> Result<(), Unanswered> {
+        let mut unanswered = Vec::new();
+        for (index, object) in objects.into_iter().enumerate() {
+            if !self.workers[index].order(Order::Hook { slot, object, guarded }) {
+                unanswered.push(index);
+            }
+        }
+        if unanswered.is_empty() { Ok(()) } else { Err(Unanswered(unanswered)) }
+    }
+
+    fn publish(&mut self, order: HookOrder) {
+        // What is staged is published with the policy.
+        if self.staged.is_none() {
+            let policy = self.publisher.current().policy.clone();
+            let ports = self.ports.facts();
+            self.publisher.publish(Box::new(Generation { policy, order, ports }));
+        }
+    }
+
+    fn take_back(&mut self, slot: Slot) -> Result<(), Unanswered> {
+        let mut missing = vec![true; self.workers.len()];
+        for worker in &mut self.workers {
+            worker.order(Order::TakeHook(slot));
+        }
+        let deadline = Instant::now() + RETURN;
+        loop {
+            for (worker, given) in self.take_returns() {
+                if given == Given::Hook(slot) {
+                    missing[worker] = false;
+                } else if let Given::Hook(other) = given {
+                    self.late.push(other);
+                }
+            }
+            if !missing.contains(&true) || Instant::now() >= deadline {
+                break;
+            }
+            self.beat();
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.publisher.reclaim();
+        let missing: Vec<usize> = (0..missing.len()).filter(|&w| missing[w]).collect();
+        if missing.is_empty() { Ok(()) } else { Err(Unanswered(missing)) }
+    }
+}
+
+impl Agent {
+    /// Has the stack do something for which it needs the agent.
+    pub(super) fn with_stack<R>(&mut self, act: impl FnOnce(&mut Stack, &mut Agent) -> R) -> R {
+        let mut stack = take(&mut self.stack);
+        let result = act(&mut stack, self);
+        for slot in self.late.drain(..) {
+            stack.came_back(slot);
+        }
+        self.stack = stack;
+        result
+    }
+
+    /// Takes in what workers give back, and drops it.
+    pub(super) fn take_returns(&mut self) -> Vec<(usize, Given)> {
+        let mut all = Vec::new();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            while let Ok(returned) = worker.returns.pop() {
+                all.push((
+                    index,
+                    match returned {
+                        Returned::Port(port, _) => Given::Port(port),
+                        Returned::Hook(slot, _) => Given::Hook(slot),
+                    },
+                ));
+            }
+        }
+        all
+    }
+
+    /// What becomes of the operator's hooks with this policy: everything that can fail.
+    pub(super) fn plan_hooks(&self, policy: &Policy) -> Result<Plan, Vec<String>> {
+        let current = &self.publisher.current().policy;
+        let mut errors = Vec::new();
+        let mut hooks = Vec::new();
+        for (name, loaded) in policy.hooks() {
+            let hook = loaded.foreign(name);
+            if current.hooks().any(|(n, is)| n == name && is.runs_as(loaded)) {
+                hooks.push(Configured { hook, made: None });
+                continue;
+            }
+            let made = match programs::program(&loaded.program) {
+                Some(program) => {
+                    program.make(loaded.event, &loaded.settings).map_err(|error| error.to_string())
+                }
+                None => Err(unknown_program(&loaded.program)),
+            };
+            match made {
+                Ok(made) => hooks.push(Configured { hook, made: Some(made) }),
+                Err(error) => errors.push(format!("{}: hook `{name}`: {error}", loaded.position)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        self.stack.plan(policy, hooks).map_err(|error| vec![error.to_string()])
+    }
+
+    /// Gives the hooks of a policy that is about to be published to the workers: instances that
+    /// come are created. Returns the policy and the order to publish.
+    pub(super) fn stage_hooks(
+        &mut self,
+        policy: Policy,
+        plan: Plan,
+    ) -> (Policy, HookOrder, FollowUp) {
+        let there: Vec<(InstanceHandle, Name)> =
+            self.stack.instances().map(|(handle, name)| (handle, name.clone())).collect();
+        let gone: Vec<InstanceHandle> = there
+            .iter()
+            .filter(|(_, name)| policy.instance_named(name).is_none())
+            .map(|(handle, _)| *handle)
+            .collect();
+        let new: Vec<Name> = policy
+            .instances()
+            .map(|instance| instance.name.clone())
+            .filter(|name| !there.iter().any(|(_, there)| there == name))
+            .collect();
+        self.staged = Some(Staged { policy });
+        let (hooks, order) = self.with_stack(|stack, agent| {
+            let hooks = stack.adopt(agent, plan);
+            for name in &new {
+                stack.create_instance(agent, name);
+            }
+            // Each of them was looked at as it came.
+            (hooks, stack.order(agent.policy()).unwrap_or_default())
+        });
+        let staged = self.staged.take();
+        let policy = match staged {
+            Some(Staged { policy }) => policy,
+            None => self.publisher.current().policy.clone(),
+        };
+        (policy, order, FollowUp { hooks, instances: gone })
+    }
+
+    /// What follows once the generation is published and adopted: no packet is in an instance that
+    /// goes.
+    pub(super) fn finish_hooks(&mut self, follow_up: FollowUp) {
+        let FollowUp { hooks, instances } = follow_up;
+        self.with_stack(|stack, agent| {
+            for (name, unanswered) in stack.retire(agent, hooks) {
+                tracing::error!(
+                    hook = %name,
+                    "the hook is out of the order, but {unanswered}: its objects stay until they do"
+                );
+            }
+            for instance in instances {
+                stack.shut_down_instance(agent, instance);
+                stack.destroy_instance(agent, instance);
+            }
+        });
+    }
+
+    /// Takes hooks out that panic too often, and takes in objects that come late.
+    pub(super) fn watch_hooks(&mut self) {
+        let returned = self.take_returns();
+        self.late.extend(returned.iter().filter_map(|(_, given)| match given {
+            Given::Hook(slot) => Some(*slot),
+            Given::Port(_) => None,
+        }));
+        let panics = |slot| self.statistics.sum(|block| block.hook(slot).panics.get());
+        let bad: Vec<(Slot, Name, u64)> = self
+            .stack
+            .hooks()
+            .iter()
+            .filter_map(|e| Some((e.slot?, e.hook.name.clone(), panics(e.slot?))))
+            .filter(|(_, _, panics)| *panics >= Authors::PANICS)
+            .collect();
+        if bad.is_empty() && self.late.is_empty() {
+            return;
+        }
+        self.with_stack(|stack, agent| {
+            for (slot, name, panics) in bad {
+                let reason = format!("it panicked {panics} times");
+                tracing::error!(hook = %name, "the hook is taken out: {reason}");
+                if let Err(unanswered) = stack.take_out(agent, slot, &reason) {
+                    tracing::error!(hook = %name, "{unanswered}: its objects stay until they do");
+                }
+            }
+        });
+    }
+
+    /// Writes what a hook says of a packet to the log, if the hook has not had its share.
+    pub(super) fn log_of_hook(&mut self, note: &Note, now: u64) {
+        let fresh = || TokenBucket::new(LOG.0, LOG.1, 1000);
+        let Some(entry) = self.stack.hook_in(note.hook) else { return };
+        if !self.hook_log.entry(note.hook).or_insert_with(fresh).take(now) {
+            return;
+        }
+        let key = &note.descriptor.key;
+        tracing::info!(
+            hook = %entry.hook.name,
+            event = note.event.name(),
+            source = %key.src_ip(),
+            destination = %key.dst_ip(),
+            protocol = key.protocol,
+            sport = key.src_port,
+            dport = key.dst_port,
+            length = note.descriptor.l3_length,
+            "hook"
+        );
+    }
+
+    /// The name of the author's hook that a worker is in.
+    pub(super) fn hook_of_worker(&self, worker: usize) -> Option<Name> {
+        let slot = self.statistics.worker(worker).core().in_hook.get().checked_sub(1)?;
+        self.stack.hook_in(slot as Slot).map(|entry| entry.hook.name.clone())
+    }
+
+    /// Tells NIC_EVENTS of what has changed. An interface that went down is told of when no worker
+    /// is at one of its packets any more.
+    pub(super) fn tell_of_nics(&mut self, epoch: Epoch) {
+        let now = self.nics_now();
+        let changes = self.nics.changes(now);
+        if changes.is_empty() {
+            return;
+        }
+        if changes.iter().any(|(_, _, _, change)| *change == NicChange::Down) {
+            let deadline = Instant::now() + ADOPTION;
+            while !self.publisher.adopted(epoch) && Instant::now() < deadline {
+                self.beat();
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+        self.with_stack(|stack, agent| {
+            for (instance, interface, id, change) in changes {
+                if let Some(handle) = stack.instance_named(&instance) {
+                    stack.nic_event(agent, handle, (id, &interface), &change);
+                }
+            }
+        });
+    }
+
+    /// What interfaces are now.
+    fn nics_now(&self) -> BTreeMap<(Name, Name), Nics> {
+        let policy = &self.publisher.current().policy;
+        let down = self.ports.down(policy);
+        let facts = policy.interfaces().filter_map(|interface| {
+            let instance = policy.instance(interface.instance)?.name.clone();
+            let nics = Nics {
+                interface: interface.id,
+                up: !down.contains(&interface.port),
+                mtu: interface.mtu,
+                addresses: interface.addresses.to_vec(),
+            };
+            Some(((instance, interface.name.clone()), nics))
+        });
+        facts.collect()
+    }
+}
+
+fn unknown_program(name: &str) -> String {
+    let known: Vec<_> = programs::PROGRAMS.iter().map(|p| format!("`{}`", p.name)).collect();
+    format!("no program is named `{name}`; there are {}", known.join(", "))
+}

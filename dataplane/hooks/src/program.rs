@@ -1,0 +1,200 @@
+//! Hooks that an operator loads by name: programs that are compiled in.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sluice_channel::statistics::OWN_COUNTERS;
+use sluice_policy::Event;
+use sluice_policy::model::Name;
+
+use crate::hook::Hook;
+
+/// Makes the hook's object for one worker. It is called on the agent's thread, once for each
+/// worker, and the object is dropped there when the hook has gone.
+pub type Factory = Arc<dyn Fn() -> Box<dyn Hook> + Send + Sync>;
+
+/// A hook that can be made: what [`Program::make`] gives, and what a module registers.
+#[derive(Clone)]
+pub struct Made {
+    /// Makes one object for each worker.
+    pub factory: Factory,
+    /// Names of the counters that the hook has of its own
+    /// ([`Context::count`](crate::Context::count)); at most [`OWN_COUNTERS`].
+    pub counters: &'static [&'static str],
+}
+
+impl Made {
+    /// A hook without counters of its own; each worker's object is made by `factory`.
+    pub fn new<H: Hook + 'static>(factory: impl Fn() -> H + Send + Sync + 'static) -> Made {
+        Made { factory: Arc::new(move || Box::new(factory())), counters: &[] }
+    }
+
+    /// The same with counters of its own.
+    ///
+    /// # Panics
+    /// When they are more than [`OWN_COUNTERS`]: that is a mistake in the program.
+    #[must_use]
+    pub fn with_counters(mut self, counters: &'static [&'static str]) -> Made {
+        assert!(counters.len() <= OWN_COUNTERS, "{} counters, {OWN_COUNTERS} fit", counters.len());
+        self.counters = counters;
+        self
+    }
+}
+
+/// A hook that ships in the program and that an operator loads under a name
+/// (`sluice hook load`, or `hooks:` in the configuration).
+#[derive(Clone, Copy)]
+pub struct Program {
+    /// What it is asked for by.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The settings that it knows, each with what it means.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// The events that it makes sense at.
+    pub events: &'static [Event],
+    /// Makes it of its settings.
+    pub make: fn(&Settings<'_>) -> Result<Made, ProgramError>,
+}
+
+/// Why a program is not loaded.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// The program does not know the setting.
+    #[error("program `{program}` has no setting `{key}`; it has {known}")]
+    UnknownSetting {
+        /// The program.
+        program: &'static str,
+        /// The setting.
+        key: String,
+        /// Those that it has.
+        known: String,
+    },
+    /// A setting's value is not what it can be.
+    #[error("setting `{key}`: `{value}`: {reason}")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The program does not work at the event.
+    #[error("program `{program}` does not run at {}: it runs at {known}", event.name())]
+    Event {
+        /// The program.
+        program: &'static str,
+        /// The event.
+        event: Event,
+        /// Those that it runs at.
+        known: String,
+    },
+}
+
+impl Program {
+    /// Makes the hook that is to run at `event`.
+    ///
+    /// # Errors
+    /// [`ProgramError`] that names the setting, its value and what it may be.
+    pub fn make(
+        &self,
+        event: Event,
+        settings: &BTreeMap<Name, String>,
+    ) -> Result<Made, ProgramError> {
+        let program = self.name;
+        if !self.events.contains(&event) {
+            let known = self.events.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ");
+            return Err(ProgramError::Event { program, event, known });
+        }
+        let known = |key: &Name| self.settings.iter().any(|(name, _)| **name == **key);
+        if let Some(key) = settings.keys().find(|key| !known(key)) {
+            let known = match self.settings {
+                [] => "none".to_owned(),
+                some => {
+                    some.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+                }
+            };
+            return Err(ProgramError::UnknownSetting { program, key: key.to_string(), known });
+        }
+        (self.make)(&Settings(settings))
+    }
+}
+
+/// The settings that a program is loaded with.
+pub struct Settings<'a>(&'a BTreeMap<Name, String>);
+
+impl Settings<'_> {
+    /// The value of a setting, or `default` where it is not given; `within` says what is wrong
+    /// with a value that can be read and is still not right.
+    ///
+    /// # Errors
+    /// [`ProgramError::Setting`] when it cannot be read or is not right.
+    pub fn get<T>(
+        &self,
+        key: &'static str,
+        default: T,
+        within: impl Fn(&T) -> Result<(), String>,
+    ) -> Result<T, ProgramError>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let Some(text) = self.0.get(key) else { return Ok(default) };
+        let wrong = |reason| ProgramError::Setting { key, value: text.clone(), reason };
+        let value = text.parse().map_err(|error: T::Err| wrong(error.to_string()))?;
+        within(&value).map_err(wrong)?;
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Context, Packet, PacketHook, PerPacket, Verdict};
+
+    struct Pass;
+
+    impl PacketHook for Pass {
+        fn packet(&mut self, _: &mut Context<'_>, _: Packet<'_>) -> Verdict {
+            Verdict::Continue
+        }
+    }
+
+    const PROGRAM: Program = Program {
+        name: "pass",
+        summary: "lets everything pass",
+        settings: &[("every", "how often; 1 to 10")],
+        events: &[Event::PhysicalIn],
+        make: |settings| {
+            let within = |n: &u32| match n {
+                1..=10 => Ok(()),
+                _ => Err("1 to 10 are possible".to_owned()),
+            };
+            settings.get("every", 5, within)?;
+            Ok(Made::new(|| PerPacket(Pass)))
+        },
+    };
+
+    fn make(event: Event, settings: &[(&str, &str)]) -> Result<(), String> {
+        let settings = settings.iter().map(|&(k, v)| (k.into(), v.to_owned())).collect();
+        PROGRAM.make(event, &settings).map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_its_value() {
+        let at = Event::PhysicalIn;
+        assert_eq!(make(at, &[]), Ok(()));
+        assert_eq!(make(at, &[("every", "7")]), Ok(()));
+        let wrong = make(at, &[("every", "11")]).unwrap_err();
+        assert_eq!(wrong, "setting `every`: `11`: 1 to 10 are possible");
+        let wrong = make(at, &[("every", "x")]).unwrap_err();
+        assert_eq!(wrong, "setting `every`: `x`: invalid digit found in string");
+        let wrong = make(at, &[("often", "7")]).unwrap_err();
+        assert_eq!(wrong, "program `pass` has no setting `often`; it has `every`");
+        let wrong = make(Event::Forwarding, &[]).unwrap_err();
+        assert_eq!(wrong, "program `pass` does not run at FORWARDING: it runs at PHYSICAL_IN");
+    }
+}

@@ -1,0 +1,190 @@
+//! Running the hooks of an event, in their order: the stages that ship with Sluice, and authors'
+//! hooks, whose panics are caught.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sluice_channel::statistics::MAX_HOOKS;
+use sluice_dpdk::tsc;
+use sluice_hooks::stack::Slot;
+use sluice_hooks::{Burst, Context, Guard, Hook, HookIndex, HookOrder, Protocol, Registry};
+use sluice_packet::{Family, Mask};
+use sluice_policy::{DropReason, Event, Stage};
+
+use crate::pipeline::Stopwatch;
+use crate::redecode;
+
+/// A worker's hooks.
+pub(crate) struct Hooks {
+    stages: Vec<(Stage, Box<dyn Hook>)>,
+    pub(crate) authors: Authors,
+}
+
+impl Hooks {
+    /// An object of every stage in `registry`, and none of an author's.
+    pub(crate) fn new(registry: &Registry) -> Hooks {
+        let stages = registry.stages().into_iter().zip(registry.instantiate()).collect();
+        Hooks { stages, authors: Authors::default() }
+    }
+}
+
+/// An author's hook.
+struct Author {
+    object: Box<dyn Hook>,
+    /// Whether its panics are caught.
+    guarded: bool,
+}
+
+/// A worker's objects of the authors' hooks, by slot.
+pub struct Authors([Option<Author>; MAX_HOOKS]);
+
+impl Default for Authors {
+    fn default() -> Self {
+        Authors([const { None }; MAX_HOOKS])
+    }
+}
+
+impl Authors {
+    /// Panics of one hook on one worker; after so many it is passed over, until it is taken out.
+    pub const PANICS: u64 = 3;
+
+    /// Takes an object in. The slot is free, and its counters begin anew.
+    pub fn put(
+        &mut self,
+        statistics: sluice_channel::statistics::WorkerBlock<'_>,
+        slot: Slot,
+        object: Box<dyn Hook>,
+        guarded: bool,
+    ) {
+        statistics.hook(slot).reset();
+        statistics.own(slot).iter().for_each(|counter| counter.set(0));
+        self.0[slot] = Some(Author { object, guarded });
+    }
+
+    /// Gives an object back.
+    pub fn take(&mut self, slot: Slot) -> Option<Box<dyn Hook>> {
+        self.0[slot].take().map(|author| author.object)
+    }
+}
+
+/// The hooks, and the order to run them in.
+pub(crate) struct Run<'a> {
+    pub(crate) hooks: &'a mut Hooks,
+    pub(crate) order: &'a HookOrder,
+    pub(crate) stopwatch: Stopwatch,
+}
+
+impl Run<'_> {
+    /// Whether only hooks of our own run at an event: they do not look at the hop limit, so that
+    /// it can be lowered behind them, when the packet's first bytes are written anyway.
+    #[inline]
+    pub(crate) fn are_built_in(&self, cx: &Context<'_>, event: Event) -> bool {
+        [Protocol::Inet, Protocol::Inet6].into_iter().all(|protocol| {
+            let hooks = self.order.hooks(cx.instance.id, protocol, event);
+            hooks.iter().all(|hook| usize::from(hook.0) < self.hooks.stages.len())
+        })
+    }
+
+    /// Runs the hooks of an event over those of `packets` that are still live.
+    #[inline]
+    pub(crate) fn run(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+        event: Event,
+    ) {
+        cx.event = event;
+        // A hook may make one of the other: no packet meets the same event twice.
+        let inet = packets & burst.family(Family::Inet);
+        let inet6 = packets & burst.family(Family::Inet6);
+        let arp = packets & burst.arp();
+        self.run_protocol(cx, burst, inet, Protocol::Inet);
+        self.run_protocol(cx, burst, inet6, Protocol::Inet6);
+        self.run_protocol(cx, burst, arp, Protocol::Arp);
+    }
+
+    #[inline]
+    fn run_protocol(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+        protocol: Protocol,
+    ) {
+        if packets.is_empty() {
+            return;
+        }
+        let mut selected = packets;
+        for &HookIndex(index) in self.order.hooks(cx.instance.id, protocol, cx.event) {
+            let index = usize::from(index);
+            if let Some((stage, hook)) = self.hooks.stages.get_mut(index) {
+                let start = self.stopwatch.start();
+                hook.process(cx, burst, selected);
+                self.stopwatch.stop(cx.statistics, *stage, selected.len(), start);
+            } else {
+                let slot = index - self.hooks.stages.len();
+                run_author(&mut self.hooks.authors, slot, cx, burst, selected, self.stopwatch);
+                if !burst.rewritten().is_empty() {
+                    redecode::process(cx, burst);
+                }
+            }
+            selected &= burst.live();
+            if selected.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// Runs an author's hook, and keeps account of it.
+#[inline(never)]
+fn run_author(
+    authors: &mut Authors,
+    slot: Slot,
+    cx: &mut Context<'_>,
+    burst: &mut Burst,
+    packets: Mask,
+    stopwatch: Stopwatch,
+) {
+    let Some(Some(Author { object, guarded })) = authors.0.get_mut(slot) else { return };
+    let statistics = cx.statistics;
+    let counters = statistics.hook(slot);
+    if counters.panics.get() >= Authors::PANICS {
+        return;
+    }
+    let core = statistics.core();
+    let ended = |core: &sluice_channel::statistics::CoreCounters| {
+        core.dropped.get().wrapping_add(core.consumed.get())
+    };
+    let (dropped, ended_before) = (core.dropped.get(), ended(core));
+    (cx.own, cx.running) = (statistics.own(slot), Some(slot));
+    core.in_hook.set(slot as u64 + 1);
+    let start = stopwatch.start();
+    let returned = if *guarded {
+        let _guard = Guard::enter();
+        catch_unwind(AssertUnwindSafe(|| object.process(cx, burst, packets))).is_ok()
+    } else {
+        object.process(cx, burst, packets);
+        true
+    };
+    if stopwatch.runs() {
+        counters.cycles.add(stopwatch.estimate(tsc().wrapping_sub(start)));
+    }
+    core.in_hook.set(0);
+    (cx.own, cx.running) = (&[], None);
+    if !returned {
+        // What it had in hand when it panicked has been freed and not been counted.
+        let gone = (packets & !burst.live()).len() as u64;
+        let counted = ended(core).wrapping_sub(ended_before);
+        for _ in counted..gone {
+            cx.count_drop(DropReason::HookPanic);
+        }
+        for slot in packets & burst.live() {
+            cx.drop(burst, slot, DropReason::HookPanic);
+        }
+        counters.panics.add(1);
+    }
+    counters.bursts.add(1);
+    counters.packets.add(packets.len() as u64);
+    counters.dropped.add(core.dropped.get().wrapping_sub(dropped));
+}
