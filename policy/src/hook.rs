@@ -13,6 +13,9 @@ use crate::event::{Event, Protocol};
 use crate::model::{Name, Owner, Position};
 use crate::order::{ForeignHook, Hint};
 
+/// The most hooks at one time.
+pub const MAX_HOOKS: usize = 256;
+
 /// The protocols of a hook that names none.
 pub const DEFAULT_PROTOCOLS: [Protocol; 2] = [Protocol::Inet, Protocol::Inet6];
 

@@ -1,14 +1,19 @@
 //! In which order the hooks of one event run.
 //!
-//! Hints are constraints: FIRST and LAST name one hook each, BEFORE and AFTER place a hook
-//! against another by name, and one that names a hook which is not there waits for it. The order
-//! is a stable topological sort: what no hint decides stays in the order of registration, and
-//! contradicting hints are refused.
+//! Hooks without a hint stand in the order of registration, and no hint of another changes that.
+//! FIRST and LAST name one hook each. BEFORE and AFTER place a hook right at another by name;
+//! several at one stand in the order of registration. Those that name a hook which is not there
+//! stand where the first of them would, those before it ahead of those behind it, so that it can
+//! come between them. Contradicting hints are refused.
+//!
+//! The order depends on the hooks alone and not on how they came to be there: it is the same after
+//! a restart.
 //!
 //! [`resolved`] puts the built-in stages, which stand as the instance's pipeline says, and the
 //! authors' hooks into one order. The workers run it; [`crate::explain`] shows it.
 
 use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,10 +73,11 @@ pub enum OrderError {
 /// # Errors
 /// [`OrderError`] when two share a name, two are FIRST or LAST, or hints contradict each other.
 fn resolve<H: Ordered>(hooks: &[H]) -> Result<Vec<usize>, OrderError> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
     let mut first: Option<usize> = None;
     let mut last: Option<usize> = None;
     for (i, hook) in hooks.iter().enumerate() {
-        if hooks[..i].iter().any(|other| other.name() == hook.name()) {
+        if places.insert(hook.name(), i).is_some() {
             return Err(OrderError::Duplicate(hook.name().to_owned()));
         }
         let (what, taken) = match hook.hint() {
@@ -89,26 +95,96 @@ fn resolve<H: Ordered>(hooks: &[H]) -> Result<Vec<usize>, OrderError> {
         *taken = Some(i);
     }
 
-    let goes_before = |a: usize, b: usize| -> bool {
-        a != b
-            && (Some(a) == first
-                || Some(b) == last
-                || matches!(hooks[a].hint(), Hint::Before(name) if **name == *hooks[b].name())
-                || matches!(hooks[b].hint(), Hint::After(name) if **name == *hooks[a].name()))
-    };
-    let mut order = Vec::with_capacity(hooks.len());
-    let mut left: Vec<usize> = (0..hooks.len()).collect();
-    while !left.is_empty() {
-        let next = left.iter().position(|&b| !left.iter().any(|&a| goes_before(a, b)));
-        match next {
-            Some(place) => order.push(left.remove(place)),
-            None => {
-                let names = left.iter().map(|&i| format!("`{}`", hooks[i].name())).collect();
-                return Err(OrderError::Contradiction(names));
-            }
+    // Each hook stands against one other at most: those that do hang on it, and it on another.
+    let mut hanging: HashMap<&str, Hanging> = HashMap::new();
+    for (i, hook) in hooks.iter().enumerate() {
+        match hook.hint() {
+            Hint::Before(other) => hanging.entry(other).or_default().before.push(i),
+            Hint::After(other) => hanging.entry(other).or_default().after.push(i),
+            _ => {}
         }
     }
-    Ok(order)
+    let names = |places: &[usize]| {
+        places.iter().map(|&i| format!("`{}`", hooks[i].name())).collect::<Vec<_>>()
+    };
+    let at = |end: Option<usize>| end.and_then(|end| Some((end, hanging.get(hooks[end].name())?)));
+    let ahead = at(first).and_then(|(end, hanging)| Some((end, *hanging.before.first()?)));
+    let behind = at(last).and_then(|(end, hanging)| Some((end, *hanging.after.first()?)));
+    if let Some((end, beyond)) = ahead.or(behind) {
+        return Err(OrderError::Contradiction(names(&[end, beyond])));
+    }
+
+    let mut order = Vec::with_capacity(hooks.len());
+    let mut emitted: HashSet<&str> = HashSet::new();
+    let others = (0..hooks.len()).filter(|i| Some(*i) != first && Some(*i) != last);
+    for i in first.into_iter().chain(others).chain(last) {
+        let root = match hooks[i].hint() {
+            Hint::Before(other) | Hint::After(other) if places.contains_key(&**other) => continue,
+            // What waits for a hook that is not there keeps a place for it.
+            Hint::Before(absent) | Hint::After(absent) => absent,
+            _ => hooks[i].name(),
+        };
+        if emitted.insert(root) {
+            emit(root, hooks, &places, &hanging, &mut order);
+        }
+    }
+    if order.len() == hooks.len() { Ok(order) } else { Err(circle(hooks, &places, &order)) }
+}
+
+/// The hooks that stand against one, in the order of registration.
+#[derive(Default)]
+struct Hanging {
+    before: Vec<usize>,
+    after: Vec<usize>,
+}
+
+/// Appends a hook, between those that hang on it and those that hang on them.
+fn emit<'a, H: Ordered>(
+    root: &'a str,
+    hooks: &'a [H],
+    places: &HashMap<&str, usize>,
+    hanging: &HashMap<&str, Hanging>,
+    order: &mut Vec<usize>,
+) {
+    enum Step<'a> {
+        Around(&'a str),
+        Itself(usize),
+    }
+    let mut steps = vec![Step::Around(root)];
+    while let Some(step) = steps.pop() {
+        let name = match step {
+            Step::Around(name) => name,
+            Step::Itself(place) => {
+                order.push(place);
+                continue;
+            }
+        };
+        // The last that is put on the stack is the first to be taken.
+        let around = |&i: &usize| Step::Around(hooks[i].name());
+        let on = hanging.get(name);
+        steps.extend(on.iter().flat_map(|on| on.after.iter().rev()).map(around));
+        steps.extend(places.get(name).copied().map(Step::Itself));
+        steps.extend(on.iter().flat_map(|on| on.before.iter().rev()).map(around));
+    }
+}
+
+/// The hooks that hang on each other in a circle, which is why some could not be placed.
+fn circle<H: Ordered>(hooks: &[H], places: &HashMap<&str, usize>, order: &[usize]) -> OrderError {
+    let placed: HashSet<usize> = order.iter().copied().collect();
+    let mut at = (0..hooks.len()).find(|i| !placed.contains(i));
+    let mut seen: Vec<usize> = Vec::new();
+    while let Some(i) = at.filter(|i| !seen.contains(i)) {
+        seen.push(i);
+        at = match hooks[i].hint() {
+            Hint::Before(other) | Hint::After(other) => places.get(&**other).copied(),
+            _ => None,
+        };
+    }
+    let begins = seen.iter().position(|&i| Some(i) == at).unwrap_or(0);
+    let mut members = seen.split_off(begins);
+    members.sort_unstable();
+    let names = members.iter().map(|&i| format!("`{}`", hooks[i].name()));
+    OrderError::Contradiction(names.collect())
 }
 
 /// A hook that does not ship with Sluice: what it does to a packet only running it can tell.
@@ -148,14 +224,13 @@ pub fn resolved<F: Borrow<ForeignHook>>(
 ) -> Result<Vec<Place>, OrderError> {
     let mut candidates: Vec<Candidate> = Vec::new();
     if protocol != Protocol::Arp {
-        for &stage in instance.stages(event) {
-            let hint = candidates.last().map_or(Hint::None, |last| Hint::After(last.name.clone()));
-            candidates.push(Candidate {
-                name: stage.name().into(),
-                hint,
-                place: Place::Stage(stage),
-            });
-        }
+        // They come first, so that without hints they stay in their order.
+        let stages = instance.stages(event).iter().map(|&stage| Candidate {
+            name: stage.name().into(),
+            hint: Hint::None,
+            place: Place::Stage(stage),
+        });
+        candidates.extend(stages);
     }
     for (i, hook) in foreign.iter().map(Borrow::borrow).enumerate() {
         let wanted = hook.event == event
@@ -246,6 +321,79 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn e7_a_hook_stands_right_at_the_one_that_it_names() {
+        let hooks = [
+            Named("filter", Hint::None),
+            Named("limit", Hint::None),
+            Named("plain", Hint::None),
+            Named("early", Hint::Before("limit".into())),
+            Named("late", Hint::After("filter".into())),
+            Named("later", Hint::After("filter".into())),
+            Named("at-late", Hint::After("late".into())),
+        ];
+        let order = ["filter", "late", "at-late", "later", "early", "limit", "plain"];
+        assert_eq!(names(&hooks).unwrap(), order);
+    }
+
+    #[test]
+    fn e10_the_rest_stays_in_order_when_one_comes_or_goes() {
+        let all = || {
+            vec![
+                Named("filter", Hint::None),
+                Named("a", Hint::None),
+                Named("b", Hint::After("filter".into())),
+                Named("c", Hint::Before("a".into())),
+                Named("early", Hint::Before("filter".into())),
+                Named("top", Hint::First),
+                Named("end", Hint::Last),
+            ]
+        };
+        let whole = names(&all()).unwrap();
+        // None of these is named by another's hint.
+        for gone in ["b", "c", "early", "top", "end"] {
+            let left: Vec<Named> = all().into_iter().filter(|hook| hook.0 != gone).collect();
+            let expected: Vec<&str> = whole.iter().copied().filter(|name| *name != gone).collect();
+            assert_eq!(names(&left).unwrap(), expected, "without {gone}");
+        }
+    }
+
+    #[test]
+    fn e9_what_waits_leaves_a_place() {
+        let waiting = || {
+            vec![
+                Named("after", Hint::After("x".into())),
+                Named("plain", Hint::None),
+                Named("before", Hint::Before("x".into())),
+            ]
+        };
+        assert_eq!(names(&waiting()).unwrap(), ["before", "after", "plain"]);
+        let mut arrived = waiting();
+        arrived.push(Named("x", Hint::None));
+        assert_eq!(names(&arrived).unwrap(), ["plain", "before", "x", "after"]);
+    }
+
+    #[test]
+    fn long_chains_of_hints_are_followed_and_long_circles_named() {
+        let all: Vec<String> = (0..20_000).map(|n| format!("h{n}")).collect();
+        struct Chained<'a>(&'a str, Hint);
+        impl Ordered for Chained<'_> {
+            fn name(&self) -> &str {
+                self.0
+            }
+            fn hint(&self) -> &Hint {
+                &self.1
+            }
+        }
+        let after = |n: usize| Hint::After(all[n].as_str().into());
+        let link = |n: usize| if n == 0 { Hint::None } else { after(n - 1) };
+        let mut hooks: Vec<_> = (0..all.len()).map(|n| Chained(&all[n], link(n))).collect();
+        assert!(resolve(&hooks).unwrap().is_sorted());
+        hooks[19_990].1 = after(19_995);
+        let members: Vec<String> = (19_990..=19_995).map(|n| format!("`h{n}`")).collect();
+        assert_eq!(resolve(&hooks).unwrap_err(), OrderError::Contradiction(members));
     }
 
     #[test]

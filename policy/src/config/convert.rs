@@ -8,7 +8,7 @@ use super::kinds::{TableName, Vlan};
 use super::node::{At, Entries, Kind, Many, Place, Text};
 use super::reader::{Reader, Site, key_of};
 use super::sets::Sets;
-use super::{Configuration, Dataplane, Limits, filters, policy_routes, routes};
+use super::{Configuration, Dataplane, Limits, filters, hooks, policy_routes, routes};
 use crate::device::Device;
 use crate::event::Event;
 use crate::model::{
@@ -53,6 +53,9 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
     sets.finish(reader);
     for (i, neighbour) in document.neighbours.iter().flatten().enumerate() {
         convert_neighbour(i, neighbour, &mut state, reader);
+    }
+    for (name, hook) in document.hooks.iter().flat_map(|hooks| &hooks.0) {
+        hooks::convert(name, hook, &mut state, reader);
     }
 
     let delta = State::default().difference(&state);

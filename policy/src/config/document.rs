@@ -7,9 +7,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
 use super::kinds::{
-    Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, Icmp, InstanceName,
-    Interface, IpAddress, Mac, Memory, Mtu, Networks, PortRange, Ports, Prefix, Protocol, Queues,
-    RuleName, StageName, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
+    Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, End, EventName, HookName,
+    HookProtocol, Icmp, InstanceName, Interface, IpAddress, Mac, Memory, Mtu, Networks, PortRange,
+    Ports, Prefix, Protocol, Queues, RuleName, Setting, StageName, TableName, TcpFlagList,
+    Unreachable, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
 
@@ -39,6 +40,8 @@ pub(super) struct Document {
     pub(super) filters: Option<FiltersDocument>,
     /// Neighbours whose link address is not asked for.
     pub(super) neighbours: Option<Vec<At<NeighbourDocument>>>,
+    /// Hooks by name: programs of the dataplane that see packets at an event.
+    pub(super) hooks: Option<Entries<HookDocument>>,
 }
 
 /// What the dataplane is started with.
@@ -385,4 +388,85 @@ pub(super) struct NeighbourDocument {
     /// Its link address.
     #[schemars(required)]
     pub(super) mac: Option<One<Mac>>,
+}
+
+/// A hook: one of the dataplane's programs, at an event.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Hook")]
+pub(super) struct HookDocument {
+    /// The program; `sluice hook programs` lists what the dataplane has.
+    #[schemars(required)]
+    pub(super) program: Option<One<HookName>>,
+    /// The event that it runs at.
+    #[schemars(required)]
+    pub(super) event: Option<One<EventName>>,
+    /// Where in the event's order it stands: `first`, `last`, `{ before: HOOK }` or
+    /// `{ after: HOOK }`, where HOOK is a hook or a stage. If left out, behind what is there.
+    pub(super) order: Option<At<OrderDocument>>,
+    /// The instance whose packets it sees; every instance if left out.
+    pub(super) instance: Option<One<InstanceName>>,
+    /// The protocols whose packets it sees; `inet` and `inet6` if left out. `arp` has the events
+    /// `physical-in`, `physical-out` and `nic-events` only.
+    pub(super) protocols: Option<Many<Text<HookProtocol>>>,
+    /// What the program is told, each key one value.
+    pub(super) settings: Option<At<Entries<One<Setting>>>>,
+}
+
+/// A place in an event's order.
+pub(super) enum OrderDocument {
+    End(Text<End>),
+    Against(OrderFields),
+}
+
+/// A place against another hook. It has exactly one of `before` and `after`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Order")]
+pub(super) struct OrderFields {
+    /// Ahead of this hook or stage.
+    pub(super) before: Option<One<HookName>>,
+    /// Behind this hook or stage.
+    pub(super) after: Option<One<HookName>>,
+}
+
+impl<'de> Deserialize<'de> for OrderDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OrderVisitor;
+
+        impl<'de> Visitor<'de> for OrderVisitor {
+            type Value = OrderDocument;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`first`, `last`, or a mapping with `before` or `after`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OrderDocument, A::Error> {
+                OrderFields::deserialize(MapAccessDeserializer::new(map))
+                    .map(OrderDocument::Against)
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<OrderDocument, E> {
+                Text::deserialize(value.into_deserializer()).map(OrderDocument::End)
+            }
+        }
+
+        deserializer.deserialize_any(OrderVisitor)
+    }
+}
+
+impl JsonSchema for OrderDocument {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OrderOrEnd".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let end = generator.subschema_for::<Text<End>>();
+        let against = generator.subschema_for::<OrderFields>();
+        json_schema!({ "anyOf": [end, against] })
+    }
 }

@@ -8,8 +8,9 @@ use schemars::{Schema, json_schema};
 
 use super::node::Kind;
 use crate::device::{MAX_MTU, MIN_MTU};
-use crate::event::Stage;
+use crate::event::{self, Event, Stage};
 use crate::model::{self, ChecksumMode, IcmpMatch, MacAddress, Name, TcpFlags};
+use crate::order::Hint;
 use crate::policy::{Mistake, Naming, is_name};
 
 /// Declares a kind: its value, its schema and how its text is understood.
@@ -87,6 +88,36 @@ kind!(StageName(text) -> Stage, {
         Stage::ALL.iter().filter(|s| s.event().is_some()).map(|s| (s.name(), *s)).collect();
     choice(text, &hooks)
 });
+
+kind!(EventName(text) -> Event, {
+    "enum": [
+        "observing", "physical-in", "loopback-in", "loopback-out", "route-decision", "forwarding",
+        "physical-out", "nic-events"
+    ]
+}, choice(text, &Event::ALL.map(|event| (event.key(), event))));
+
+kind!(HookProtocol(text) -> event::Protocol, { "enum": ["inet", "inet6", "arp"] },
+    choice(text, &event::Protocol::ALL.map(|protocol| (protocol.name(), protocol)))
+);
+
+kind!(
+    /// An end of an event's order.
+    End(text) -> Hint, { "enum": ["first", "last"] },
+    match text {
+        "first" => Ok(Hint::First),
+        "last" => Ok(Hint::Last),
+        _ => Err(format!(
+            "`{text}` is not one of first, last, {{ before: HOOK }}, {{ after: HOOK }}"
+        )),
+    }
+);
+
+kind!(HookName(text) -> Name, { "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,62}$" }, Ok(text.into()));
+
+kind!(
+    /// What a program is told: it reads it itself.
+    Setting(text) -> String, { "type": ["string", "number", "boolean"] }, Ok(text.to_owned())
+);
 
 kind!(
     /// An interface's own address with the length of its network.

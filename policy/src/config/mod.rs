@@ -8,6 +8,7 @@ mod assertions;
 mod convert;
 mod document;
 mod filters;
+mod hooks;
 mod kinds;
 mod node;
 mod policy_routes;

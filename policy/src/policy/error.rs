@@ -288,6 +288,7 @@ impl Mistake {
         matches!(
             self,
             Mistake::PortsWithoutProtocol
+                | Mistake::NoProtocol
                 | Mistake::FlagsWithoutTcp
                 | Mistake::IcmpWithoutProtocol
                 | Mistake::MatchesNothing(_)

@@ -7,7 +7,7 @@ use super::error::{Mistake, Thing};
 use super::links::Links;
 use super::report::{Naming, Report, is_name, known};
 use crate::event::{Event, Protocol, Stage};
-use crate::hook::in_order;
+use crate::hook::{MAX_HOOKS, in_order};
 use crate::model::{LoadedHook, Name};
 use crate::order::{ForeignHook, Hint, OrderError, resolved};
 
@@ -15,6 +15,13 @@ use crate::order::{ForeignHook, Hint, OrderError, resolved};
 pub(super) fn check(links: &Links, report: &mut Report<'_>) {
     let state = report.state;
     let before = report.errors.len();
+    if state.hooks.len() > MAX_HOOKS {
+        let last = in_order(&state.hooks).last().map(|(name, _)| name.clone());
+        let (what, count) = ("hooks", state.hooks.len());
+        let mistake = Mistake::TooMany { what, count, most: MAX_HOOKS };
+        report.add(&Thing::Hook(last.unwrap_or_default()), "", mistake);
+        return;
+    }
     for (name, hook) in &state.hooks {
         check_one(name, hook, links, report);
     }
