@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_channel::{ChannelError, Client, Command, Reply};
-use sluice_policy::model::{Delta, Operation};
+use sluice_policy::model::{Delta, Operation, RouteKey, Target};
 
 /// How long an answer that needs no device may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,6 +24,8 @@ pub(crate) enum Outcome {
     },
     /// The dataplane said no.
     Refused(Vec<String>),
+    /// It was not to take effect after all.
+    Abandoned,
     /// Another generation was live than the one that was expected.
     Conflict {
         /// The live one.
@@ -46,14 +48,15 @@ pub(crate) enum Broken {
 }
 
 /// Makes the delta take effect on top of generation `expected`, as `generation`, wholly or not at
-/// all.
+/// all. When all of it is sent, and before it takes effect, `ready` is asked whether it may.
 pub(crate) fn push(
     client: &mut Client,
     expected: u64,
     generation: u64,
-    delta: Delta,
+    delta: &Delta,
+    ready: impl FnOnce() -> bool,
 ) -> Result<Outcome, Broken> {
-    let mut parts = Parts::new(delta);
+    let mut parts = Parts { operations: &delta.operations };
     let mut command = Command::Begin { expected, generation };
     loop {
         match client.call(&command, PATIENCE) {
@@ -72,6 +75,9 @@ pub(crate) fn push(
             Some(part) => command = Command::Apply(part),
             None => break,
         }
+    }
+    if !ready() {
+        return abort(client, Vec::new()).map(|_| Outcome::Abandoned);
     }
     match client.call(&Command::Commit, COMMIT_PATIENCE) {
         Ok(Reply::Committed { generation: made, waiting }) if made == generation => {
@@ -93,39 +99,57 @@ fn abort(client: &mut Client, reasons: Vec<String>) -> Result<Outcome, Broken> {
 }
 
 /// A delta in parts of about [`PART`] bytes. An operation is never split.
-struct Parts {
-    operations: std::iter::Peekable<std::vec::IntoIter<Operation>>,
+struct Parts<'a> {
+    operations: &'a [Operation],
 }
 
-impl Parts {
-    fn new(delta: Delta) -> Parts {
-        Parts { operations: delta.operations.into_iter().peekable() }
-    }
-}
-
-impl Iterator for Parts {
+impl Iterator for Parts<'_> {
     type Item = Delta;
 
     fn next(&mut self) -> Option<Delta> {
-        let mut operations = vec![self.operations.next()?];
-        let mut size = encoded(&operations[0]);
-        while let Some(operation) = self.operations.next_if(|next| {
-            size += encoded(next);
+        let mut size = bound(self.operations.first()?);
+        let more = self.operations[1..].iter().take_while(|operation| {
+            size += bound(operation);
             size <= PART
-        }) {
-            operations.push(operation);
-        }
-        Some(Delta { operations })
+        });
+        let (part, rest) = self.operations.split_at(1 + more.count());
+        self.operations = rest;
+        Some(Delta { operations: part.to_vec() })
     }
 }
 
-fn encoded(operation: &Operation) -> usize {
-    postcard::experimental::serialized_size(operation).unwrap_or(PART)
+/// How long an operation is at most when it is encoded.
+fn bound(operation: &Operation) -> usize {
+    /// Of all numbers, lengths and tags of a route, and of a next hop: more than they ever take.
+    const FIXED: usize = 96;
+    const FIXED_HOP: usize = 32;
+    match operation {
+        // Of these there may be a million, and to encode them for their length takes its time.
+        Operation::Route(RouteKey { instance, table, prefix: _, owner }, route) => {
+            let place = instance.len() + table.len() + owner.name().len();
+            let route = route.as_ref().map_or(0, |route| {
+                let target = match &route.target {
+                    Target::NextHops(hops) => {
+                        let names = hops.iter().filter_map(|hop| hop.interface.as_deref());
+                        hops.len() * FIXED_HOP + names.map(str::len).sum::<usize>()
+                    }
+                    Target::Table { instance, table } => instance.len() + table.len(),
+                    Target::Blackhole | Target::Reject | Target::Prohibit => 0,
+                };
+                target + route.position.file.len()
+            });
+            FIXED + place + route
+        }
+        other => postcard::experimental::serialized_size(other).unwrap_or(PART),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::model::MacAddress;
+    use std::net::Ipv6Addr;
+
+    use ipnet::IpNet;
+    use sluice_policy::model::{MacAddress, Name, NextHop, Owner, Position, Route};
 
     use super::*;
 
@@ -138,13 +162,45 @@ mod tests {
                 Operation::Neighbour(key, Some(MacAddress([2, 0, 0, 0, 0, 1])))
             })
             .collect();
-        let parts: Vec<Delta> = Parts::new(Delta { operations: operations.clone() }).collect();
+        let parts: Vec<Delta> = Parts { operations: &operations }.collect();
         assert!(parts.len() > 1);
         for part in &parts {
-            assert!(part.operations.iter().map(encoded).sum::<usize>() <= PART);
+            assert!(part.operations.iter().map(bound).sum::<usize>() <= PART);
         }
         let together: Vec<_> = parts.into_iter().flat_map(|part| part.operations).collect();
         assert_eq!(together, operations);
-        assert_eq!(Parts::new(Delta::default()).count(), 0);
+        assert_eq!(Parts { operations: &[] }.count(), 0);
+    }
+
+    #[test]
+    fn a_route_is_not_longer_than_its_bound() {
+        let hop = NextHop {
+            via: Some(Ipv6Addr::from_bits(u128::MAX).into()),
+            interface: Some("x".repeat(63).into()),
+            weight: u16::MAX,
+        };
+        let name = || Name::from("n".repeat(63));
+        let position = Position { file: name(), line: u32::MAX, column: u32::MAX };
+        for target in [
+            Target::Blackhole,
+            Target::NextHops(vec![hop; 300]),
+            Target::Table { instance: name(), table: name() },
+        ] {
+            let prefix = IpNet::new(Ipv6Addr::from_bits(u128::MAX).into(), 128).unwrap();
+            let owner = Owner::Named(name());
+            let route = Route {
+                preference: u32::MAX,
+                metric: u32::MAX,
+                tag: u32::MAX,
+                generation: u64::MAX,
+                ..Route::new(target, &owner, position.clone())
+            };
+            let key = RouteKey { instance: name(), table: name(), prefix, owner };
+            for route in [None, Some(route)] {
+                let operation = Operation::Route(key.clone(), route);
+                let size = postcard::experimental::serialized_size(&operation).unwrap();
+                assert!(size <= bound(&operation), "{size} of at most {}", bound(&operation));
+            }
+        }
     }
 }

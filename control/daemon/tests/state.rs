@@ -289,6 +289,14 @@ fn a_full_disk_refuses_changes_and_is_used_again_when_there_is_room() {
     assert!(failure.error.contains("pending.ndjson"), "{failure}");
     assert!(failure.error.contains("make room"), "{failure}");
     control.fails(507, "POST", "/v1/apply", &configuration(""));
+    // So many that they are sent while they are written.
+    let many: String = (0..10_000)
+        .map(|i| {
+            format!("{{\"set\":{{\"to\":\"20.{}.{}.0/24\",\"reject\":true}}}}\n", i >> 8, i & 255)
+        })
+        .collect();
+    let failure = control.fails(507, "POST", "/v1/routes/load", &many);
+    assert!(failure.error.contains("make room"), "{failure}");
     assert_eq!((dataplane.generation(), dataplane.state()), (1, before));
     assert!(control.get::<Status>("/v1/status").persistence.error.is_some());
     watch.until("the problem is told", |event| match event {

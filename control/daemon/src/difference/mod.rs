@@ -16,32 +16,41 @@ use sluice_policy::model::{
 /// How much `delta` changes in `from`.
 pub(crate) fn count(from: &State, delta: &Delta) -> Changes {
     let mut changes = Changes::default();
-    for difference in differences(from, delta) {
-        let change = match difference.kind {
-            DiffKind::Port => &mut changes.ports,
-            DiffKind::Interface => &mut changes.interfaces,
-            DiffKind::Instance => &mut changes.instances,
-            DiffKind::Route => &mut changes.routes,
-            DiffKind::Filter => &mut changes.filters,
-            DiffKind::Set => &mut changes.sets,
-            DiffKind::Rule => &mut changes.rules,
-            DiffKind::Neighbour => &mut changes.neighbours,
-            DiffKind::PolicyRoute => &mut changes.policy_routes,
-            DiffKind::Hook => &mut changes.hooks,
-        };
-        let Change { added, removed, changed } = change;
-        match (difference.before, difference.after) {
-            (None, _) => *added += 1,
-            (_, None) => *removed += 1,
-            _ => *changed += 1,
-        }
+    // One operation at a time: of a million routes no list is made.
+    let mut found = Vec::new();
+    for operation in &delta.operations {
+        differences(from, operation, &mut found);
+        found.drain(..).for_each(|difference| tally(&mut changes, &difference));
     }
     changes
 }
 
+fn tally(changes: &mut Changes, difference: &Difference<'_>) {
+    let change = match difference.kind {
+        DiffKind::Port => &mut changes.ports,
+        DiffKind::Interface => &mut changes.interfaces,
+        DiffKind::Instance => &mut changes.instances,
+        DiffKind::Route => &mut changes.routes,
+        DiffKind::Filter => &mut changes.filters,
+        DiffKind::Set => &mut changes.sets,
+        DiffKind::Rule => &mut changes.rules,
+        DiffKind::Neighbour => &mut changes.neighbours,
+        DiffKind::PolicyRoute => &mut changes.policy_routes,
+        DiffKind::Hook => &mut changes.hooks,
+    };
+    let Change { added, removed, changed } = change;
+    match (&difference.before, &difference.after) {
+        (None, _) => *added += 1,
+        (_, None) => *removed += 1,
+        _ => *changed += 1,
+    }
+}
+
 /// What `delta` changes in `from`, in the configuration's words.
 pub(crate) fn entries(from: &State, delta: &Delta) -> Vec<DiffEntry> {
-    let mut entries: Vec<DiffEntry> = differences(from, delta)
+    let mut found = Vec::new();
+    delta.operations.iter().for_each(|operation| differences(from, operation, &mut found));
+    let mut entries: Vec<DiffEntry> = found
         .into_iter()
         .map(|difference| DiffEntry {
             kind: difference.kind,
@@ -95,8 +104,10 @@ impl Value<'_> {
             }
             (Value::Instance(a), Value::Instance(b)) => a == b,
             (Value::Route(a, _), Value::Route(b, _)) => {
-                let b = Route { position: a.position.clone(), ..(*b).clone() };
-                a.asks_as(&b)
+                a.asks_as(b) || {
+                    let b = Route { position: a.position.clone(), ..(*b).clone() };
+                    a.asks_as(&b)
+                }
             }
             (Value::Filter(a), Value::Filter(b)) => a.default == b.default,
             (Value::Set(a, _), Value::Set(b, _)) => a == b,
@@ -117,57 +128,54 @@ impl Value<'_> {
     }
 }
 
-fn differences<'a>(from: &'a State, delta: &'a Delta) -> Vec<Difference<'a>> {
-    let mut found = Vec::new();
-    for operation in &delta.operations {
-        let mut note = |kind, before: Option<Value<'a>>, after: Option<Value<'a>>| {
-            push(&mut found, kind, Key(operation, None), before, after);
-        };
-        match operation {
-            Operation::Port(key, to) => {
-                let was = from.ports.get(key).map(Value::Port);
-                note(DiffKind::Port, was, to.as_ref().map(Value::Port));
-            }
-            Operation::Interface(key, to) => {
-                let was = from.interfaces.get(key).map(Value::Interface);
-                note(DiffKind::Interface, was, to.as_ref().map(Value::Interface));
-            }
-            Operation::Instance(key, to) => {
-                let was = from.instances.get(key).map(Value::Instance);
-                note(DiffKind::Instance, was, to.as_ref().map(Value::Instance));
-            }
-            Operation::Route(key, to) => {
-                let was = from.routes.get(key).map(|route| Value::Route(route, &key.owner));
-                let to = to.as_ref().map(|route| Value::Route(route, &key.owner));
-                note(DiffKind::Route, was, to);
-            }
-            Operation::Neighbour(key, to) => {
-                let was = from.neighbours.get(key).map(Value::Neighbour);
-                note(DiffKind::Neighbour, was, to.as_ref().map(Value::Neighbour));
-            }
-            Operation::Filter(key, to) => {
-                let was = from.filters.get(key);
-                note(DiffKind::Filter, was.map(Value::Filter), to.as_ref().map(Value::Filter));
-                sets(operation, was, to.as_ref(), &mut found);
-                let list = |filter: Option<&'a Filter>| filter.map_or(&[][..], |f| &f.rules);
-                let lists = (list(was), list(to.as_ref()));
-                let rules = Listed { name: |rule: &Rule| &rule.name, value: Value::Rule };
-                listed(operation, DiffKind::Rule, lists, rules, &mut found);
-            }
-            Operation::PolicyRoutes(key, to) => {
-                let was = from.policy_routes.get(key).map_or(&[][..], Vec::as_slice);
-                let lists = (was, to.as_deref().unwrap_or_default());
-                let routes =
-                    Listed { name: |route: &PolicyRoute| &route.name, value: Value::PolicyRoute };
-                listed(operation, DiffKind::PolicyRoute, lists, routes, &mut found);
-            }
-            Operation::Hook(key, to) => {
-                let was = from.hooks.get(key).map(Value::Hook);
-                note(DiffKind::Hook, was, to.as_ref().map(Value::Hook));
-            }
+/// What one operation changes in `from`.
+fn differences<'a>(from: &'a State, operation: &'a Operation, found: &mut Vec<Difference<'a>>) {
+    let mut note = |kind, before: Option<Value<'a>>, after: Option<Value<'a>>| {
+        push(found, kind, Key(operation, None), before, after);
+    };
+    match operation {
+        Operation::Port(key, to) => {
+            let was = from.ports.get(key).map(Value::Port);
+            note(DiffKind::Port, was, to.as_ref().map(Value::Port));
+        }
+        Operation::Interface(key, to) => {
+            let was = from.interfaces.get(key).map(Value::Interface);
+            note(DiffKind::Interface, was, to.as_ref().map(Value::Interface));
+        }
+        Operation::Instance(key, to) => {
+            let was = from.instances.get(key).map(Value::Instance);
+            note(DiffKind::Instance, was, to.as_ref().map(Value::Instance));
+        }
+        Operation::Route(key, to) => {
+            let was = from.routes.get(key).map(|route| Value::Route(route, &key.owner));
+            let to = to.as_ref().map(|route| Value::Route(route, &key.owner));
+            note(DiffKind::Route, was, to);
+        }
+        Operation::Neighbour(key, to) => {
+            let was = from.neighbours.get(key).map(Value::Neighbour);
+            note(DiffKind::Neighbour, was, to.as_ref().map(Value::Neighbour));
+        }
+        Operation::Filter(key, to) => {
+            let was = from.filters.get(key);
+            note(DiffKind::Filter, was.map(Value::Filter), to.as_ref().map(Value::Filter));
+            sets(operation, was, to.as_ref(), found);
+            let list = |filter: Option<&'a Filter>| filter.map_or(&[][..], |f| &f.rules);
+            let lists = (list(was), list(to.as_ref()));
+            let rules = Listed { name: |rule: &Rule| &rule.name, value: Value::Rule };
+            listed(operation, DiffKind::Rule, lists, rules, found);
+        }
+        Operation::PolicyRoutes(key, to) => {
+            let was = from.policy_routes.get(key).map_or(&[][..], Vec::as_slice);
+            let lists = (was, to.as_deref().unwrap_or_default());
+            let routes =
+                Listed { name: |route: &PolicyRoute| &route.name, value: Value::PolicyRoute };
+            listed(operation, DiffKind::PolicyRoute, lists, routes, found);
+        }
+        Operation::Hook(key, to) => {
+            let was = from.hooks.get(key).map(Value::Hook);
+            note(DiffKind::Hook, was, to.as_ref().map(Value::Hook));
         }
     }
-    found
 }
 
 fn push<'a>(

@@ -104,7 +104,7 @@ impl Reconciler {
             self.finish(next);
             return Ok(());
         }
-        let perform = self.perform(next, &delta, Delta::default(), found, Keep::IfPossible);
+        let perform = self.perform(next, &delta, &Delta::default(), found, Keep::IfPossible);
         perform.map(drop).map_err(|error| setback(error, found))
     }
 
@@ -168,7 +168,7 @@ impl Reconciler {
         let (next, delta) =
             self.compose(step, order).map_err(|error| setback(error, generation))?;
         let push = self.leading(status, &next)?;
-        let performed = self.perform(next, &delta, push, generation, keep);
+        let performed = self.perform(next, &delta, &push, generation, keep);
         performed.map(drop).map_err(|error| setback(error, generation))
     }
 
@@ -180,11 +180,12 @@ impl Reconciler {
             let delta = self.leading(status, &self.head.clone())?;
             let operations = delta.operations.len();
             let client = self.attached()?;
-            match transaction::push(client, status.generation, generation, delta)? {
+            match transaction::push(client, status.generation, generation, &delta, || true)? {
                 Outcome::Committed { waiting } => {
                     tracing::info!(generation, operations, ?waiting, "the dataplane is brought up");
                 }
                 Outcome::Refused(details) => return Err(refused(details)),
+                Outcome::Abandoned => return Err(refused(Vec::new())),
                 Outcome::Conflict { live } => {
                     let detail = format!("generation {live} came in between; it is tried again");
                     return Err(refused(vec![detail]));

@@ -1,5 +1,8 @@
 //! Making commits: a change is worked out, written down as an intent, pushed, and kept.
 
+use std::borrow::Cow;
+use std::panic::resume_unwind;
+
 use sluice_control_api::{Applied, Commit, CommitKind, Diff, Progress, WatchKind};
 use sluice_policy::model::Delta;
 
@@ -11,8 +14,11 @@ use crate::difference;
 use crate::error::ControlError;
 use crate::events;
 use crate::head::Head;
-use crate::store::Header;
+use crate::store::{Header, StoreError};
 use crate::transaction::{self, Broken, Outcome};
+
+/// So many operations take longer to write than a thread takes to start.
+const MANY: usize = 4096;
 
 /// What to do about a commit that cannot be written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +83,7 @@ impl Reconciler {
         if !order.dry_run && !nothing {
             applied.generation = next.generation();
             let push = self.pushed(live, &delta, &next)?;
-            applied.waiting = self.perform(next, &delta, push, live, Keep::OrRefuse)?;
+            applied.waiting = self.perform(next, &delta, &push, live, Keep::OrRefuse)?;
             applied.confirm = self.head.confirm();
         }
         if of_file && !order.dry_run {
@@ -124,9 +130,14 @@ impl Reconciler {
     }
 
     /// What to push: `delta`, unless the dataplane does not run the last commit.
-    fn pushed(&mut self, live: u64, delta: &Delta, next: &Head) -> Result<Delta, ControlError> {
+    fn pushed<'a>(
+        &mut self,
+        live: u64,
+        delta: &'a Delta,
+        next: &Head,
+    ) -> Result<Cow<'a, Delta>, ControlError> {
         if matches!(self.progress, Progress::Committed { .. }) {
-            return Ok(delta.clone());
+            return Ok(Cow::Borrowed(delta));
         }
         let asked = self.ask_status().and_then(|status| {
             if status.generation != live {
@@ -135,7 +146,7 @@ impl Reconciler {
             }
             self.leading(&status, next)
         });
-        asked.map_err(|setback| match setback {
+        asked.map(Cow::Owned).map_err(|setback| match setback {
             Setback::Lost(reason) => {
                 self.lost(&reason);
                 ControlError::NoDataplane(reason)
@@ -227,20 +238,39 @@ impl Reconciler {
         &mut self,
         next: Head,
         delta: &Delta,
-        push: Delta,
+        push: &Delta,
         expected: u64,
         keep: Keep,
     ) -> Result<Vec<u16>, ControlError> {
-        let intended = self.store.intend(&self.head, &next, delta);
-        if keep == Keep::OrRefuse && intended.is_err() {
-            self.tell_problem();
-            intended?;
-        }
         let Some(client) = &mut self.client else {
-            self.store.discard();
             return Err(ControlError::NoDataplane(self.reason()));
         };
-        match transaction::push(client, expected, next.generation(), push) {
+        let (store, head, generation) = (&mut self.store, &self.head, next.generation());
+        let mut intend = || store.intend(head, &next, delta);
+        let may = |intended: &Result<(), StoreError>| keep == Keep::IfPossible || intended.is_ok();
+        let mut intended = Ok(());
+        let pushed = if delta.operations.len() < MANY {
+            intended = intend();
+            match may(&intended) {
+                true => transaction::push(client, expected, generation, push, || true),
+                false => Ok(Outcome::Abandoned),
+            }
+        } else {
+            // Written while they are sent; on disk before they take effect all the same.
+            std::thread::scope(|scope| {
+                let writing = scope.spawn(intend);
+                transaction::push(client, expected, generation, push, || {
+                    intended = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
+                    may(&intended)
+                })
+            })
+        };
+        self.tell_problem();
+        match pushed {
+            Ok(Outcome::Abandoned) => {
+                self.store.discard();
+                Err(intended.err().map_or(ControlError::Stopping, ControlError::NotKept))
+            }
             Ok(Outcome::Committed { waiting }) => {
                 self.finish(next);
                 Ok(waiting)

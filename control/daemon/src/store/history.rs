@@ -15,7 +15,27 @@ pub(crate) struct History {
     directory: Arc<Path>,
     /// Oldest first.
     headers: Arc<Vec<Header>>,
+    /// The way to one of them, mostly the last.
+    way: Way,
 }
+
+/// What must be read for a commit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    /// The commit.
+    last: u64,
+    /// How many records, the whole one included.
+    commits: usize,
+    /// The size of the whole one.
+    whole: u64,
+    /// The sizes of the others together.
+    differences: u64,
+}
+
+/// A way of so many commits is worth shortening, if the whole record is at most so many times what
+/// the differences are: a record of a million routes is not written anew for a few.
+const SHORT_CHAIN: usize = 32;
+const CHEAP: u64 = 64;
 
 /// A record that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +51,7 @@ pub(crate) struct Unreadable {
 
 impl History {
     pub(super) fn new(directory: &Path) -> History {
-        History { directory: directory.into(), headers: Arc::default() }
+        History { directory: directory.into(), headers: Arc::default(), way: Way::default() }
     }
 
     /// Every commit, oldest first.
@@ -83,20 +103,47 @@ impl History {
         self.directory.join(format!("{generation:010}.ndjson"))
     }
 
-    /// Whether the next record is better a whole one.
-    pub(super) fn wants_whole(&self, most: usize) -> bool {
-        let Some(chain) = self.headers.last().and_then(|last| self.chain(last.generation)) else {
-            return true;
-        };
-        let size = |header: &&Header| {
-            std::fs::metadata(self.path(header.generation)).map_or(0, |file| file.len())
-        };
-        let differences: u64 = chain[1..].iter().map(size).sum();
-        chain.len() >= most || differences > size(&chain[0])
+    /// Whether the next record is better a whole one: the way to the last commit is long, or long
+    /// enough for a part of what a whole one takes.
+    pub(super) fn wants_whole(&mut self, most: usize) -> bool {
+        let Some(last) = self.headers.last().map(|last| last.generation) else { return true };
+        if self.way.last != last
+            && let Some(way) = self.measure(last)
+        {
+            self.way = way;
+        }
+        let Way { last: measured, commits, whole, differences } = self.way;
+        measured != last
+            || commits >= most
+            || differences > whole
+            || (commits >= SHORT_CHAIN && differences > whole / CHEAP)
+    }
+
+    /// The way to a commit, as it is on disk.
+    fn measure(&self, generation: u64) -> Option<Way> {
+        let chain = self.chain(generation)?;
+        let size = |header: &&Header| self.size(header.generation);
+        let differences = chain[1..].iter().map(size).sum();
+        Some(Way { last: generation, commits: chain.len(), whole: size(&chain[0]), differences })
+    }
+
+    fn size(&self, generation: u64) -> u64 {
+        std::fs::metadata(self.path(generation)).map_or(0, |file| file.len())
     }
 
     /// Puts a commit at the end, or in the place of the one that has its number.
     pub(super) fn put(&mut self, header: Header) {
+        let (generation, size) = (header.generation, self.size(header.generation));
+        match header.base {
+            None => self.way = Way { last: generation, commits: 1, whole: size, differences: 0 },
+            Some(base) if base == self.way.last => {
+                self.way.last = generation;
+                self.way.commits += 1;
+                self.way.differences += size;
+            }
+            // It is measured when it is asked for.
+            Some(_) => {}
+        }
         let headers = Arc::make_mut(&mut self.headers);
         headers.retain(|known| known.generation < header.generation);
         headers.push(header);

@@ -37,8 +37,8 @@ use crate::lock::{DirectoryLock, LockError};
 
 /// How many commits stay.
 const KEPT: usize = 128;
-/// The longest way from a whole record to a commit.
-const LONGEST_CHAIN: usize = 32;
+/// The longest way from a whole record to a commit, in commits.
+const LONGEST_CHAIN: usize = 512;
 /// How often it is tried again what could not be written.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -110,7 +110,7 @@ impl Store {
         let entries = size(next.state());
         let follows = self.history.headers().last().map(|last| last.generation);
         let whole = follows != Some(head.header.generation)
-            || delta.operations.len() > entries
+            || 2 * delta.operations.len() > entries
             || self.history.wants_whole(LONGEST_CHAIN);
         let base = (!whole).then_some(head.header.generation);
         let header = Header { base, ..next.header.clone() };

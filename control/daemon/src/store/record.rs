@@ -6,7 +6,7 @@
 //! turned, has no last line that fits; one that a later release wrote says so in its first line.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -145,16 +145,18 @@ pub(crate) enum Damage {
 
 /// Writes a record.
 pub(super) fn write(header: &Header, delta: &Delta, to: impl Write) -> io::Result<()> {
-    let mut to = Summed { to, crc: 0 };
+    // Summed up in large pieces: the checksum of a few bytes costs as much as of many.
+    let mut to = BufWriter::with_capacity(1 << 16, Summed { to, crc: 0 });
     serde_json::to_writer(&mut to, header)?;
     to.write_all(b"\n")?;
     for operation in &delta.operations {
         serde_json::to_writer(&mut to, operation)?;
         to.write_all(b"\n")?;
     }
-    let trailer = Trailer { operations: delta.operations.len() as u64, crc32c: to.crc };
-    serde_json::to_writer(&mut to.to, &trailer)?;
-    to.to.write_all(b"\n")
+    let Summed { mut to, crc } = to.into_inner().map_err(IntoInnerError::into_error)?;
+    let trailer = Trailer { operations: delta.operations.len() as u64, crc32c: crc };
+    serde_json::to_writer(&mut to, &trailer)?;
+    to.write_all(b"\n")
 }
 
 /// Reads a record.
