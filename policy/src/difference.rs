@@ -1,11 +1,9 @@
 //! The step from one desired state to another.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::digest::{Digests, Table};
-use crate::model::{Delta, Operation, State};
+use crate::model::{Delta, Entries, Operation, State};
 
 impl State {
     /// What leads from this state to `to`: nothing for what is equal in both.
@@ -65,23 +63,19 @@ impl State {
 }
 
 fn steps<K: Ord + Clone, V: PartialEq + Clone>(
-    from: &BTreeMap<K, V>,
-    to: &BTreeMap<K, V>,
+    from: &Entries<K, V>,
+    to: &Entries<K, V>,
     operation: impl Fn(K, Option<V>) -> Operation,
     into: &mut Vec<Operation>,
 ) {
-    let gone = from.keys().filter(|key| !to.contains_key(key));
+    let gone = from.keys().filter(|&key| !to.contains_key(key));
     into.extend(gone.map(|key| operation(key.clone(), None)));
-    let new = to.iter().filter(|(key, value)| from.get(key) != Some(value));
+    let new = to.iter().filter(|&(key, value)| from.get(key) != Some(value));
     into.extend(new.map(|(key, value)| operation(key.clone(), Some(value.clone()))));
 }
 
 /// Sets or removes an entry; returns what was there.
-fn set<K: Ord + Clone, V: Clone>(
-    map: &mut BTreeMap<K, V>,
-    key: &K,
-    value: &Option<V>,
-) -> Option<V> {
+fn set<K: Ord + Clone, V: Clone>(map: &mut Entries<K, V>, key: &K, value: &Option<V>) -> Option<V> {
     match value {
         Some(value) => map.insert(key.clone(), value.clone()),
         None => map.remove(key),
@@ -89,7 +83,7 @@ fn set<K: Ord + Clone, V: Clone>(
 }
 
 fn follow<K: Ord + Clone + Serialize, V: Clone + Serialize>(
-    map: &mut BTreeMap<K, V>,
+    map: &mut Entries<K, V>,
     key: &K,
     value: &Option<V>,
     table: Table,

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Protocol};
-use crate::model::{Name, Owner, Position};
+use crate::model::{Entries, Name, Owner, Position};
 use crate::order::{ForeignHook, Hint};
 
 /// The most hooks at one time.
@@ -85,7 +85,7 @@ impl LoadedHook {
 
 /// Hooks in the order of their registration: by commit, and by name within one.
 pub(crate) fn in_order(
-    hooks: &BTreeMap<Name, LoadedHook>,
+    hooks: &Entries<Name, LoadedHook>,
 ) -> impl Iterator<Item = (&Name, &LoadedHook)> {
     let mut hooks: Vec<_> = hooks.iter().collect();
     // The map is in the order of names already, and what is not committed comes last.

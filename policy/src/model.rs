@@ -4,6 +4,7 @@
 //! particular form; [`crate::Policy`] is the same thing compiled. A [`Delta`] is what travels
 //! over the channel.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -169,9 +170,7 @@ pub enum Target {
 }
 
 /// What identifies a route.
-#[derive(
-    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RouteKey {
     /// The instance whose table it is in.
     pub instance: Name,
@@ -203,7 +202,38 @@ pub struct Route {
     pub position: Position,
 }
 
+/// Whether both are the same; names that nearly all share need not be read.
+fn same_name(one: &Name, other: &Name) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+impl Ord for RouteKey {
+    /// By instance, table, prefix and owner, in this order. Nearly all keys share their names, which
+    /// need not be read then: a million keys are compared twenty times each.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_name = |one: &Name, other: &Name| match Arc::ptr_eq(one, other) {
+            true => Ordering::Equal,
+            false => one.cmp(other),
+        };
+        by_name(&self.instance, &other.instance)
+            .then_with(|| by_name(&self.table, &other.table))
+            .then_with(|| self.prefix.cmp(&other.prefix))
+            .then_with(|| self.owner.cmp(&other.owner))
+    }
+}
+
+impl PartialOrd for RouteKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl RouteKey {
+    /// Whether the other is in the same table of the same instance.
+    pub(crate) fn stands_with(&self, other: &RouteKey) -> bool {
+        same_name(&self.instance, &other.instance) && same_name(&self.table, &other.table)
+    }
+
     /// The place of a route in an instance's main table.
     pub fn main(instance: impl Into<Name>, prefix: IpNet, owner: Owner) -> RouteKey {
         RouteKey { instance: instance.into(), table: MAIN_TABLE.into(), prefix, owner }
@@ -514,26 +544,38 @@ impl PolicyRoute {
     }
 }
 
-/// Everything an appliance should be, by name.
+/// A table of a [`State`], in order of keys. It is persistent: a copy costs nothing and shares all
+/// that it has with the original; to change one entry of a million copies the few nodes on its way.
+pub type Entries<K, V> = imbl::OrdMap<K, V>;
+
+/// Everything an appliance should be, by name. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// Ports by name.
-    pub ports: BTreeMap<Name, Port>,
+    #[schemars(with = "BTreeMap<Name, Port>")]
+    pub ports: Entries<Name, Port>,
     /// Interfaces by name.
-    pub interfaces: BTreeMap<Name, Interface>,
+    #[schemars(with = "BTreeMap<Name, Interface>")]
+    pub interfaces: Entries<Name, Interface>,
     /// Instances by name.
-    pub instances: BTreeMap<Name, Instance>,
+    #[schemars(with = "BTreeMap<Name, Instance>")]
+    pub instances: Entries<Name, Instance>,
     /// Routes; those of [`Owner::Connected`] are derived from addresses and never stand here.
-    pub routes: BTreeMap<RouteKey, Route>,
+    #[schemars(with = "BTreeMap<RouteKey, Route>")]
+    pub routes: Entries<RouteKey, Route>,
     /// Filters; one that is absent accepts everything.
-    pub filters: BTreeMap<FilterKey, Filter>,
+    #[schemars(with = "BTreeMap<FilterKey, Filter>")]
+    pub filters: Entries<FilterKey, Filter>,
     /// Static neighbours.
-    pub neighbours: BTreeMap<NeighbourKey, MacAddress>,
+    #[schemars(with = "BTreeMap<NeighbourKey, MacAddress>")]
+    pub neighbours: Entries<NeighbourKey, MacAddress>,
     /// Policy routes in order, by instance.
-    pub policy_routes: BTreeMap<Name, Vec<PolicyRoute>>,
+    #[schemars(with = "BTreeMap<Name, Vec<PolicyRoute>>")]
+    pub policy_routes: Entries<Name, Vec<PolicyRoute>>,
     /// Hooks that are loaded, by name.
     #[serde(default)]
-    pub hooks: BTreeMap<Name, LoadedHook>,
+    #[schemars(with = "BTreeMap<Name, LoadedHook>")]
+    pub hooks: Entries<Name, LoadedHook>,
 }
 
 /// One step from one [`State`] to another. `None` removes.

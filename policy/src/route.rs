@@ -3,9 +3,9 @@
 
 mod spread;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use imbl::HashMap;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 
 use crate::drop_reason::DropReason;
@@ -56,6 +56,7 @@ impl Tables {
 pub(crate) struct NextHops {
     list: Vec<ResolvedNextHop>,
     groups: Vec<Arc<[NextHopId; SLOTS]>>,
+    /// Only read and written where policy is made; a copy shares them.
     by_hop: HashMap<ResolvedNextHop, NextHopId>,
     /// By members and their weights, ascending.
     by_group: HashMap<Arc<[(NextHopId, u32)]>, u32>,

@@ -1,7 +1,5 @@
 //! Differences lead where they say, and digests tell states apart.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use crate::model::{Owner, Position, Route, RouteKey, State, Target};
@@ -38,7 +36,7 @@ fn routes() -> impl Strategy<Value = State> {
             let position = Position { file: "f".into(), line: u32::from(net), column: 1 };
             (key, Route::new(target, &Owner::Static, position))
         };
-        let routes: BTreeMap<_, _> = routes.into_iter().map(entry).collect();
+        let routes = routes.into_iter().map(entry).collect();
         State { routes, ..State::default() }
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::node::Children;
 use super::palette::Palette;
-use super::prefixes::{Place, Prefixes};
+use super::prefixes::{ALL, Place, Prefixes};
 use super::slot::{CHILD, Slot};
 use super::{Leaf, NO_LEAF};
 
@@ -85,7 +85,7 @@ impl Block {
             let children = &mut self.children[usize::from(second)];
             let (old, renumbered) = children.set(third, rest, length - 16, leaf);
             if renumbered {
-                self.paint(second, 0..=u8::MAX);
+                self.paint(second, ALL);
             }
             return old;
         }
@@ -104,7 +104,7 @@ impl Block {
             let row = usize::from(second);
             if self.bases[row] != bases[row] {
                 self.bases[row] = bases[row];
-                self.paint(second, 0..=u8::MAX);
+                self.paint(second, ALL);
             }
         }
         old
@@ -112,9 +112,13 @@ impl Block {
 
     /// Makes cells anew: those of some values of the third byte behind one of the second.
     fn paint(&mut self, second: u8, third: RangeInclusive<u8>) {
-        let slots = self.slots(second);
+        let slots = self.slots(second, &third);
         match &mut self.cells {
-            Cells::Wide(rows) => *Arc::make_mut(&mut rows[usize::from(second)]) = slots,
+            Cells::Wide(rows) => {
+                let painted = usize::from(*third.start())..=usize::from(*third.end());
+                let row = Arc::make_mut(&mut rows[usize::from(second)]);
+                row[painted.clone()].copy_from_slice(&slots[painted]);
+            }
             Cells::Narrow(cells) => {
                 let many = self.children.iter().map(Children::len).sum::<usize>() > MANY_CHILDREN;
                 if many || !paint_narrow(cells, &mut self.palette, second, third, &slots) {
@@ -127,12 +131,12 @@ impl Block {
     /// Makes all cells anew, with a palette that has no more than is needed; wide if it must be.
     fn repaint(&mut self, wide: bool) {
         let rows: Box<[Row; 256]> =
-            Box::new(array::from_fn(|second| Arc::new(self.slots(second as u8))));
+            Box::new(array::from_fn(|second| Arc::new(self.slots(second as u8, &ALL))));
         self.palette = Palette::default();
         let mut cells = no_cells();
-        let fits = (0..=u8::MAX).zip(rows.iter()).all(|(second, slots)| {
-            paint_narrow(&mut cells, &mut self.palette, second, 0..=u8::MAX, slots)
-        });
+        let fits = (0..=u8::MAX)
+            .zip(rows.iter())
+            .all(|(second, slots)| paint_narrow(&mut cells, &mut self.palette, second, ALL, slots));
         self.cells = if wide || !fits || self.palette.is_nearly_full() {
             Cells::Wide(rows)
         } else {
@@ -140,11 +144,12 @@ impl Block {
         };
     }
 
-    /// What the values of the third byte behind one of the second lead to.
-    fn slots(&mut self, second: u8) -> [Slot; 256] {
+    /// What some values of the third byte behind one of the second lead to: all that some prefix
+    /// covers.
+    fn slots(&mut self, second: u8, third: &RangeInclusive<u8>) -> [Slot; 256] {
         let row = usize::from(second);
-        let mut slots = self.third.leaves(second, self.bases[row]);
-        self.children[row].cover(&slots);
+        let mut slots = self.third.leaves_of(second, third, self.bases[row]);
+        self.children[row].cover(third, &slots);
         for (number, byte) in self.children[row].bytes().enumerate() {
             slots[usize::from(byte)] = CHILD | number as Slot;
         }

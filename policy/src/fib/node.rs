@@ -1,10 +1,11 @@
 //! A byte of the address that few prefixes reach, and what is below it.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
 use triomphe::{HeaderSlice, HeaderWithLength, ThinArc};
 
-use super::prefixes::{Place, Prefixes};
+use super::prefixes::{ALL, Place, Prefixes};
 use super::runs::Runs;
 use super::slot::{CHILD, SOME_CHILD, Slot};
 use super::{Address, Leaf, NO_LEAF};
@@ -112,13 +113,15 @@ impl Children {
         }
     }
 
-    /// Takes over the leaves of the byte above.
-    pub(super) fn cover(&mut self, leaves: &[Leaf; 256]) {
-        let is_right = |child: &Child| child.leaf == leaves[usize::from(child.byte)];
+    /// Takes over the leaves of some values of the byte above.
+    pub(super) fn cover(&mut self, values: &RangeInclusive<u8>, leaves: &[Leaf; 256]) {
+        let is_right = |child: &Child| {
+            !values.contains(&child.byte) || child.leaf == leaves[usize::from(child.byte)]
+        };
         if let Some(children) = &mut self.0
             && !children.iter().all(is_right)
         {
-            for child in Arc::make_mut(children) {
+            for child in Arc::make_mut(children).iter_mut().filter(|child| !is_right(child)) {
                 child.leaf = leaves[usize::from(child.byte)];
             }
         }
@@ -161,7 +164,7 @@ pub(super) fn lookup(children: &Children, slot: Slot, address: impl Address, pla
 impl Node {
     fn new(prefixes: Prefixes, mut children: Children) -> Node {
         let mut slots = prefixes.leaves(0, NO_LEAF);
-        children.cover(&slots);
+        children.cover(&ALL, &slots);
         for (number, byte) in children.bytes().enumerate() {
             slots[usize::from(byte)] = CHILD | number as Slot;
         }

@@ -42,6 +42,9 @@ const fn mask(length: u8) -> u8 {
     if length == 0 { 0 } else { u8::MAX << (8 - length) }
 }
 
+/// All values of a byte.
+pub(super) const ALL: RangeInclusive<u8> = 0..=u8::MAX;
+
 impl Prefixes {
     /// The longest behind `before` that covers the byte: its length and leaf.
     pub(super) fn longest(&self, before: u8, byte: u8) -> Option<(u8, Leaf)> {
@@ -70,10 +73,27 @@ impl Prefixes {
 
     /// The leaf of each value of the byte behind `before`; `otherwise` where no prefix covers it.
     pub(super) fn leaves(&self, before: u8, otherwise: Leaf) -> [Leaf; 256] {
+        self.leaves_of(before, &ALL, otherwise)
+    }
+
+    /// [`leaves`](Self::leaves) of those values only that some prefix covers; the others say nothing.
+    pub(super) fn leaves_of(
+        &self,
+        before: u8,
+        values: &RangeInclusive<u8>,
+        otherwise: Leaf,
+    ) -> [Leaf; 256] {
         let mut leaves = [otherwise; 256];
-        for Prefix { place, leaf } in self.behind(before) {
-            let values = place.values();
-            leaves[usize::from(*values.start())..=usize::from(*values.end())].fill(*leaf);
+        let mut rest = self.behind(before);
+        for length in 0..=8 {
+            // Prefixes of one length do not overlap, so that those of some values follow each other.
+            let first = Place::new(before, *values.start(), length);
+            rest = &rest[rest.partition_point(|prefix| prefix.place < first)..];
+            let within = |place: Place| place.length == length && place.bits <= *values.end();
+            for Prefix { place, leaf } in rest.iter().take_while(|prefix| within(prefix.place)) {
+                let values = place.values();
+                leaves[usize::from(*values.start())..=usize::from(*values.end())].fill(*leaf);
+            }
         }
         leaves
     }

@@ -1,6 +1,6 @@
 //! From one generation to the next.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::error::PolicyError;
@@ -11,7 +11,9 @@ use super::tables::{self, Stale, fill_tables, is_crowded};
 use super::{Policy, hooks, hops, policy_routes, routes};
 use crate::digest::Digests;
 use crate::filter::Filter;
-use crate::model::{Delta, FilterKey, Name, NeighbourKey, Operation, Route, RouteKey, State};
+use crate::model::{
+    Delta, Entries, FilterKey, Name, NeighbourKey, Operation, Route, RouteKey, State,
+};
 use crate::steering::{Rules, Steering};
 
 /// What a delta may change beyond the state itself.
@@ -19,7 +21,8 @@ use crate::steering::{Rules, Steering};
 struct Touched<'a> {
     /// Ports, interfaces or instances: what everything else refers to.
     links: bool,
-    routes: Vec<&'a RouteKey>,
+    /// What routes are set to, ascending.
+    routes: Vec<(&'a RouteKey, Option<&'a Route>)>,
     filters: Vec<&'a FilterKey>,
     neighbours: Vec<&'a NeighbourKey>,
     policy_routes: Vec<&'a Name>,
@@ -34,14 +37,30 @@ impl<'a> Touched<'a> {
                 Operation::Port(..) | Operation::Interface(..) | Operation::Instance(..) => {
                     touched.links = true;
                 }
-                Operation::Route(key, _) => touched.routes.push(key),
+                Operation::Route(key, route) => touched.routes.push((key, route.as_ref())),
                 Operation::Filter(key, _) => touched.filters.push(key),
                 Operation::Neighbour(key, _) => touched.neighbours.push(key),
                 Operation::PolicyRoutes(key, _) => touched.policy_routes.push(key),
                 Operation::Hook(..) => touched.hooks = true,
             }
         }
+        let routes = &mut touched.routes;
+        if !routes.is_sorted_by(|one, other| one.0 < other.0) {
+            routes.sort_by_key(|(key, _)| *key);
+            routes.dedup_by(|later, earlier| {
+                let same = later.0 == earlier.0;
+                if same {
+                    *earlier = *later;
+                }
+                same
+            });
+        }
         touched
+    }
+
+    /// The routes that are there afterwards.
+    fn set(&self) -> impl Iterator<Item = (&'a RouteKey, &'a Route)> {
+        self.routes.iter().filter_map(|&(key, route)| Some((key, route?)))
     }
 }
 
@@ -102,15 +121,19 @@ impl Policy {
             false => hops::follow(delta, &self.state, &state, &mut links),
         };
         let set: HashSet<&RouteKey> = match asked && touched.links {
-            true => touched.routes.iter().copied().collect(),
+            true => touched.set().map(|(key, _)| key).collect(),
             false => HashSet::new(),
         };
         let must_resolve = |key: &RouteKey, route: &Route| {
             let set = || !touched.links || set.contains(key);
             asked && !key.owner.learns() && (set() || routes::resolves(key, route, &self.links))
         };
-        for (key, route) in existing(&state.routes, &touched.routes, touched.links) {
+        let mut check = |(key, route)| {
             routes::check(key, route, must_resolve(key, route), &links, &mut report);
+        };
+        match touched.links {
+            true => state.routes.iter().for_each(&mut check),
+            false => touched.set().for_each(&mut check),
         }
         for (key, &mac) in existing(&state.neighbours, &touched.neighbours, touched.links) {
             rules::check_neighbour(key, mac, &links, &mut report);
@@ -135,11 +158,14 @@ impl Policy {
         }
         let stale = match touched.links || is_crowded(&self.tables, &state) {
             true => Stale::All,
-            false => Stale::of(touched.routes.iter().copied(), &changed, &state, &links),
+            false => {
+                let keys = touched.routes.iter().map(|(key, _)| *key);
+                Stale::of(keys, &changed, &state, &links)
+            }
         };
         let tables = fill_tables(&self.tables, &stale, steer, &state, &mut links);
         if asked {
-            tables::check_loops(&touched.routes, &tables, &links, &mut report);
+            tables::check_loops(touched.set(), &tables, &links, &mut report);
         }
         if !report.errors.is_empty() {
             return Err(report.errors);
@@ -157,7 +183,7 @@ impl Policy {
         report: &mut Report<'_>,
     ) -> Vec<(FilterKey, Option<Arc<Filter>>)> {
         let state = report.state;
-        let gone = touched.filters.iter().filter(|key| !state.filters.contains_key(key));
+        let gone = touched.filters.iter().filter(|key| !state.filters.contains_key(**key));
         let mut filters: Vec<_> = gone.map(|&key| (key.clone(), None)).collect();
         for (key, spec) in existing(&state.filters, &touched.filters, touched.links) {
             let filter = rules::compile(key, spec, self.filter(key), links, slots, report);
@@ -213,12 +239,12 @@ impl Policy {
 
 /// The entries of a table that `keys` names, or all.
 fn existing<'a, K: Ord, V>(
-    table: &'a BTreeMap<K, V>,
+    table: &'a Entries<K, V>,
     keys: &[&K],
     all: bool,
 ) -> Vec<(&'a K, &'a V)> {
     match all {
         true => table.iter().collect(),
-        false => keys.iter().filter_map(|key| table.get_key_value(key)).collect(),
+        false => keys.iter().filter_map(|&key| table.get_key_value(key)).collect(),
     }
 }

@@ -8,13 +8,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use sluice_packet::Family;
 
 use super::Policy;
 use super::hops::{self, Via};
 use super::links::{Links, family_of};
-use super::tables::{Stale, fill_tables, is_crowded};
+use super::tables::{Prefixes, Stale, fill_tables, is_crowded};
 use crate::ids::{InstanceId, PortId, TableId};
 use crate::instance::{Connected, Instance};
 use crate::model::{Name, NextHop, RouteKey, Target};
@@ -60,24 +59,19 @@ impl Policy {
 
     /// The prefixes, by table, for which some route, whether in use or not, leads to one of these
     /// ports, or to an address that does not resolve as it did.
-    fn prefixes_by(
-        &self,
-        ports: &BTreeSet<PortId>,
-        resolved: &BTreeSet<Via>,
-    ) -> BTreeSet<(TableId, IpNet)> {
-        let mut prefixes = BTreeSet::new();
+    fn prefixes_by(&self, ports: &BTreeSet<PortId>, resolved: &BTreeSet<Via>) -> Prefixes {
+        let mut prefixes = Vec::new();
         let mut leads = Leads { links: &self.links, ports, resolved, known: HashMap::new() };
         let mut at: Option<(&RouteKey, &Instance, TableId)> = None;
         for (key, route) in &self.state.routes {
             let Target::NextHops(hops) = &route.target else { continue };
-            let same = |at: &RouteKey| (&at.instance, &at.table) == (&key.instance, &key.table);
-            if at.is_none_or(|(other, ..)| !same(other)) {
+            if at.is_none_or(|(other, ..)| !other.stands_with(key)) {
                 let instance = self.instance_named(&key.instance);
                 at = instance.and_then(|i| Some((key, i, i.table_named(&key.table)?)));
             }
             let Some((_, instance, table)) = at else { continue };
             if hops.iter().any(|hop| leads.there(hop, family_of(key.prefix.addr()), instance)) {
-                prefixes.insert((table, key.prefix));
+                prefixes.push((table, key.prefix));
             }
         }
         for instance in self.instances() {
@@ -85,11 +79,11 @@ impl Policy {
                 if let Connected::Network(id) = connected
                     && self.interface(*id).is_some_and(|i| ports.contains(&i.port))
                 {
-                    prefixes.insert((instance.main, prefix));
+                    prefixes.push((instance.main, prefix));
                 }
             }
         }
-        prefixes
+        prefixes.into_iter().collect()
     }
 }
 

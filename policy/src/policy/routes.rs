@@ -1,5 +1,6 @@
 //! Checks routes and puts them into the tables.
 
+use std::iter::Peekable;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -184,21 +185,21 @@ pub(super) fn member<'a>(
     })
 }
 
-/// The leaf that a prefix has in a table: of what stands there and has a way out, what is
+/// The leaf that a prefix has in a table: of what is `set` there and has a way out, what is
 /// preferred.
 pub(super) fn winner(
     prefix: IpNet,
     table: &TableEntry,
     instance: &Instance,
     links: &Links,
-    state: &State,
+    set: &[(&RouteKey, &Route)],
     next_hops: &mut NextHops,
 ) -> Option<Leaf> {
     if let Some(connected) = connected(prefix, table.id, instance, links) {
         return Some(connected_leaf(connected, prefix, next_hops));
     }
     let at = At { table: table.id, prefix };
-    set(prefix, instance, &table.name, state).into_iter().find_map(|(_, route)| {
+    set.iter().find_map(|(_, route)| {
         Some(match &route.target {
             Target::Blackhole => leaf::BLACKHOLE,
             Target::Reject => leaf::REJECT,
@@ -219,14 +220,70 @@ pub(super) fn set<'a>(
     table: &str,
     state: &'a State,
 ) -> Vec<(&'a RouteKey, &'a Route)> {
-    let (instance, table) = (instance.name.clone(), table.into());
-    let first = RouteKey { instance, table, prefix, owner: Owner::Connected };
-    let same = |key: &RouteKey| {
-        (&key.instance, &key.table, key.prefix) == (&first.instance, &first.table, prefix)
-    };
-    let mut set: Vec<_> = state.routes.range(&first..).take_while(|(key, _)| same(key)).collect();
+    set_from(&first(instance, table.into(), prefix), state)
+}
+
+/// The first that a prefix of a table may have.
+fn first(instance: &Instance, table: Name, prefix: IpNet) -> RouteKey {
+    RouteKey { instance: instance.name.clone(), table, prefix, owner: Owner::Connected }
+}
+
+fn set_from<'a>(first: &RouteKey, state: &'a State) -> Vec<(&'a RouteKey, &'a Route)> {
+    let same = |key: &RouteKey| key.stands_with(first) && key.prefix == first.prefix;
+    let from = state.routes.range::<_, RouteKey>(first..);
+    let mut set: Vec<_> = from.take_while(|(key, _)| same(key)).collect();
     by_preference(&mut set);
     set
+}
+
+/// What was set for prefixes of a table that are asked for one after the other, ascending.
+pub(super) struct Set<'a> {
+    state: &'a State,
+    /// The first that there may be for the prefix that was asked for last.
+    first: RouteKey,
+    /// All of the table, where so many are asked for that to look at each is quicker than to look
+    /// for some.
+    walk: Option<Peekable<Walk<'a>>>,
+    found: Vec<(&'a RouteKey, &'a Route)>,
+}
+
+type Walk<'a> = Box<dyn Iterator<Item = (&'a RouteKey, &'a Route)> + 'a>;
+
+impl<'a> Set<'a> {
+    /// Of a table; so many prefixes are to be asked for.
+    pub(super) fn new(
+        instance: &Instance,
+        table: &Name,
+        prefixes: usize,
+        state: &'a State,
+    ) -> Set<'a> {
+        /// To look for one takes as long as to look at so many.
+        const SEARCH: usize = 16;
+        let first = first(instance, table.clone(), IpNet::default());
+        let walk = (prefixes * SEARCH > state.routes.len()).then(|| {
+            let walk: Walk<'a> = Box::new(state.routes.range::<_, RouteKey>(&first..));
+            walk.peekable()
+        });
+        Set { state, first, walk, found: Vec::new() }
+    }
+
+    /// What was set for the next prefix, what is preferred at the front.
+    pub(super) fn at(&mut self, prefix: IpNet) -> &[(&'a RouteKey, &'a Route)] {
+        self.first.prefix = prefix;
+        let Some(walk) = &mut self.walk else {
+            self.found = set_from(&self.first, self.state);
+            return &self.found;
+        };
+        let first = &self.first;
+        while walk.next_if(|(key, _)| key.stands_with(first) && key.prefix < prefix).is_some() {}
+        self.found.clear();
+        let here = |key: &RouteKey| key.stands_with(first) && key.prefix == prefix;
+        while let Some(route) = walk.next_if(|(key, _)| here(key)) {
+            self.found.push(route);
+        }
+        by_preference(&mut self.found);
+        &self.found
+    }
 }
 
 /// Sorts routes of one prefix: what is preferred comes first.

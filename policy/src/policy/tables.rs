@@ -1,6 +1,5 @@
 //! Fills the tables that packets are looked up in, and finds routes that lead round in circles.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,19 +23,44 @@ pub(super) enum Stale {
     /// All: the tables are filled from nothing.
     All,
     /// These.
-    These(BTreeSet<(TableId, IpNet)>),
+    These(Prefixes),
+}
+
+/// Prefixes of tables, each once, ascending.
+#[derive(Default)]
+pub(super) struct Prefixes(Vec<(TableId, IpNet)>);
+
+impl FromIterator<(TableId, IpNet)> for Prefixes {
+    fn from_iter<I: IntoIterator<Item = (TableId, IpNet)>>(prefixes: I) -> Self {
+        let mut list: Vec<_> = prefixes.into_iter().collect();
+        // Those that come from the state are in its order, which is this for each table.
+        list.sort();
+        list.dedup();
+        Prefixes(list)
+    }
+}
+
+impl Prefixes {
+    /// Those of one table.
+    fn of(&self, table: TableId) -> &[(TableId, IpNet)] {
+        let first = self.0.partition_point(|(id, _)| *id < table);
+        let rest = &self.0[first..];
+        &rest[..rest.partition_point(|(id, _)| *id == table)]
+    }
 }
 
 impl Stale {
     /// The prefixes of some routes, and of those whose next hops do not resolve as they did.
     pub(super) fn of<'a>(
         keys: impl Iterator<Item = &'a RouteKey>,
-        changed: &BTreeSet<Via>,
-        state: &State,
-        links: &Links,
+        changed: &'a BTreeSet<Via>,
+        state: &'a State,
+        links: &'a Links,
     ) -> Stale {
-        let mut stale = prefixes(keys, links);
-        if !changed.is_empty() {
+        if changed.is_empty() {
+            return Stale::These(prefixes(keys, links).collect());
+        }
+        let users = {
             let uses = |key: &RouteKey, route: &Route| {
                 let instance = links.instance_named(&key.instance);
                 instance.is_some_and(|instance| {
@@ -44,28 +68,28 @@ impl Stale {
                     vias.any(|via| changed.contains(&via))
                 })
             };
-            let users = state.routes.iter().filter(|(key, route)| uses(key, route));
-            stale.extend(prefixes(users.map(|(key, _)| key), links));
-        }
-        Stale::These(stale)
+            state.routes.iter().filter(move |(key, route)| uses(key, route))
+        };
+        let users = prefixes(users.map(|(key, _)| key), links);
+        Stale::These(prefixes(keys, links).chain(users).collect())
     }
 }
 
 /// The prefixes of some routes; it helps if those of one table follow each other.
 fn prefixes<'a>(
     keys: impl Iterator<Item = &'a RouteKey>,
-    links: &Links,
-) -> BTreeSet<(TableId, IpNet)> {
+    links: &'a Links,
+) -> impl Iterator<Item = (TableId, IpNet)> {
     let mut last: Option<(&RouteKey, Option<TableId>)> = None;
-    let mut table_of = |key: &'a RouteKey| match last {
-        Some((other, id)) if other.instance == key.instance && other.table == key.table => id,
+    let mut table_of = move |key: &'a RouteKey| match last {
+        Some((other, id)) if other.stands_with(key) => id,
         _ => {
             let id = links.table_named(&key.instance, &key.table);
             last = Some((key, id));
             id
         }
     };
-    keys.filter_map(|key| Some((table_of(key)?, key.prefix))).collect()
+    keys.filter_map(move |key| Some((table_of(key)?, key.prefix)))
 }
 
 /// Whether next hops that no route uses any more are the most of what is held, so that it is time
@@ -84,15 +108,16 @@ pub(super) fn fill_tables(
     state: &State,
     links: &mut Links,
 ) -> Arc<Tables> {
+    let all: Prefixes;
     let (mut hops, prefixes) = match stale {
-        Stale::These(prefixes) if prefixes.is_empty() && !steer => return Arc::clone(old),
-        Stale::These(prefixes) => (old.hops.clone(), Cow::Borrowed(prefixes)),
+        Stale::These(prefixes) if prefixes.0.is_empty() && !steer => return Arc::clone(old),
+        Stale::These(prefixes) => (old.hops.clone(), prefixes),
         Stale::All => {
-            let mut all = prefixes(state.routes.keys(), links);
-            for instance in links.instances.iter().flatten() {
-                all.extend(instance.connected.keys().map(|&prefix| (instance.main, prefix)));
-            }
-            (NextHops::default(), Cow::Owned(all))
+            let connected = links.instances.iter().flatten().flat_map(|instance| {
+                instance.connected.keys().map(|&prefix| (instance.main, prefix))
+            });
+            all = prefixes(state.routes.keys(), links).chain(connected).collect();
+            (NextHops::default(), &all)
         }
     };
     let mut fibs = match stale {
@@ -102,10 +127,10 @@ pub(super) fn fill_tables(
     fibs.resize_with(links.tables.len(), Fib::default);
     for (table, instance) in links.all_tables() {
         let Some(fib) = fibs.get_mut(table.id.index()) else { continue };
-        let first = (table.id, IpNet::default());
-        let set = prefixes.range(first..).take_while(|(id, _)| *id == table.id);
-        for &(_, prefix) in set {
-            match routes::winner(prefix, table, instance, links, state, &mut hops) {
+        let prefixes = prefixes.of(table.id);
+        let mut set = routes::Set::new(instance, &table.name, prefixes.len(), state);
+        for &(_, prefix) in prefixes {
+            match routes::winner(prefix, table, instance, links, set.at(prefix), &mut hops) {
                 Some(leaf) => fib.insert(prefix, leaf),
                 None => drop(fib.remove(prefix)),
             }
@@ -148,8 +173,8 @@ fn steer_anew(
 /// Complains about routes of `set` by which packets are looked up round and round, where the first
 /// or the last address of a route between tables shows it. What only addresses in between would
 /// show is seen when packets come.
-pub(super) fn check_loops(
-    set: &[&RouteKey],
+pub(super) fn check_loops<'a>(
+    set: impl Iterator<Item = (&'a RouteKey, &'a Route)>,
     tables: &Tables,
     links: &Links,
     report: &mut Report<'_>,
@@ -157,9 +182,9 @@ pub(super) fn check_loops(
     let state = report.state;
     let leads_on = |route: &Route| matches!(route.target, Target::Table { .. });
     let place = |key: &RouteKey| Some((links.table_named(&key.instance, &key.table)?, key.prefix));
-    let new = set.iter().filter(|key| state.routes.get(key).is_some_and(leads_on));
+    let new = set.filter(|(_, route)| leads_on(route));
     let new: BTreeMap<(TableId, IpNet), &RouteKey> =
-        new.filter_map(|key| Some((place(key)?, *key))).collect();
+        new.filter_map(|(key, _)| Some((place(key)?, key))).collect();
     if new.is_empty() {
         return;
     }

@@ -1,6 +1,6 @@
 //! The things of the appliance, as the live generation and the dataplane have them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use sluice_control_api::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, PolicyRoute, Port, Route, Rule,
 };
 use sluice_policy::Policy;
-use sluice_policy::model::{FilterPoint, Name};
+use sluice_policy::model::{Entries, FilterPoint, Name};
 
 use super::Answer;
 use super::explain;
@@ -229,9 +229,9 @@ pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
     let state = policy.state();
     Ok(Json(Config {
         generation,
-        ports: state.ports.clone(),
-        interfaces: state.interfaces.clone(),
-        instances: state.instances.clone(),
+        ports: told(&state.ports),
+        interfaces: told(&state.interfaces),
+        instances: told(&state.instances),
         routes: all_routes(&view.head, policy)
             .filter(|route| route.owner != sluice_policy::model::Owner::Connected)
             .collect(),
@@ -253,6 +253,11 @@ pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
                 mac: *mac,
             })
             .collect(),
-        policy_routes: state.policy_routes.clone(),
+        policy_routes: told(&state.policy_routes),
     }))
+}
+
+/// A table of the state as it is told.
+fn told<V: Clone>(entries: &Entries<Name, V>) -> BTreeMap<Name, V> {
+    entries.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -276,6 +276,10 @@ impl Agent {
     /// Notes what the counters of newly given slots stand at, so that a rule's count begins at 0
     /// although workers never reset a counter.
     fn rule_baselines(&mut self, old: &Policy, new: &Policy) {
+        let (was, is) = (old.state(), new.state());
+        if was.filters.ptr_eq(&is.filters) && was.policy_routes.ptr_eq(&is.policy_routes) {
+            return;
+        }
         let before: HashSet<_> = counted(old).collect();
         for rule in counted(new).filter(|rule| !before.contains(rule)) {
             let (_, _, _, slot) = rule;
