@@ -12,6 +12,13 @@ pub struct Hundredth {
     seen: u64,
 }
 
+impl Hundredth {
+    /// Drops one packet of so many; at least 1.
+    pub fn new(every: u64) -> Hundredth {
+        Hundredth { every, seen: 0 }
+    }
+}
+
 impl PacketHook for Hundredth {
     fn packet(&mut self, cx: &mut Context<'_>, packet: Packet<'_>) -> Verdict {
         self.seen += 1;
@@ -37,6 +44,6 @@ pub const PROGRAM: Program = Program {
             _ => Ok(()),
         };
         let every = settings.get("every", 100, within)?;
-        Ok(Made::new(move || PerPacket(Hundredth { every, seen: 0 })))
+        Ok(Made::new(move || PerPacket(Hundredth::new(every))))
     },
 };

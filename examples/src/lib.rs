@@ -1,6 +1,6 @@
-//! Hooks to learn from, and to load. Each module is one hook: its type, what it does with a packet,
-//! and the [`Program`](sluice_hooks::Program) by which an operator loads it. What it takes to add
-//! one of your own is in `docs/hooks.md`.
+//! Hooks to learn from, and to load. Each file is one hook: its type, what it does with a packet,
+//! and the [`Program`](sluice_hooks::Program) by which an operator loads it. [`tour`] is a module
+//! that registers its hook itself. What it takes to add one of your own is in `docs/hooks.md`.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ pub mod dscp_mark;
 pub mod hundredth;
 pub mod pass;
 pub mod syn_limit;
+pub mod tour;
 
 use sluice_policy::Event;
 

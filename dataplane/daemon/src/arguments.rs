@@ -45,8 +45,12 @@ pub struct Arguments {
     /// How to log: text for people, or json with one object a line.
     #[arg(long, value_name = "FORMAT", env = "SLUICE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Modules that live in every instance from the start. May be given several times.
+    #[arg(long = "module", value_name = "NAME", env = "SLUICE_MODULES", value_delimiter = ',')]
+    pub modules: Vec<String>,
     /// Have something go wrong, to try out what happens then: `panic-on-udp-port=PORT` has the
-    /// worker that receives a datagram to that port panic. May be given several times.
+    /// worker that receives a datagram to that port panic, `programs` lets hooks be loaded that
+    /// misbehave. May be given several times.
     #[arg(long = "fault", value_name = "FAULT", env = "SLUICE_FAULT", value_delimiter = ',')]
     #[arg(hide = true)]
     pub faults: Vec<Fault>,

@@ -12,7 +12,6 @@ use sluice_policy::PortEntry;
 use sluice_policy::model::{MacAddress, Name};
 
 use super::Agent;
-use crate::programs::PROGRAMS;
 
 impl Agent {
     pub(super) fn tell(&self, question: &Command) -> Reply {
@@ -119,7 +118,7 @@ impl Agent {
 
     fn hooks(&self) -> HookReport {
         let policy = &self.publisher.current().policy;
-        let programs = PROGRAMS.iter().map(|program| ProgramStatus {
+        let programs = self.programs.iter().map(|program| ProgramStatus {
             name: program.name.into(),
             summary: program.summary.into(),
             settings: program.settings.iter().map(|&(k, h)| (k.into(), h.into())).collect(),

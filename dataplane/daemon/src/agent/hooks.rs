@@ -14,7 +14,6 @@ use sluice_policy::{Policy, PortId};
 use sluice_quiescent::Epoch;
 
 use super::Agent;
-use crate::programs;
 use crate::worker::{Order, Returned};
 
 /// Lines of the log a second for one hook, and how many at once.
@@ -146,11 +145,11 @@ impl Agent {
                 hooks.push(Configured { hook, made: None });
                 continue;
             }
-            let made = match programs::program(&loaded.program) {
+            let made = match self.programs.iter().find(|program| *program.name == *loaded.program) {
                 Some(program) => {
                     program.make(loaded.event, &loaded.settings).map_err(|error| error.to_string())
                 }
-                None => Err(unknown_program(&loaded.program)),
+                None => Err(self.unknown_program(&loaded.program)),
             };
             match made {
                 Ok(made) => hooks.push(Configured { hook, made: Some(made) }),
@@ -297,6 +296,11 @@ impl Agent {
         });
     }
 
+    fn unknown_program(&self, name: &str) -> String {
+        let known: Vec<_> = self.programs.iter().map(|p| format!("`{}`", p.name)).collect();
+        format!("no program is named `{name}`; there are {}", known.join(", "))
+    }
+
     /// What interfaces are now.
     fn nics_now(&self) -> BTreeMap<(Name, Name), Nics> {
         let policy = &self.publisher.current().policy;
@@ -313,9 +317,4 @@ impl Agent {
         });
         facts.collect()
     }
-}
-
-fn unknown_program(name: &str) -> String {
-    let known: Vec<_> = programs::PROGRAMS.iter().map(|p| format!("`{}`", p.name)).collect();
-    format!("no program is named `{name}`; there are {}", known.join(", "))
 }

@@ -28,7 +28,7 @@ use sluice_channel::statistics::Statistics;
 use sluice_channel::{Command, CrashReport, Limits, Notice, Reply};
 use sluice_channel::{Incoming, Server};
 use sluice_hooks::stack::{NicWatch, Slot};
-use sluice_hooks::{Stack, TokenBucket};
+use sluice_hooks::{Program, Stack, TokenBucket};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Report};
 use sluice_policy::DropReason;
@@ -106,6 +106,8 @@ pub struct Agent {
     publisher: Publisher<Generation>,
     /// Modules, notifications, authors' hooks.
     stack: Stack,
+    /// What operators can load.
+    programs: Vec<&'static Program>,
     /// What is about to be published, while a commit is under way.
     staged: Option<Staged>,
     /// Slots whose objects came back after they were waited for.

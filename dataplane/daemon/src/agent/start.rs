@@ -27,6 +27,7 @@ use super::{Agent, WorkerHandle};
 use crate::arguments::Arguments;
 use crate::crash;
 use crate::doorbell::Doorbell;
+use crate::fault::{self, Fault};
 use crate::kernel::LinkWatch;
 use crate::programs;
 use crate::worker::Worker;
@@ -138,6 +139,7 @@ impl Agent {
             limits,
             publisher,
             stack: Stack::new(registry),
+            programs: programs::PROGRAMS.iter().collect(),
             staged: None,
             late: Vec::new(),
             nics: NicWatch::default(),
@@ -158,11 +160,15 @@ impl Agent {
         };
         for fault in &arguments.faults {
             tracing::warn!(?fault, "a fault will happen on request: not for production");
-            agent.with_stack(|stack, agent| {
-                stack.register_fault(agent, fault.hook(), &fault.made())
-            })?;
+            if let Some((hook, made)) = fault.hook() {
+                agent.with_stack(|stack, agent| stack.register_fault(agent, hook, &made))?;
+            }
+            if *fault == Fault::Programs {
+                agent.programs.extend(fault::PROGRAMS);
+            }
         }
-        for module in programs::modules() {
+        for name in &arguments.modules {
+            let module = programs::module(name)?;
             agent.with_stack(|stack, agent| stack.api(agent).register_module(module))?;
         }
         Ok(agent)

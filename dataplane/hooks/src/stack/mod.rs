@@ -33,7 +33,7 @@ use crate::registry::{HookOrder, Registry};
 
 pub use api::Api;
 pub use hooks::{Configured, Entry, HookId, HookSpec, HookState, Origin, Plan, PlanError};
-pub use instances::{InstanceHandle, Module, ProtocolHandle};
+pub use instances::{InstanceHandle, Module, ModuleContext, ProtocolHandle};
 pub use nic::{NicChange, NicEvent, NicListener, NicWatch, Nics};
 pub use notices::{Notice, Notify, What};
 
