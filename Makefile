@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io clean
+.PHONY: help deps build demo test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -110,6 +110,9 @@ bench-filters: deps ## filters of 100 to 10,000 rules beside rte_acl: compiling,
 	cc -O3 -march=native -Wall -o $(TARGET)/release/sluice-bench-filters-acl bench/filters/acl.c \
 	  $$(pkg-config --cflags --libs libdpdk)
 	$(TARGET)/release/sluice-bench-filters $(TARGET)/release/sluice-bench-filters-acl
+
+bench-hooks: build ## ns per packet of hooks that do nothing, and of the examples
+	$(SUDO) $(PYTHON) bench/hooks.py --binaries $(TARGET)/release
 
 bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
 	$(SUDO) $(PYTHON) bench/io.py --binaries $(TARGET)/release

@@ -57,14 +57,17 @@ def flows_pcap(path, flows):
 class Hugepages:
     """Reserves hugepages for a block and gives back what was added."""
 
+    def __init__(self, pages=PAGES_NEEDED):
+        self.pages = pages
+
     def __enter__(self):
         self.before = int(HUGEPAGES.read_text())
         self.mounted = None
-        HUGEPAGES.write_text(str(self.before + PAGES_NEEDED))
+        HUGEPAGES.write_text(str(self.before + self.pages))
         got = int(HUGEPAGES.read_text()) - self.before
-        if got < PAGES_NEEDED:
+        if got < self.pages:
             HUGEPAGES.write_text(str(self.before))
-            sys.exit(f"bench: {PAGES_NEEDED} hugepages of 2 MiB are needed, the kernel has {got} to give")
+            sys.exit(f"bench: {self.pages} hugepages of 2 MiB are needed, the kernel has {got} to give")
         if not any(" hugetlbfs " in line for line in Path("/proc/mounts").read_text().splitlines()):
             self.mounted = Path("/dev/hugepages")
             self.mounted.mkdir(exist_ok=True)
@@ -186,8 +189,8 @@ filters:
 
 
 class Sluice(Contender):
-    def __init__(self, directory, pcap, core, binaries, filters=False):
-        self.name = "sluice + filters" if filters else "sluice"
+    def __init__(self, directory, pcap, core, binaries, name="sluice", also=""):
+        self.name = name
         self.dir = Path(directory) / self.name.replace(" ", "").replace("+", "-")
         self.sluice = Path(binaries) / "sluice"
         config = Path(directory) / f"{self.dir.name}.yaml"
@@ -198,7 +201,7 @@ class Sluice(Contender):
             '  out: { device: "net_null0,no-rx=1", addresses: [10.2.0.1/24] }\n'
             "routes: [ { to: 10.1.0.0/16, via: 10.2.0.2 } ]\n"
             'neighbours: [ { interface: out, address: 10.2.0.2, mac: "02:00:00:00:00:42" } ]\n'
-            + (FILTERS if filters else ""))
+            + also)
         self.log = open(Path(directory) / f"{self.dir.name}.log", "w+")
         self.process = subprocess.Popen([self.sluice, "up", "-c", config, "--dir", self.dir],
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -269,7 +272,7 @@ def main():
                 contenders.append(Testpmd(mode, pcap, options.main_core, options.core))
             contenders.append(Sluice(directory, pcap, options.core, options.binaries))
             if not options.no_filters:
-                contenders.append(Sluice(directory, pcap, options.core, options.binaries, filters=True))
+                contenders.append(Sluice(directory, pcap, options.core, options.binaries, "sluice + filters", FILTERS))
             costs = {contender.name: [] for contender in contenders}
             for _ in range(max(options.rounds, 5)):
                 for contender in contenders:

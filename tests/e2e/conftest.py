@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lab import Lab, Pair, Sluice, Stations
+from lab import Alternating, Lab, Pair, Sluice, Stations
 from lab.sluice import binaries
 
 
@@ -64,3 +64,11 @@ def pytest_runtest_call(item):
     """After the body of a test that shares its Sluice: every packet is accounted for."""
     for sluice in Sluice.running:
         sluice.accounts_balance()
+
+
+@pytest.fixture
+def alternating(lab):
+    """Three wires around the two processes, under policy A."""
+    made = Alternating(lab)
+    with made.halves:
+        yield made

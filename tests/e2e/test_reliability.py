@@ -9,29 +9,13 @@ import time
 
 import pytest
 
-from lab import Alternating, Halves, Stream, pair_configuration
+from lab import Halves, Stream, pair_configuration
 from lab.load import slowness
 
 # How long a figure is held, in seconds, and how often the policy changes.
 HOLD = float(os.environ.get("SLUICE_HOLD", 5))
 ALTERNATIONS = int(os.environ.get("SLUICE_ALTERNATIONS", 1000))
 RATE = int(os.environ.get("SLUICE_RATE", 2000))
-
-
-@pytest.fixture
-def alternating(lab):
-    """Three wires around the two processes, under policy A."""
-    made = Alternating(lab)
-    with made.halves:
-        yield made
-
-
-def assert_whole(alternating, load):
-    """No packet lost, doubled, overtaken, or handled by half a policy."""
-    assert load.lost == [], f"{len(load.lost)} of {load.sent} lost: {load.lost[:10]}…"
-    assert load.doubled == 0
-    assert load.in_order
-    assert alternating.halved() == 0
 
 
 def test_r01_control_killed_loses_nothing(alternating):
@@ -45,7 +29,7 @@ def test_r01_control_killed_loses_nothing(alternating):
         halves.start("sluice-control")
         assert halves.wait_until_committed() == before
         assert load.wait_for(RATE // 4)
-    assert_whole(alternating, load)
+    alternating.assert_whole(load)
     assert load.came["thin"] == []
 
 
@@ -59,7 +43,7 @@ def test_r02_alternating_policies_under_load(alternating):
         for turn in range(ALTERNATIONS):
             applied = control.apply(files[turn % 2])
             assert applied["generation"] == first + turn + 1
-    assert_whole(alternating, load)
+    alternating.assert_whole(load)
     assert load.came["wan"] and load.came["thin"]
     counted = {row["name"]: row["packets"] for row in halves.ask("/v1/rules")}
     live = "A" if ALTERNATIONS % 2 == 0 else "B"

@@ -4,12 +4,11 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 
 import pytest
 
-from lab import Stream, threads
+from lab import Stream, datagram, threads
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
 TWO = {"lan_options": "workers: [0]", "wan_options": "workers: [1]"}
@@ -33,21 +32,6 @@ def stalls(sluice):
     return [int(ms) for ms in re.findall(r"worker is stalled.*for_ms=(\d+)", sluice.log)]
 
 
-def send(host, address, port, payload=b"poison"):
-    """One datagram, the same each time."""
-    with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.bind(("", port))
-        sender.sendto(payload, (address, port))
-
-
-def waits_for(sluice, *words, patience=5.0):
-    """Waits for a line of the log with all of the words."""
-    return sluice.wait_until(
-        lambda: any(all(word in line for word in words) for line in sluice.log.splitlines()),
-        patience,
-    )
-
-
 @needs_two_cores
 def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
     with pair.sluice(cores=CORES, **TWO) as sluice:
@@ -56,7 +40,7 @@ def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
         before = sluice.generation
         # af_packet has one queue to send by, which the first worker has.
         with threads.stalled(worker(pid, 1)):
-            assert waits_for(sluice, "worker is stalled", "worker=1")
+            assert sluice.logs("worker is stalled", "worker=1")
             assert min(stalls(sluice)) < 2000, "within a second, on a machine that has time"
             # The other worker answers, and a commit does not wait for ever.
             assert pair.client.reaches("10.0.1.1")
@@ -64,7 +48,7 @@ def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
             assert sluice.generation == before + 1
             assert sluice.wait_until(lambda: stalled(sluice, worker=1))
             assert not stalled(sluice, worker=0)
-        assert waits_for(sluice, "goes on", "worker=1")
+        assert sluice.logs("goes on", "worker=1")
         assert sluice.wait_until(lambda: not stalled(sluice, worker=1))
         assert sluice.wait_until(
             lambda: {w["generation"] for w in sluice.show("workers")} == {before + 1}
@@ -79,10 +63,10 @@ def test_fault_19_a_stopped_worker_does_not_keep_a_port_or_the_end(pair):
         sluice.up()
         pid = sluice.processes()["sluice-dataplane"]
         with threads.stalled(worker(pid, 1)):
-            assert waits_for(sluice, "worker is stalled", "worker=1")
+            assert sluice.logs("worker is stalled", "worker=1")
             mac = pair.router.mac("wan")
             pair.router.run("ip", "link", "del", "wan")
-            assert waits_for(sluice, "port is lost", patience=10)
+            assert sluice.logs("port is lost", patience=10)
             pair.server.run(
                 *("ip", "link", "add", "eth0", "type", "veth"),
                 *("peer", "name", "wan", "address", mac, "netns", pair.router.name),
@@ -91,11 +75,11 @@ def test_fault_19_a_stopped_worker_does_not_keep_a_port_or_the_end(pair):
             pair.server.address("10.0.2.2/24")
             pair.server.route("default", "10.0.2.1")
             assert pair.client.reaches("10.0.1.1")
-        assert waits_for(sluice, "port is back", patience=20), "once the worker has let go of it"
+        assert sluice.logs("port is back", patience=20), "once the worker has let go of it"
         assert sluice.wait_until(lambda: pair.client.reaches("10.0.2.2"), patience=10)
         with threads.stalled(worker(pid, 0)):
             os.kill(pid, signal.SIGTERM)
-            assert waits_for(sluice, "worker 0 does not stop", patience=15)
+            assert sluice.logs("worker 0 does not stop", patience=15)
     finally:
         sluice.discard()
 
@@ -124,7 +108,7 @@ def test_fault_21_a_panic_leaves_a_report_and_poison_is_named(pair, monkeypatch)
         for crash in (1, 2):
             victim = sluice.processes()["sluice-dataplane"]
             with Stream(pair.client, pair.server, "10.0.2.2") as stream:
-                send(pair.client, "10.0.2.2", POISON)
+                datagram(pair.client, "10.0.2.2", POISON)
                 assert sluice.wait_until(
                     lambda: sluice.processes().get("sluice-dataplane") not in (None, victim), 10
                 )
@@ -132,8 +116,8 @@ def test_fault_21_a_panic_leaves_a_report_and_poison_is_named(pair, monkeypatch)
             assert stream.gap < 2.0, f"R3: {stream.gap} s without traffic"
             assert sluice.wait_until(lambda: len(list(crashes.glob("*.json"))) == crash)
             assert sluice.wait_until(sluice.committed, patience=15)
-        assert waits_for(sluice, "last dataplane crashed", f"port {POISON}")
-        assert waits_for(sluice, "poison", f"10.0.2.2:{POISON}")
+        assert sluice.logs("last dataplane crashed", f"port {POISON}")
+        assert sluice.logs("poison", f"10.0.2.2:{POISON}")
         report = json.loads(sorted(crashes.glob("*.json"))[-1].read_text())
         assert report["thread"] == "worker-0" and report["generation"] == sluice.generation
         assert "fault" in report["place"], "the function that panicked"

@@ -21,7 +21,7 @@ from .load import Load
 from .namespace import Host, Namespace
 from .sluice import Sluice, worker_core
 from .stations import Stations
-from .stream import Stream
+from .stream import Stream, datagram
 from .topology import Lab, Pair, pair_configuration
 from .wire import Wire
 
@@ -38,6 +38,7 @@ __all__ = [
     "Stations",
     "Stream",
     "Wire",
+    "datagram",
     "pair_configuration",
     "worker_core",
 ]

@@ -82,6 +82,13 @@ class Alternating:
         assert len(ways) == 1, f"a mixture: {ways}"
         return {"wan": "A", "thin": "B"}[ways.pop()[1]]
 
+    def assert_whole(self, load):
+        """No packet lost, doubled, overtaken, or handled by half a policy."""
+        assert load.lost == [], f"{len(load.lost)} of {load.sent} lost: {load.lost[:10]}…"
+        assert load.doubled == 0
+        assert load.in_order
+        assert self.halved() == 0
+
     def halved(self):
         """Packets that were handled by a mixture of policies."""
         rules = self.halves.ask("/v1/rules")

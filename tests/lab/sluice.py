@@ -213,6 +213,13 @@ class Sluice:
 
     # -- accounting --------------------------------------------------------------------------
 
+    def logs(self, *words, patience=5.0):
+        """Waits for a line of the log with all of the words."""
+        return self.wait_until(
+            lambda: any(all(word in line for word in words) for line in self.log.splitlines()),
+            patience,
+        )
+
     def accounts_balance(self, patience=3.0):
         """Every worker accounts for every packet, exactly, as soon as the traffic has ended."""
         deadline = time.monotonic() + patience

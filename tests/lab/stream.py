@@ -10,6 +10,14 @@ import time
 _SO_RCVBUFFORCE = 33
 
 
+
+def datagram(host, address, port, payload=b"poison"):
+    """One datagram, the same each time."""
+    with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("", port))
+        sender.sendto(payload, (address, port))
+
+
 class Stream:
     """Sends datagrams with sequence numbers while the `with` lasts; then tells what was lost.
 

@@ -156,3 +156,39 @@ fn the_publisher_goes_first() {
         worker.join().unwrap();
     });
 }
+
+/// What a hook's object goes through: it is handed over before the order that names it is
+/// published, and freed only when the reader has given it back. A reader refreshes and then looks
+/// for what was handed over.
+#[test]
+fn what_is_handed_over_first_is_there_when_it_is_named_and_not_after_it_is_given_back() {
+    use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    const NONE: u64 = 0;
+    const GIVEN: u64 = 1;
+    const FREED: u64 = 2;
+
+    model(|| {
+        let object = loom::sync::Arc::new(AtomicU64::new(NONE));
+        let mut publisher = Publisher::new(Box::new(false));
+        let mut reader = publisher.reader();
+        let seen = object.clone();
+        let worker = thread::spawn(move || {
+            for _ in 0..2 {
+                reader.refresh();
+                if *reader.get() {
+                    // Not ordered by itself: publishing and refreshing order it.
+                    assert_eq!(seen.load(Relaxed), GIVEN);
+                }
+            }
+            reader.offline(|| ());
+        });
+        object.store(GIVEN, Relaxed);
+        publisher.publish(Box::new(true));
+        let without = publisher.publish(Box::new(false));
+        if publisher.adopted(without) {
+            object.store(FREED, Relaxed);
+        }
+        worker.join().unwrap();
+    });
+}

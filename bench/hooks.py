@@ -1,0 +1,71 @@
+#!/usr/bin/python3
+"""What a hook costs before it does something: ns per packet, in one run.
+
+The same packets, devices and rounds as `bench/io.py`. Beside testpmd and Sluice as it is, Sluice
+with a hook at FORWARDING that lets everything pass: one that is called with a burst, one that is
+called with each packet, and the two useful ones of the examples.
+
+    make bench-hooks         # or: bench/hooks.py --rounds 9
+"""
+
+import argparse
+import importlib.util
+import signal
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HOOKS = {
+    "an empty burst hook": "{ program: pass-burst, event: forwarding }",
+    "an empty packet hook": "{ program: pass-packet, event: forwarding }",
+    "syn-limit": "{ program: syn-limit, event: forwarding }",
+    "dscp-mark": "{ program: dscp-mark, event: forwarding }",
+}
+
+
+def bench_io():
+    """`bench/io.py`, whose name the standard library has too."""
+    spec = importlib.util.spec_from_file_location("bench_io", ROOT / "bench/io.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of one window each (at least 5)")
+    parser.add_argument("--core", type=int, default=1, help="core that all workers share")
+    parser.add_argument("--main-core", type=int, default=0, help="core for everything else")
+    parser.add_argument("--binaries", default=ROOT / "target/release", help="where the programs are")
+    options = parser.parse_args()
+    io = bench_io()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
+    contenders = []
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, io.Hugepages(640 + 320 * len(HOOKS)):
+        pcap = Path(directory) / "flows.pcap"
+        io.flows_pcap(pcap, io.FLOWS)
+        try:
+            contenders.append(io.Testpmd("macswap", pcap, options.main_core, options.core))
+            contenders.append(io.Sluice(directory, pcap, options.core, options.binaries, "no hook"))
+            for name, hook in HOOKS.items():
+                also = f"hooks: {{ measured: {hook} }}\n"
+                contenders.append(io.Sluice(directory, pcap, options.core, options.binaries, name, also))
+            costs = {contender.name: [] for contender in contenders}
+            for _ in range(max(options.rounds, 5)):
+                for contender in contenders:
+                    costs[contender.name].append(contender.window())
+        finally:
+            for contender in contenders:
+                contender.close()
+    floor, none = (statistics.median(costs[name]) for name in ("testpmd macswap", "no hook"))
+    print(f"64-byte UDP/IPv4, {io.FLOWS} flows, one core, hugepages, {max(options.rounds, 5)} rounds")
+    print(f"{'at FORWARDING':<22} {'ns/packet':>10} {'the hook':>10} {'x macswap':>10}")
+    for name, all_ in costs.items():
+        ns = statistics.median(all_)
+        print(f"{name:<22} {ns:>10.1f} {ns - none:>10.1f} {ns / floor:>10.2f}")
+
+
+if __name__ == "__main__":
+    main()
