@@ -17,6 +17,7 @@ impl Hook for Route {
         let counters = &mut cx.rule_counters();
         // Packets in a row mostly leave by the same next hop.
         let mut last = (NextHopId(u32::MAX), InterfaceId(0));
+        let mut ways = if packets == burst.live() { 0 } else { MANY };
         let descriptor = Burst::descriptor;
         instance.route_burst(
             burst,
@@ -28,18 +29,28 @@ impl Hook for Route {
                 RouteDecision::Forward(next_hop) => {
                     if last.0 != next_hop {
                         last = (next_hop, policy.next_hop(next_hop).interface);
+                        ways += 1;
                     }
                     burst.set_way(slot, Way::NextHop(next_hop), last.1);
                 }
-                RouteDecision::Drop(reason) => undeliverable(cx, burst, slot, reason),
+                RouteDecision::Drop(reason) => {
+                    ways = MANY;
+                    undeliverable(cx, burst, slot, reason);
+                }
                 RouteDecision::Local(_) => {
                     let reason = evaluate::not_taken(burst.descriptor(slot));
                     cx.drop(burst, slot, reason);
                 }
             },
         );
+        if ways == 1 {
+            burst.set_alike();
+        }
     }
 }
+
+/// More than one way, however many follow.
+const MANY: usize = 2;
 
 #[cold]
 #[inline(never)]

@@ -98,21 +98,24 @@ impl Output {
         mut finish: impl FnMut(usize, Parts<'_>) -> bool,
     ) -> Mask {
         let output = self.with_room(port, packets.len(), statistics);
-        let (mut n, mut bytes, mut unfinished) = (output.n, 0, Mask::EMPTY);
+        let (mut bytes, mut unfinished) = (0, Mask::EMPTY);
         for slot in packets {
-            let Some(packet) = burst.parts(slot) else { continue };
+            let Some(packet) = burst.parts(slot) else {
+                unfinished.insert_rarely(slot);
+                continue;
+            };
             let length = packet.mbuf.pkt_len() as u64;
             if finish(slot, packet) {
                 bytes += length;
-                burst.swap(slot, &mut output.waiting[n & (BURST - 1)]);
-                n += 1;
             } else {
-                unfinished.insert(slot);
+                unfinished.insert_rarely(slot);
             }
         }
-        output.n = n;
+        let finished = packets & !unfinished;
+        let end = output.n + finished.len();
+        burst.take_all(finished, &mut output.waiting[output.n..end]);
+        output.n = end;
         output.bytes += bytes;
-        burst.leave(packets & !unfinished);
         unfinished
     }
 

@@ -53,6 +53,8 @@ pub struct Burst {
     observed: Direction,
     /// No IP packet is longer, in bytes with its header.
     longest: u16,
+    /// Whether all packets leave the same way.
+    alike: bool,
     /// The instance that all packets are of; then nothing is written per packet.
     uniform: Option<InstanceId>,
 }
@@ -85,6 +87,7 @@ impl Burst {
             metadata: [Metadata::default(); BURST],
             observed: Direction::Inbound,
             longest: u16::MAX,
+            alike: false,
             uniform: None,
         }
     }
@@ -111,6 +114,7 @@ impl Burst {
         self.chosen = Mask::EMPTY;
         self.annotated = Mask::EMPTY;
         self.longest = u16::MAX;
+        self.alike = false;
         self.uniform = None;
     }
 
@@ -131,6 +135,7 @@ impl Burst {
         self.annotated.remove(slot);
         self.set_various();
         self.set_descriptor(slot, descriptor);
+        self.alike = false;
         self.ways[slot] = way;
         Ok(slot)
     }
@@ -397,6 +402,9 @@ impl Burst {
     /// Those of `packets` that leave this way.
     #[inline]
     pub fn leaving(&self, packets: Mask, way: Way) -> Mask {
+        if self.alike {
+            return packets;
+        }
         let mut others = Mask::EMPTY;
         for slot in packets {
             let same = match (self.ways[slot & (BURST - 1)], way) {
@@ -419,8 +427,15 @@ impl Burst {
     /// Decides which way a packet leaves, and by which interface.
     #[inline]
     pub fn set_way(&mut self, slot: usize, way: Way, egress: InterfaceId) {
+        self.alike = false;
         self.ways[slot & (BURST - 1)] = way;
         self.egress[slot & (BURST - 1)] = egress;
+    }
+
+    /// Says that all live packets leave the same way, until another is [set](Self::set_way) for one.
+    #[inline]
+    pub fn set_alike(&mut self) {
+        self.alike = true;
     }
 
     /// Takes a live packet out of the burst: it is the caller's from now on.
@@ -430,18 +445,19 @@ impl Burst {
         self.mbufs[slot & (BURST - 1)].take()
     }
 
-    /// Exchanges the buffer of a slot for what is in `place`, and leaves [`live`](Self::live) as it
-    /// is: the caller says later, of all whose buffers it took, that they have
-    /// [`left`](Self::leave).
+    /// Takes live packets out of the burst, into `places` from the front on, which are empty and as
+    /// many.
     #[inline]
-    pub fn swap(&mut self, slot: usize, place: &mut Option<Mbuf>) {
-        std::mem::swap(&mut self.mbufs[slot & (BURST - 1)], place);
-    }
-
-    /// Says that the buffers of these packets have been taken.
-    #[inline]
-    pub fn leave(&mut self, taken: Mask) {
-        self.live &= !taken;
+    pub fn take_all(&mut self, packets: Mask, places: &mut [Option<Mbuf>]) {
+        self.live &= !packets;
+        let n = packets.len();
+        if packets == Mask::first(n) && places.len() == n {
+            self.mbufs[..n].swap_with_slice(places);
+            return;
+        }
+        for (slot, place) in packets.into_iter().zip(places) {
+            std::mem::swap(&mut self.mbufs[slot & (BURST - 1)], place);
+        }
     }
 
     /// Ends a packet's way without counting it; its buffer is freed with the others of the burst. Hooks use

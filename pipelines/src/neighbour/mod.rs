@@ -169,17 +169,22 @@ impl Neighbours {
             let alike = if of_way { burst.leaving(rest, way) } else { Mask::only(first) };
             rest &= !alike;
             let port = exit.interface.port;
-            // In one pass: packets of one flow may be plain and not, and stay in order.
-            let split = output.take(port, burst, alike, cx.statistics, |slot, mut packet| {
-                let Some(header) = &exit.header else { return true };
-                if quick.contains(slot) {
-                    return header.write_lowered(packet).is_some();
+            let statistics = cx.statistics;
+            let split = match exit.header {
+                None => output.take(port, burst, alike, statistics, |_, _| true),
+                Some(header) if (alike & !quick).is_empty() => {
+                    output.take(port, burst, alike, statistics, |_, packet| {
+                        header.write_lowered(packet).is_some()
+                    })
                 }
-                if lower.contains(slot) {
-                    forward::decrement_one(packet.reborrow());
-                }
-                header.write(packet).is_some()
-            });
+                // In one pass: packets of one flow may be plain and not, and stay in order.
+                Some(header) => output.take(port, burst, alike, statistics, |slot, mut packet| {
+                    if lower.contains(slot) {
+                        forward::decrement_one(packet.reborrow());
+                    }
+                    header.write(packet).is_some()
+                }),
+            };
             for slot in split {
                 cx.drop(burst, slot, DropReason::FrameSplit);
             }
