@@ -25,8 +25,8 @@ pub fn process(
     let plain = packets & burst.plain();
     let mut close = Mask::EMPTY;
     for slot in plain {
-        let FlowKey { src, dst, .. } = burst.descriptor(slot).key;
-        if instance.may_own_inet(src as u32) | instance.may_own_inet(dst as u32) {
+        let key = &burst.descriptor(slot).key;
+        if instance.may_own_inet(key.src_inet()) | instance.may_own_inet(key.dst_inet()) {
             close.insert_rarely(slot);
         }
     }

@@ -195,48 +195,47 @@ impl Instance {
         mut decided: impl FnMut(&mut B, usize, RouteDecision),
     ) {
         // No packet is plain enough to pass policy routes by.
-        let plain = if self.steering.is_some() { Mask::EMPTY } else { plain };
+        let plain = if self.steering.is_some() { Mask::EMPTY } else { packets & plain };
         if self.fib.len() > MANY_ROUTES {
-            self.route_far(burst, packets, plain, recorder, descriptor, decided);
-            return;
+            self.route_far(burst, plain, &descriptor, &mut decided);
+        } else {
+            for slot in plain {
+                let d = descriptor(burst, slot);
+                let leaf = self.fib.leaf_inet(d.key.dst_inet());
+                match route::leaf::next_hop(leaf) {
+                    Some(id) => decided(burst, slot, RouteDecision::Forward(id)),
+                    None => {
+                        let decision = route::decide_plain(leaf, &self.tables, d);
+                        decided(burst, slot, decision);
+                    }
+                }
+            }
         }
-        for slot in packets {
-            let d = descriptor(burst, slot);
-            let decision = if plain.contains(slot) {
-                route::decide_plain(self.fib.leaf_inet(d.key.dst as u32), &self.tables, d)
-            } else {
-                self.route(d, recorder)
-            };
+        // In a loop of their own, so that what is the rule is one with few cases.
+        for slot in packets & !plain {
+            let decision = self.route(descriptor(burst, slot), recorder);
             decided(burst, slot, decision);
         }
     }
 
-    /// [`route_burst`](Self::route_burst) by a table that is not in the cache.
+    /// Plain packets by a table that is not in the cache.
     #[inline(never)]
-    fn route_far<B, R: Recorder>(
+    fn route_far<B>(
         &self,
         burst: &mut B,
-        packets: Mask,
         plain: Mask,
-        recorder: &mut R,
-        descriptor: impl Fn(&B, usize) -> &Descriptor,
-        mut decided: impl FnMut(&mut B, usize, RouteDecision),
+        descriptor: &impl Fn(&B, usize) -> &Descriptor,
+        decided: &mut impl FnMut(&mut B, usize, RouteDecision),
     ) {
         let mut addresses = [0; BURST];
         let mut leaves = [NO_LEAF; BURST];
-        let count = (packets & plain).len();
-        for (slot, address) in (packets & plain).into_iter().zip(&mut addresses) {
-            *address = descriptor(burst, slot).key.dst as u32;
+        let count = plain.len();
+        for (slot, address) in plain.into_iter().zip(&mut addresses) {
+            *address = descriptor(burst, slot).key.dst_inet();
         }
         self.fib.lookup_inet(&addresses[..count], &mut leaves[..count]);
-        let mut found = leaves.iter();
-        for slot in packets {
-            let d = descriptor(burst, slot);
-            let decision = if plain.contains(slot) {
-                route::decide_plain(found.next().copied().unwrap_or(NO_LEAF), &self.tables, d)
-            } else {
-                self.route(d, recorder)
-            };
+        for (slot, leaf) in plain.into_iter().zip(leaves) {
+            let decision = route::decide_plain(leaf, &self.tables, descriptor(burst, slot));
             decided(burst, slot, decision);
         }
     }

@@ -156,6 +156,12 @@ pub(crate) mod leaf {
         leaf & !NUMBER == LOCAL || leaf == BROADCAST
     }
 
+    /// The next hop that a leaf is, if it is a single one.
+    #[inline(always)]
+    pub(crate) const fn next_hop(leaf: Leaf) -> Option<NextHopId> {
+        if leaf & !NUMBER == FORWARD { Some(NextHopId(leaf)) } else { None }
+    }
+
     /// What a leaf means to one packet; `None` where it leads to a table that has no route.
     #[inline(always)]
     pub(crate) fn decision<R: Recorder>(
@@ -164,10 +170,10 @@ pub(crate) mod leaf {
         d: &Descriptor,
         recorder: &mut R,
     ) -> Option<RouteDecision> {
-        if leaf & !NUMBER == FORWARD {
-            return Some(RouteDecision::Forward(NextHopId(leaf)));
+        match next_hop(leaf) {
+            Some(id) => Some(RouteDecision::Forward(id)),
+            None => rarer(leaf, tables, d, recorder),
         }
-        rarer(leaf, tables, d, recorder)
     }
 
     #[inline(never)]

@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use zerocopy::IntoBytes;
+
 /// IP version of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
 #[repr(u8)]
@@ -54,6 +56,26 @@ impl FlowKey {
     pub fn dst_ip(&self) -> IpAddr {
         ip_of(self.family, self.dst)
     }
+
+    /// Source address of an IPv4 packet.
+    #[inline(always)]
+    pub fn src_inet(&self) -> u32 {
+        low(&self.src)
+    }
+
+    /// Destination address of an IPv4 packet.
+    #[inline(always)]
+    pub fn dst_inet(&self) -> u32 {
+        low(&self.dst)
+    }
+}
+
+/// The low 32 bits, read as such: when a number of 128 bits is read and cut, the compiler shifts all
+/// of it for every byte that is asked for.
+#[inline(always)]
+fn low(number: &u128) -> u32 {
+    let (words, _) = number.as_bytes().as_chunks::<4>();
+    u32::from_ne_bytes(words[if cfg!(target_endian = "little") { 0 } else { 3 }])
 }
 
 /// The numeric form of an address that [`FlowKey`] uses.
