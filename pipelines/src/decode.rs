@@ -5,10 +5,9 @@ use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::Mbuf;
 use sluice_hooks::{Burst, Parts, PortFacts, count_drop};
 use sluice_packet::decode::{self, Link};
-use sluice_packet::{Descriptor, DescriptorFlags, Mask, checksum, ethernet};
+use sluice_packet::{Descriptor, DescriptorFlags, FlowKey, Mask, checksum, ethernet};
 use sluice_policy::model::ChecksumMode;
-use sluice_policy::{DropReason, PortId};
-use sluice_policy::{Interface, Policy};
+use sluice_policy::{DropReason, Instance, Interface, InterfaceId, Policy, PortId};
 
 /// Decodes a burst that was received from `port`.
 pub fn process(
@@ -20,43 +19,24 @@ pub fn process(
 ) {
     let received = burst.live();
     let untagged = policy.interface_on(port, 0);
-    let mut bytes = 0;
     debug_assert_eq!(received, Mask::first(received.len()), "a queue fills a burst from slot 0");
-    for slot in 0..received.len() {
-        if let Some(mbuf) = burst.mbuf(slot) {
-            mbuf.prefetch_header();
-        }
-    }
     let (mut inet6, mut arp) = (Mask::EMPTY, Mask::EMPTY);
     let (mut plain, mut elsewhere) = (received, Mask::EMPTY);
     let mut longest = 0;
-    let mut special = received;
+    let mut plainly = Plainly { special: received, ..Plainly::default() };
     if let (Some(interface), Some(facts)) = (untagged, facts)
+        && let Some(instance) = policy.instance(interface.instance)
         && interface.checksum == ChecksumMode::Trust
     {
-        special = Mask::EMPTY;
-        let station = station_header(facts.mac);
         // What fits every interface need not be asked again behind the route decision.
-        let fits = interface.mtu.min(policy.least_mtu());
-        longest = fits;
-        let mut padded = Mask::EMPTY;
-        for slot in 0..received.len() {
-            let Some(packet) = burst.parts(slot) else { continue };
-            let wire = packet.mbuf.pkt_len();
-            let Some(end) = decode_plain(&station, interface, fits, wire, packet) else {
-                special.insert_rarely(slot);
-                continue;
-            };
-            bytes += wire as u64;
-            if wire != end {
-                padded.insert_rarely(slot);
-            }
-        }
-        for slot in padded {
+        longest = interface.mtu.min(policy.least_mtu());
+        plainly = decode_plainly(burst, station_header(facts.mac), interface.id, instance, longest);
+        for slot in plainly.padded {
             let Some(Parts { mbuf, descriptor }) = burst.parts(slot) else { continue };
             mbuf.truncate(ethernet::HEADER + usize::from(descriptor.l3_length));
         }
     }
+    let Plainly { special, mut close, mut bytes, .. } = plainly;
     for slot in special {
         let Some(packet) = burst.parts(slot) else { continue };
         bytes += packet.mbuf.pkt_len() as u64;
@@ -71,7 +51,12 @@ pub fn process(
                     burst.set_instance(slot, interface.instance);
                 }
                 match kind {
-                    Kind::Plain => {}
+                    Kind::Plain => {
+                        let key = &burst.descriptor(slot).key;
+                        if policy.instance(interface.instance).is_none_or(|of| may_own(of, key)) {
+                            close.insert(slot);
+                        }
+                    }
                     Kind::Inet => plain.remove(slot),
                     Kind::Inet6 => {
                         plain.remove(slot);
@@ -92,7 +77,7 @@ pub fn process(
         }
     }
     burst.set_kinds(inet6, arp);
-    burst.set_plain(plain);
+    burst.set_plain(plain, close);
     burst.set_longest(longest);
     if let Some(interface) = untagged {
         if elsewhere.is_empty() {
@@ -125,29 +110,91 @@ fn station_header(mac: [u8; 6]) -> (u64, u16) {
     (u64::from_le_bytes(first), ethernet::IPV4.to_be())
 }
 
+/// What the plain way leaves to be done with a burst.
+#[derive(Default)]
+struct Plainly {
+    /// Packets that it does not decide about.
+    special: Mask,
+    /// Those that end in padding.
+    padded: Mask,
+    /// Those that may be from or to the router.
+    close: Mask,
+    /// The length of all frames that are not special.
+    bytes: u64,
+}
+
+/// So many packets ahead of the one that is decoded, headers are fetched into the cache.
+const AHEAD: usize = 8;
+
 /// Decodes what nearly every packet is: untagged IPv4 for this station, of at most `longest` bytes.
-/// Yields the length of the frame without padding; `None` leaves the decision to [`decode`].
+/// All that is asked of such a packet's addresses is asked while they are at hand.
+#[inline(never)]
+fn decode_plainly(
+    burst: &mut Burst,
+    station: (u64, u16),
+    ingress: InterfaceId,
+    instance: &Instance,
+    longest: u16,
+) -> Plainly {
+    let mut plainly = Plainly::default();
+    for slot in 0..AHEAD {
+        prefetch(burst, slot);
+    }
+    for slot in 0..burst.live().len() {
+        prefetch(burst, slot + AHEAD);
+        let Some(packet) = burst.parts(slot) else { continue };
+        let wire = packet.mbuf.pkt_len();
+        let Parts { mbuf, descriptor } = packet;
+        let Some(end) = decode_plain(station, longest, wire, mbuf.data(), descriptor) else {
+            plainly.special.insert_rarely(slot);
+            continue;
+        };
+        descriptor.ingress = ingress.0;
+        plainly.bytes += wire as u64;
+        if may_own(instance, &descriptor.key) {
+            plainly.close.insert_rarely(slot);
+        }
+        if wire != end {
+            plainly.padded.insert_rarely(slot);
+        }
+    }
+    plainly
+}
+
+/// Behind the last packet there is nothing to fetch, or one that was there already.
+#[inline(always)]
+fn prefetch(burst: &Burst, slot: usize) {
+    if let Some(mbuf) = burst.mbuf(slot) {
+        mbuf.prefetch_header();
+    }
+}
+
+/// Whether an IPv4 packet may be from or to the router.
+#[inline(always)]
+fn may_own(instance: &Instance, key: &FlowKey) -> bool {
+    instance.may_own_inet(key.src_inet()) | instance.may_own_inet(key.dst_inet())
+}
+
+/// Decodes one packet. Yields the length of the frame without padding; `None` leaves the decision to
+/// [`decode`].
 #[inline(always)]
 fn decode_plain(
-    station: &(u64, u16),
-    interface: &Interface,
+    station: (u64, u16),
     longest: u16,
     wire: usize,
-    packet: Parts<'_>,
+    frame: &[u8],
+    descriptor: &mut Descriptor,
 ) -> Option<usize> {
     const HEADER: usize = ethernet::HEADER;
-    let Parts { mbuf, descriptor } = packet;
-    let frame = mbuf.data();
     let header = frame.first_chunk::<{ HEADER + decode::IPV4_PLAIN }>()?.first_chunk::<HEADER>()?;
     let ([first, ..], _) = header.as_chunks::<8>() else { return None };
     // The two bytes of the source that come along are shifted out.
     let destination = u64::from_le_bytes(*first) << 16;
-    if (destination, u16::from_ne_bytes([header[12], header[13]])) != *station
+    if (destination, u16::from_ne_bytes([header[12], header[13]])) != station
         || !decode::ipv4_plain(frame, HEADER, wire, longest, descriptor)
     {
         return None;
     }
-    descriptor.ingress = interface.id.0;
     Some(HEADER + usize::from(descriptor.l3_length))
 }
 

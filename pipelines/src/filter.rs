@@ -2,8 +2,8 @@
 
 use sluice_hooks::{Burst, Context, Hook, Report};
 use sluice_packet::Mask;
-use sluice_policy::DropReason;
 use sluice_policy::model::{Action, FilterPoint};
+use sluice_policy::{DropReason, FilterDecision, InterfaceId};
 
 use crate::answer::{self, Answer};
 
@@ -27,6 +27,40 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Does what a rule says of packets that are logged or do not pass.
+    #[inline(never)]
+    fn carry_out(
+        &self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+        decision: FilterDecision,
+    ) {
+        for slot in packets {
+            if decision.log {
+                let egress = self.egress(burst, slot);
+                let descriptor = *burst.descriptor(slot);
+                cx.outbox.report(Report { rule: decision.rule, descriptor, egress });
+            }
+            match decision.action {
+                Action::Accept | Action::Count => {}
+                Action::Drop => cx.drop(burst, slot, self.drop_reason()),
+                Action::Reject => {
+                    answer::send(cx, burst, slot, Answer::Rejected);
+                    cx.drop(burst, slot, self.drop_reason());
+                }
+            }
+        }
+    }
+
+    /// The interface that a packet is to leave by, where that is known.
+    #[inline(always)]
+    fn egress(&self, burst: &Burst, slot: usize) -> Option<InterfaceId> {
+        (self.point != FilterPoint::Ingress).then(|| burst.egress(slot))
+    }
+}
+
 impl Hook for Filter {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         let instance = cx.instance;
@@ -34,29 +68,15 @@ impl Hook for Filter {
             return;
         }
         let mut counters = cx.rule_counters();
-        let at_ingress = self.point == FilterPoint::Ingress;
         instance.filter_burst(
             self.point,
             burst,
             packets,
-            |burst, slot| {
-                let egress = if at_ingress { None } else { Some(burst.egress(slot)) };
-                (burst.descriptor(slot), egress)
-            },
+            |burst, slot| (burst.descriptor(slot), self.egress(burst, slot)),
             &mut counters,
-            |burst, slot, decision| {
-                if decision.log {
-                    let egress = if at_ingress { None } else { Some(burst.egress(slot)) };
-                    let descriptor = *burst.descriptor(slot);
-                    cx.outbox.report(Report { rule: decision.rule, descriptor, egress });
-                }
-                match decision.action {
-                    Action::Accept | Action::Count => {}
-                    Action::Drop => cx.drop(burst, slot, self.drop_reason()),
-                    Action::Reject => {
-                        answer::send(cx, burst, slot, Answer::Rejected);
-                        cx.drop(burst, slot, self.drop_reason());
-                    }
+            |burst, packets, decision| {
+                if decision.log || !matches!(decision.action, Action::Accept | Action::Count) {
+                    self.carry_out(cx, burst, packets, decision);
                 }
             },
         );

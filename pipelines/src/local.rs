@@ -22,15 +22,9 @@ pub fn process(
     agent: &mut AgentLink,
 ) -> Mask {
     let instance = cx.instance;
-    let plain = packets & burst.plain();
-    let mut close = Mask::EMPTY;
-    for slot in plain {
-        let key = &burst.descriptor(slot).key;
-        if instance.may_own_inet(key.src_inet()) | instance.may_own_inet(key.dst_inet()) {
-            close.insert_rarely(slot);
-        }
-    }
-    for slot in packets & !plain {
+    // Decoding has asked plain packets.
+    let mut close = packets & burst.close();
+    for slot in packets & !burst.plain() {
         let FlowKey { src, dst, family, .. } = burst.descriptor(slot).key;
         let group = match family {
             Family::Inet => dst >= IPV4_GROUPS,

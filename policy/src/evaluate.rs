@@ -19,6 +19,13 @@ pub trait Recorder {
         let _ = (slot, d);
     }
 
+    /// [`rule`](Self::rule) for so many packets of a burst, of so many bytes in all: told instead of
+    /// it where a burst is decided about rule by rule.
+    #[inline]
+    fn rule_of_many(&mut self, slot: RuleSlot, packets: u64, bytes: u64) {
+        let _ = (slot, packets, bytes);
+    }
+
     /// A policy route matched, and leads there; `None` if it has no way out.
     #[inline]
     fn policy_route(&mut self, slot: RuleSlot, d: &Descriptor, way: Option<RouteDecision>) {

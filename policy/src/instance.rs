@@ -96,16 +96,13 @@ impl Instance {
         egress: Option<InterfaceId>,
         recorder: &mut R,
     ) -> FilterDecision {
-        let mut decision = OPEN;
-        if let Some(filter) = self.filter_at(point) {
-            let packet = Packet { descriptor: d, egress };
-            filter.decide(&[packet], recorder, |_, decided| decision = decided);
-        }
-        decision
+        let packet = Packet { descriptor: d, egress };
+        self.filter_at(point).map_or(OPEN, |filter| filter.decide(packet, recorder))
     }
 
     /// [`filter`](Self::filter) for each of `packets` of a burst, which says by `packet` what they
-    /// are and by which interface they are to leave, and is told by `decided`.
+    /// are and by which interface they are to leave. Tells `decided` what is decided about which of
+    /// them, in any order, everything once; nothing where no filter stands.
     #[inline]
     pub fn filter_burst<B, R: Recorder>(
         &self,
@@ -114,29 +111,10 @@ impl Instance {
         packets: Mask,
         packet: impl Fn(&B, usize) -> (&Descriptor, Option<InterfaceId>),
         recorder: &mut R,
-        mut decided: impl FnMut(&mut B, usize, FilterDecision),
+        decided: impl FnMut(&mut B, Mask, FilterDecision),
     ) {
-        let Some(filter) = self.filter_at(point).filter(|filter| filter.is_many()) else {
-            for slot in packets {
-                let (d, egress) = packet(burst, slot);
-                let decision = self.filter(point, d, egress, recorder);
-                decided(burst, slot, decision);
-            }
-            return;
-        };
-        let mut decisions = [OPEN; BURST];
-        let nothing = Descriptor::default();
-        let mut all = [Packet { descriptor: &nothing, egress: None }; BURST];
-        for (slot, of) in packets.into_iter().zip(&mut all) {
-            let (descriptor, egress) = packet(burst, slot);
-            *of = Packet { descriptor, egress };
-        }
-        filter.decide(&all[..packets.len()], recorder, |place, decision| {
-            decisions[place & (BURST - 1)] = decision;
-        });
-        for (slot, decision) in packets.into_iter().zip(decisions) {
-            decided(burst, slot, decision);
-        }
+        let Some(filter) = self.filter_at(point) else { return };
+        filter.decide_burst(burst, packets, packet, recorder, decided);
     }
 
     /// Where a packet goes; includes what may not be routed at all.

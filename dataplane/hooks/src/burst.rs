@@ -39,6 +39,7 @@ pub struct Burst {
     inet6: Mask,
     arp: Mask,
     plain: Mask,
+    close: Mask,
     to_lower: Mask,
     /// Whose bytes hooks have asked to change since they were decoded.
     rewritten: Mask,
@@ -79,6 +80,7 @@ impl Burst {
             inet6: Mask::EMPTY,
             arp: Mask::EMPTY,
             plain: Mask::EMPTY,
+            close: Mask::EMPTY,
             to_lower: Mask::EMPTY,
             rewritten: Mask::EMPTY,
             changed: Mask::EMPTY,
@@ -169,10 +171,17 @@ impl Burst {
         self.live & self.plain
     }
 
-    /// Says which of the packets are plain.
+    /// The live plain packets that may be from or to the router itself.
     #[inline]
-    pub fn set_plain(&mut self, plain: Mask) {
+    pub fn close(&self) -> Mask {
+        self.plain() & self.close
+    }
+
+    /// Says which of the packets are plain, and which of those may be from or to the router itself.
+    #[inline]
+    pub fn set_plain(&mut self, plain: Mask, close: Mask) {
         self.plain = plain;
+        self.close = close;
     }
 
     /// The live packets whose hop limit is still as they came.

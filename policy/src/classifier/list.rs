@@ -1,11 +1,11 @@
 //! A few conditions: tried one after another.
 //!
-//! Each is a flat [`Matcher`] that names the fields it looks at, so that the common rule (a
-//! protocol and a port) costs two comparisons.
+//! Each is a flat [`Matcher`] that names the fields it looks at. It is asked of many packets at once,
+//! so that the common rule (a protocol and a port) costs a packet two comparisons and little else.
 
 use ipnet::IpNet;
 use sluice_packet::descriptor::number_of;
-use sluice_packet::{DescriptorFlags, Family, Fragment};
+use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment, Mask};
 
 use super::Packet;
 use super::conditions::Conditions;
@@ -61,9 +61,19 @@ impl Network {
         Network { value: number_of(net.network()), mask: number_of(net.netmask()), family }
     }
 
-    #[inline]
-    fn covers(&self, family: Family, address: u128) -> bool {
-        family == self.family && address & self.mask == self.value
+    #[inline(always)]
+    fn among(&self, packets: Mask, address: impl Fn(usize) -> (Family, u128)) -> Mask {
+        if self.family == Family::Inet {
+            let (value, mask) = (self.value as u32, self.mask as u32);
+            return of(packets, |slot| {
+                let (family, address) = address(slot);
+                family == Family::Inet && address as u32 & mask == value
+            });
+        }
+        of(packets, |slot| {
+            let (family, address) = address(slot);
+            family == Family::Inet6 && address & self.mask == self.value
+        })
     }
 }
 
@@ -102,66 +112,99 @@ impl Matcher {
         }
     }
 
+    /// Whether it holds for a packet.
     #[inline]
     pub(super) fn holds(&self, packet: &Packet<'_>) -> bool {
-        let looks = self.looks;
-        let d = packet.descriptor;
-        if looks.contains(Looks::PROTOCOL) {
-            let word = self.protocol[usize::from(d.key.protocol >> 6)];
-            if word >> (d.key.protocol & 63) & 1 == 0 {
-                return false;
-            }
-        }
-        if looks.intersects(Looks::LAYER4) && !self.layer4_holds(packet) {
-            return false;
-        }
-        let family = d.key.family;
-        if looks.contains(Looks::SOURCE) && !self.source.iter().any(|n| n.covers(family, d.key.src))
-        {
-            return false;
-        }
-        if looks.contains(Looks::DESTINATION)
-            && !self.destination.iter().any(|n| n.covers(family, d.key.dst))
-        {
-            return false;
-        }
-        if looks.contains(Looks::INPUT)
-            && (d.flags.contains(DescriptorFlags::LOCAL_ORIGIN)
-                || !self.input.contains(&InterfaceId(d.ingress)))
-        {
-            return false;
-        }
-        !looks.contains(Looks::OUTPUT) || packet.egress.is_some_and(|id| self.output.contains(&id))
+        !self.among(Mask::only(0), |_| *packet).is_empty()
     }
 
+    /// Those of some packets that it holds for. Each field is asked of all packets that are left,
+    /// and each network and range: what does not change from packet to packet stays in registers.
     #[inline]
-    fn layer4_holds(&self, packet: &Packet<'_>) -> bool {
+    pub(crate) fn among<'a>(&self, packets: Mask, packet: impl Fn(usize) -> Packet<'a>) -> Mask {
+        let (looks, d) = (self.looks, |slot| packet(slot).descriptor);
+        let mut left = packets;
+        if looks.contains(Looks::PROTOCOL) {
+            left = of(left, |slot| {
+                let number = d(slot).key.protocol;
+                self.protocol[usize::from(number >> 6)] >> (number & 63) & 1 != 0
+            });
+        }
+        if looks.intersects(Looks::LAYER4) && !left.is_empty() {
+            left = self.among_layer4(left, d);
+        }
+        if looks.contains(Looks::SOURCE) {
+            left = any(&self.source, left, |net, left| {
+                net.among(left, |slot| (d(slot).key.family, d(slot).key.src))
+            });
+        }
+        if looks.contains(Looks::DESTINATION) {
+            left = any(&self.destination, left, |net, left| {
+                net.among(left, |slot| (d(slot).key.family, d(slot).key.dst))
+            });
+        }
+        if looks.contains(Looks::INPUT) {
+            let own = |slot| d(slot).flags.contains(DescriptorFlags::LOCAL_ORIGIN);
+            left = any(&self.input, left, |id, left| {
+                of(left, |slot| d(slot).ingress == id.0 && !own(slot))
+            });
+        }
+        if looks.contains(Looks::OUTPUT) {
+            left = any(&self.output, left, |id, left| {
+                of(left, |slot| packet(slot).egress == Some(*id))
+            });
+        }
+        left
+    }
+
+    fn among_layer4<'a>(&self, packets: Mask, d: impl Fn(usize) -> &'a Descriptor) -> Mask {
         let looks = self.looks;
-        let d = packet.descriptor;
-        if d.fragment == Fragment::Later {
-            return false;
+        let mut left = of(packets, |slot| d(slot).fragment != Fragment::Later);
+        if looks.contains(Looks::DESTINATION_PORT) {
+            left = any(&self.destination_port, left, |&(low, high), left| {
+                of(left, |slot| (low..=high).contains(&d(slot).key.dst_port))
+            });
         }
-        let covers = |ranges: &[(u16, u16)], port| {
-            ranges.iter().any(|&(low, high)| low <= port && port <= high)
-        };
-        if looks.contains(Looks::DESTINATION_PORT)
-            && !covers(&self.destination_port, d.key.dst_port)
-        {
-            return false;
-        }
-        if looks.contains(Looks::SOURCE_PORT) && !covers(&self.source_port, d.key.src_port) {
-            return false;
+        if looks.contains(Looks::SOURCE_PORT) {
+            left = any(&self.source_port, left, |&(low, high), left| {
+                of(left, |slot| (low..=high).contains(&d(slot).key.src_port))
+            });
         }
         if looks.contains(Looks::TCP_FLAGS) {
             let TcpFlags { set, clear } = self.tcp_flags;
-            if d.tcp_flags & set != set || d.tcp_flags & clear != 0 {
-                return false;
-            }
+            left =
+                of(left, |slot| d(slot).tcp_flags & set == set && d(slot).tcp_flags & clear == 0);
         }
-        !looks.contains(Looks::ICMP)
-            || self
-                .icmp
-                .iter()
-                .any(|m| m.kind == d.icmp_type && m.code.is_none_or(|c| c == d.icmp_code))
+        if looks.contains(Looks::ICMP) {
+            left = any(&self.icmp, left, |m, left| {
+                of(left, |slot| {
+                    m.kind == d(slot).icmp_type && m.code.is_none_or(|c| c == d(slot).icmp_code)
+                })
+            });
+        }
+        left
     }
+}
+
+/// Those of some packets for which something holds.
+#[inline(always)]
+fn of(packets: Mask, holds: impl Fn(usize) -> bool) -> Mask {
+    let mut held = 0;
+    for slot in packets {
+        held |= u64::from(holds(slot)) << (slot & 63);
+    }
+    Mask(held)
+}
+
+/// Those of some packets that meet one of several demands.
+#[inline(always)]
+fn any<T>(demands: &[T], packets: Mask, meeting: impl Fn(&T, Mask) -> Mask) -> Mask {
+    let mut left = packets;
+    for demand in demands {
+        if left.is_empty() {
+            break;
+        }
+        left &= !meeting(demand, left);
+    }
+    packets & !left
 }

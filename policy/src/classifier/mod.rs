@@ -45,6 +45,13 @@ pub(crate) struct Packet<'a> {
     pub(crate) egress: Option<InterfaceId>,
 }
 
+impl<'a> From<(&'a Descriptor, Option<InterfaceId>)> for Packet<'a> {
+    #[inline(always)]
+    fn from((descriptor, egress): (&'a Descriptor, Option<InterfaceId>)) -> Packet<'a> {
+        Packet { descriptor, egress }
+    }
+}
+
 /// What is made of the conditions that hold for a packet.
 pub(crate) trait Verdict {
     /// `matches` are the conditions that hold for the packet at `place`, in order. Those that are
@@ -74,6 +81,16 @@ impl Classifier {
 
     fn list(conditions: &[Conditions]) -> Classifier {
         Classifier::List(conditions.iter().map(Matcher::new).collect())
+    }
+
+    /// The conditions, where they are few: each had better be asked about
+    /// [many packets](Matcher::among).
+    #[inline]
+    pub(crate) fn few(&self) -> Option<&[Matcher]> {
+        match self {
+            Classifier::List(matchers) => Some(matchers),
+            Classifier::Table(_) => None,
+        }
     }
 
     /// Asks about up to [`BURST`] packets.

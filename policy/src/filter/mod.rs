@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use sluice_packet::Descriptor;
+use sluice_packet::{Descriptor, Mask};
 
-use crate::classifier::{Classifier, Conditions, Packet, Verdict};
+use crate::classifier::{BURST, Classifier, Conditions, Packet, Verdict};
 use crate::evaluate::{FilterDecision, Recorder};
-use crate::ids::RuleSlot;
+use crate::ids::{InterfaceId, RuleSlot};
 use crate::model::{Action, Name};
 
 /// A filter ready to be asked.
@@ -37,12 +37,6 @@ impl Filter {
         self.rules.is_empty() && self.default.action == Action::Accept
     }
 
-    /// Whether there are so many rules that packets had better be asked about together.
-    #[inline]
-    pub(crate) fn is_many(&self) -> bool {
-        matches!(self.classifier, Classifier::Table(_))
-    }
-
     /// The slots of the rules, in order.
     pub(crate) fn rule_slots(&self) -> impl Iterator<Item = RuleSlot> {
         self.rules.iter().map(|rule| rule.rule)
@@ -53,10 +47,77 @@ impl Filter {
         self.default.rule
     }
 
-    /// The decisions about up to [`BURST`](crate::classifier::BURST) packets: of the first rule
-    /// that matches and does more than count.
+    /// The decision about one packet: of the first rule that matches and does more than count.
     #[inline]
     pub(crate) fn decide<R: Recorder>(
+        &self,
+        packet: Packet<'_>,
+        recorder: &mut R,
+    ) -> FilterDecision {
+        let mut decision = self.default;
+        self.decide_many(&[packet], recorder, |_, decided| decision = decided);
+        decision
+    }
+
+    /// [`decide`](Self::decide) about each of `packets` of a burst, which says by `packet` what they
+    /// are. Tells `decided` what is decided about which of them, everything once.
+    #[inline]
+    pub(crate) fn decide_burst<B, R: Recorder>(
+        &self,
+        burst: &mut B,
+        packets: Mask,
+        packet: impl Fn(&B, usize) -> (&Descriptor, Option<InterfaceId>),
+        recorder: &mut R,
+        mut decided: impl FnMut(&mut B, Mask, FilterDecision),
+    ) {
+        let Some(conditions) = self.classifier.few() else {
+            self.decide_by_table(burst, packets, packet, recorder, decided);
+            return;
+        };
+        let mut left = packets;
+        for (condition, decision) in conditions.iter().zip(&self.rules) {
+            let matching = condition.among(left, |slot| packet(burst, slot).into());
+            if matching.is_empty() {
+                continue;
+            }
+            record(decision.rule, matching, |slot| packet(burst, slot).into(), recorder);
+            if decision.action != Action::Count {
+                left &= !matching;
+                decided(burst, matching, *decision);
+            }
+        }
+        if !left.is_empty() {
+            record(self.default.rule, left, |slot| packet(burst, slot).into(), recorder);
+            decided(burst, left, self.default);
+        }
+    }
+
+    #[inline(never)]
+    fn decide_by_table<B, R: Recorder>(
+        &self,
+        burst: &mut B,
+        packets: Mask,
+        packet: impl Fn(&B, usize) -> (&Descriptor, Option<InterfaceId>),
+        recorder: &mut R,
+        mut decided: impl FnMut(&mut B, Mask, FilterDecision),
+    ) {
+        let mut decisions = [self.default; BURST];
+        let nothing = Descriptor::default();
+        let mut all = [Packet { descriptor: &nothing, egress: None }; BURST];
+        for (slot, of) in packets.into_iter().zip(&mut all) {
+            *of = packet(burst, slot).into();
+        }
+        self.decide_many(&all[..packets.len()], recorder, |place, decision| {
+            decisions[place & (BURST - 1)] = decision;
+        });
+        for (slot, decision) in packets.into_iter().zip(decisions) {
+            decided(burst, Mask::only(slot), decision);
+        }
+    }
+
+    /// The decisions about up to [`BURST`] packets.
+    #[inline]
+    fn decide_many<R: Recorder>(
         &self,
         packets: &[Packet<'_>],
         recorder: &mut R,
@@ -65,6 +126,18 @@ impl Filter {
         let deciding = &mut Deciding { filter: self, packets, recorder, decided };
         self.classifier.burst(packets, deciding);
     }
+}
+
+/// Tells the recorder of a rule that matches several packets.
+#[inline]
+fn record<'a>(
+    rule: RuleSlot,
+    packets: Mask,
+    packet: impl Fn(usize) -> Packet<'a>,
+    recorder: &mut impl Recorder,
+) {
+    let length = |slot| u64::from(packet(slot).descriptor.l3_length);
+    recorder.rule_of_many(rule, packets.len() as u64, packets.into_iter().map(length).sum());
 }
 
 struct Deciding<'a, R, F> {

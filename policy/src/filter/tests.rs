@@ -30,12 +30,18 @@ impl Recorder for Told {
     fn rule(&mut self, slot: RuleSlot, _: &Descriptor) {
         self.0.push(slot);
     }
+
+    fn rule_of_many(&mut self, slot: RuleSlot, packets: u64, bytes: u64) {
+        assert_eq!(bytes, packets * LENGTH);
+        self.0.extend((0..packets).map(|_| slot));
+    }
 }
 
+/// All packets are of this length.
+const LENGTH: u64 = 77;
+
 fn decide(filter: &Filter, packet: Packet<'_>, told: &mut Told) -> FilterDecision {
-    let mut decision = None;
-    filter.decide(&[packet], told, |_, decided| decision = Some(decided));
-    decision.unwrap()
+    filter.decide(packet, told)
 }
 
 fn some_rule() -> impl Strategy<Value = (Conditions, Action, bool)> {
@@ -51,22 +57,36 @@ proptest! {
             proptest::collection::vec(some_rule(), 12..100),
         ],
         default in select(vec![Action::Accept, Action::Drop, Action::Reject]),
-        packets in proptest::collection::vec(some_packet(), 64),
+        mut packets in proptest::collection::vec(some_packet(), 64),
+        chosen in any::<u64>(),
     ) {
+        packets.iter_mut().for_each(|(d, _)| d.l3_length = LENGTH as u16);
         let filter = filter(&rules, default);
         let burst: Vec<Packet<'_>> =
             packets.iter().map(|(d, egress)| Packet { descriptor: d, egress: *egress }).collect();
         let (mut together, mut alone) = (Told::default(), Told::default());
-        let mut decisions = Vec::new();
-        filter.decide(&burst, &mut together, |place, decision| {
-            assert_eq!(place, decisions.len());
-            decisions.push(decision);
-        });
-        prop_assert_eq!(decisions.len(), burst.len());
+        let mut decisions = [None; 64];
+        let chosen = Mask(chosen);
+        filter.decide_burst(
+            &mut &burst[..],
+            chosen,
+            |burst, slot| (burst[slot].descriptor, burst[slot].egress),
+            &mut together,
+            |_, packets, decision| {
+                for slot in packets {
+                    assert_eq!(decisions[slot].replace(decision), None);
+                }
+            },
+        );
 
         let mut expected = Vec::new();
-        for (packet, decision) in burst.iter().zip(decisions) {
-            prop_assert_eq!(decide(&filter, *packet, &mut alone), decision);
+        for (slot, packet) in burst.iter().enumerate() {
+            if !chosen.contains(slot) {
+                prop_assert_eq!(decisions[slot], None);
+                continue;
+            }
+            let decision = decide(&filter, *packet, &mut alone);
+            prop_assert_eq!(Some(decision), decisions[slot]);
             let matching = rules.iter().zip(1..).filter(|(rule, _)| plainly(&rule.0, packet));
             let mut deciding = None;
             for ((_, action, log), slot) in matching {
@@ -83,8 +103,10 @@ proptest! {
             }
             prop_assert_eq!(decision, deciding.unwrap_or(by_default));
         }
-        prop_assert_eq!(&together.0, &expected);
         prop_assert_eq!(&alone.0, &expected);
+        together.0.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(&together.0, &expected);
     }
 }
 

@@ -42,7 +42,8 @@ pub fn ipv4_into(
     Ok(false)
 }
 
-/// The plain way alone; when it says `false`, the fields of the descriptor mean nothing.
+/// The plain way alone; when it says `false`, the fields of the descriptor mean nothing. The ingress
+/// is not written: the caller has it.
 #[inline(always)]
 pub fn ipv4_plain(
     frame: &[u8],
@@ -84,7 +85,6 @@ fn plain(
     d.key.dst_port = u16::from_be_bytes([l4[2], l4[3]]);
     d.key.protocol = protocol;
     d.key.family = Family::Inet;
-    d.ingress = 0;
     d.l3_length = length;
     d.l4_offset = HEADER as u16;
     d.l3_offset = l3_offset as u8;
