@@ -135,6 +135,13 @@ impl Recorder for RuleCounters<'_> {
         self.packets += 1;
         self.bytes += u64::from(descriptor.l3_length);
     }
+
+    #[inline]
+    fn rule_of_many(&mut self, slot: RuleSlot, packets: u64, bytes: u64) {
+        let counters = self.statistics.rule(slot);
+        counters.packets.add(packets);
+        counters.bytes.add(bytes);
+    }
 }
 
 impl Drop for RuleCounters<'_> {
