@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks clean
+.PHONY: help deps build demo lab test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -41,6 +41,9 @@ build: deps ## the three programs, in release mode
 
 demo: build ## see it work: two hosts, Sluice between them, a rule pushed live (1 minute)
 	@$(SUDO) env SLUICE_BIN=$(TARGET)/release bash tests/demo.sh
+
+lab: build ## two hosts, Sluice between them, and a shell to play in
+	@$(SUDO) env SLUICE_BIN=$(TARGET)/release bash tests/lab.sh
 
 test: unit model e2e ## every test: units, models of concurrency, end to end in namespaces
 

@@ -5,41 +5,14 @@
 # Ctrl-C. Every claim is checked: the demo fails when Sluice does not do what the text says.
 set -euo pipefail
 
-bin=${SLUICE_BIN:-$(dirname "$0")/../target/release}
-bin=$(realpath "$bin")
-work=$(mktemp -d /tmp/sluice-demo-XXXXXX)
-prefix=sluice-demo-$$
-export SLUICE_DIR=$work/run
-up=                # process id of `sluice up`
-background=()      # process ids of the servers
+what=demo
+# shellcheck source=tests/hosts.sh
+source "$(dirname "$0")/hosts.sh"
+
 if [[ -t 1 ]]; then bold=$'\e[1m' blue=$'\e[34m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' blue='' dim='' plain=''; fi
-
-cleanup() {
-    trap '' INT TERM
-    stop_sluice || true
-    kill "${background[@]}" 2>/dev/null || true
-    wait
-    for host in client router server; do ip netns del "$prefix-$host" 2>/dev/null || true; done
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-stop_sluice() {
-    [[ -n $up ]] || return 0
-    kill -TERM "$up" 2>/dev/null || true
-    local status=0
-    wait "$up" || status=$?
-    up=
-    return "$status"
-}
 
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 fail() { printf 'The demo failed: %s\n' "$*" >&2; sed 's/^/  /' "$work/log" >&2; exit 1; }
-serve() { local host=$1; shift; ip netns exec "$prefix-$host" "$@" >/dev/null 2>&1 & background+=($!); }
-on() { local host=$1; shift; ip netns exec "$prefix-$host" "$@"; }
-sluice() { on router "$bin/sluice" --name "$prefix" "$@"; }
 
 # show HOST TRIM COMMAND…: prints the command as it is typed on the host, and of its output what
 # the filter TRIM leaves. The exit status is the command's.
@@ -59,43 +32,11 @@ all() { cat; }
 pings() { sed -n '/packets transmitted/s/, time.*//p; s/^rtt min\/avg\/max\/mdev = [^/]*\/\([^/]*\).*/round trip \1 ms on average/p'; }
 received() { sed -n 's/^\[ *[0-9]*\] *\(.*\) receiver$/\1 received/p'; }
 
-# -- two hosts and a router's namespace ------------------------------------------------------------
-
-for host in client router server; do
-    ip netns add "$prefix-$host"
-    on "$host" ip link set lo up
-    on "$host" sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad'
-done
-cable() { # HOST PORT NET
-    on "$1" ip link add eth0 type veth peer name "$2" netns "$prefix-router"
-    on router ip link set "$2" up
-    on "$1" ip link set eth0 up
-    on "$1" ip addr add "10.0.$3.2/24" dev eth0
-    on "$1" ip addr add "fd00:$3::2/64" dev eth0 nodad
-    on "$1" ip route add default via "10.0.$3.1"
-    on "$1" ip route add ::/0 via "fd00:$3::1"
-    # af_packet cannot carry what a host leaves to a segmenting NIC; checksum offload stays on
-    on "$1" ethtool -K eth0 tso off gso off
-}
-cable client lan 1
-cable server wan 2
-
 mkdir "$work/www"
 echo 'hello from the server' >"$work/www/index.html"
 serve server /usr/bin/python3 -m http.server --bind :: -d "$work/www" 80
 serve server iperf3 -s
 
-core=$(sed -n 's/^Cpus_allowed_list:.*[^0-9]\([0-9]*\)$/\1/p' /proc/self/status)
-cat >"$work/demo.yaml" <<YAML
-dataplane: { cores: [$core], memory: 256 }
-ports:
-  lan:
-    device: net_af_packet0,iface=lan
-    addresses: [10.0.1.1/24, "fd00:1::1/64"]
-  wan:
-    device: net_af_packet1,iface=wan
-    addresses: [10.0.2.1/24, "fd00:2::1/64"]
-YAML
 cat "$work/demo.yaml" - >"$work/no-http.yaml" <<YAML
 filters:
   forward:
@@ -105,8 +46,6 @@ filters:
         destination-port: 80
         action: drop
 YAML
-cd "$work"
-
 # -- the story -------------------------------------------------------------------------------------
 
 cat <<TEXT
@@ -118,14 +57,8 @@ Two Linux hosts in network namespaces. Sluice took both ports away from the kern
 TEXT
 
 printf '\n%srouter$%s sluice up -c demo.yaml\n' "$blue" "$plain"
-ip netns exec "$prefix-router" "$bin/sluice" --name "$prefix" up -c demo.yaml >log 2>&1 </dev/null &
-up=$!
-for _ in {1..400}; do
-    grep -q '^sluice: ready' "$work/log" && break
-    kill -0 "$up" 2>/dev/null || fail "sluice up ended by itself"
-    sleep 0.05
-done
-grep '^sluice: ready' "$work/log" | sed "s/^/  $dim/; s/\$/$plain/" || fail "sluice up is not ready after 20 s"
+start_sluice || fail "sluice up is not ready after 20 s"
+grep '^sluice: ready' "$work/log" | sed "s/^/  $dim/; s/\$/$plain/"
 
 say "Real traffic passes, IPv4 and IPv6."
 show client pings ping -c 5 -i 0.2 10.0.2.2 || fail "no ping over IPv4"
