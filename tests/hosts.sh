@@ -4,6 +4,7 @@
 #
 #   client 10.0.1.2 ──── lan [ router ] wan ──── 10.0.2.2 server
 
+: "${what:?is the name of who sources this}"
 bin=${SLUICE_BIN:-$(dirname "${BASH_SOURCE[0]}")/../target/release}
 bin=$(realpath "$bin")
 work=$(mktemp -d "/tmp/sluice-$what-XXXXXX")
@@ -70,7 +71,7 @@ YAML
 
 # Starts Sluice with that file, and waits until it forwards.
 start_sluice() {
-    cd "$work"
+    cd "$work" || return
     ip netns exec "$prefix-router" "$bin/sluice" --name "$prefix" up -c "$what.yaml" >log 2>&1 </dev/null &
     up=$!
     for _ in {1..400}; do
