@@ -13,7 +13,6 @@ use sluice_hooks::{
     Context, Made, Packet, PacketHook, PerPacket, Program, ProgramError, TokenBucket, Verdict,
 };
 use sluice_packet::{Fragment, protocol};
-use sluice_policy::DropReason;
 
 use crate::ON_THE_WAY;
 
@@ -81,14 +80,13 @@ impl PacketHook for SynLimit {
             cx.count(ADMITTED, 1);
             return Verdict::Continue;
         }
-        cx.count(REFUSED, 1);
-        Verdict::Drop(DropReason::HookDropped)
+        Verdict::DropAs(TOO_MANY)
     }
 }
 
 /// Places of the counters.
 const ADMITTED: usize = 0;
-const REFUSED: usize = 1;
+const TOO_MANY: usize = 1;
 
 /// `sluice hook load syn-limit --event physical-in --set rate=10`
 pub const PROGRAM: Program = Program {
@@ -113,7 +111,7 @@ pub const PROGRAM: Program = Program {
 fn made(rate: u64, burst: u64) -> Result<Made, ProgramError> {
     let hertz = tsc_hz();
     Ok(Made::new(move || PerPacket(SynLimit::new(rate, burst, hertz)))
-        .with_counters(&["admitted", "refused"]))
+        .with_counters(&["admitted", "too-many"]))
 }
 
 #[cfg(test)]

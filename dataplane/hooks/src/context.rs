@@ -41,6 +41,13 @@ impl<'a> Context<'a> {
         self.count_drop(reason);
     }
 
+    /// Drops a packet for a reason of the author's own, which a counter of the hook's names.
+    #[inline]
+    pub fn drop_as(&mut self, burst: &mut Burst, slot: usize, counter: usize) {
+        self.count(counter, 1);
+        self.drop(burst, slot, DropReason::HookDropped);
+    }
+
     /// Counts a drop of a packet that is no longer in the burst.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {

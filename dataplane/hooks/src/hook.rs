@@ -14,6 +14,10 @@ pub enum Verdict {
     Continue,
     /// It is dropped and counted under this reason; no later hook sees it.
     Drop(DropReason),
+    /// It is dropped for a reason of the author's own: it is counted as
+    /// [`HookDropped`](DropReason::HookDropped), and by the hook's counter at this place of
+    /// [`Made::counters`](crate::Made::counters), whose name says why.
+    DropAs(usize),
     /// Its way ends here without being a drop: the hook has used it up.
     Consumed,
 }
@@ -53,6 +57,7 @@ impl<H: PacketHook> Hook for PerPacket<H> {
             match verdict {
                 Verdict::Continue => {}
                 Verdict::Drop(reason) => cx.drop(burst, slot, reason),
+                Verdict::DropAs(counter) => cx.drop_as(burst, slot, counter),
                 Verdict::Consumed => cx.consume(burst, slot),
             }
         }

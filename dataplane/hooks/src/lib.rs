@@ -45,7 +45,7 @@ pub use observer::{Direction, Observed, Observer, ReadOnly};
 pub use outbox::{Note, Originated, Outbox, Report};
 pub use packet::{LinkGroup, OwnedPacket, Packet, PacketError, Parts};
 pub use ports::{PortFacts, Ports};
-pub use program::{Factory, Made, Program, ProgramError, Settings};
+pub use program::{Factory, Made, Program, ProgramError, Settings, Wants};
 pub use registry::{HookIndex, HookOrder, Registry, RegistryError};
 pub use sluice_policy::order::{ForeignHook, Hint, OrderError};
 pub use sluice_policy::{Event, Protocol};

@@ -15,6 +15,18 @@ use crate::hook::Hook;
 /// worker, and the object is dropped there when the hook has gone.
 pub type Factory = Arc<dyn Fn() -> Box<dyn Hook> + Send + Sync>;
 
+/// Which packets a hook wants to be shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Wants {
+    /// Every packet. So it is with all hooks as long as flows are not remembered.
+    #[default]
+    EveryPacket,
+    /// The first packet of each flow is enough: its answer holds for the others until the hook goes.
+    /// It has to be ready to be shown more than that.
+    FirstOfFlow,
+}
+
 /// A hook that can be made: what [`Program::make`] gives, and what a module registers.
 #[derive(Clone)]
 pub struct Made {
@@ -23,12 +35,22 @@ pub struct Made {
     /// Names of the counters that the hook has of its own
     /// ([`Context::count`](crate::Context::count)); at most [`OWN_COUNTERS`].
     pub counters: &'static [&'static str],
+    /// Which packets it wants.
+    pub wants: Wants,
 }
 
 impl Made {
     /// A hook without counters of its own; each worker's object is made by `factory`.
     pub fn new<H: Hook + 'static>(factory: impl Fn() -> H + Send + Sync + 'static) -> Made {
-        Made { factory: Arc::new(move || Box::new(factory())), counters: &[] }
+        let (counters, wants) = (&[] as &[_], Wants::default());
+        Made { factory: Arc::new(move || Box::new(factory())), counters, wants }
+    }
+
+    /// The same, content with the first packet of each flow.
+    #[must_use]
+    pub fn first_of_flow(mut self) -> Made {
+        self.wants = Wants::FirstOfFlow;
+        self
     }
 
     /// The same with counters of its own.
