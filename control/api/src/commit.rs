@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sluice_policy::model::Owner;
+use sluice_policy::model::{Name, Owner};
 
 use crate::Changes;
 
@@ -48,6 +48,13 @@ pub enum CommitKind {
         /// Whose routes were marked stale.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         stale: Vec<Owner>,
+    },
+    /// A hook was loaded or unloaded live.
+    Hook {
+        /// Its name.
+        name: Name,
+        /// Whether it was loaded.
+        loaded: bool,
     },
     /// The state of an earlier commit was brought back.
     Rollback {

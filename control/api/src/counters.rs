@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use sluice_policy::event::{Event, Stage};
 use sluice_policy::model::{Action, FilterPoint, Name, Position};
 
+use crate::Hook;
+
 /// Where every packet went: `rx + generated + handed_in = tx + punted + consumed + dropped +
 /// handed_out + held`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -163,6 +165,9 @@ pub struct Pipeline {
     /// Each stage's counters, which are of all instances together, in the order of a packet's
     /// way.
     pub stages: Vec<PipelineStage>,
+    /// The hooks that do not ship as stages.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
 }
 
 /// One instance's pipeline.
@@ -183,6 +188,9 @@ pub struct PipelineEvent {
     pub event: Event,
     /// Its stages in order.
     pub stages: Vec<Stage>,
+    /// The names of its stages and hooks in order, whatever the protocol.
+    #[serde(default)]
+    pub order: Vec<Name>,
 }
 
 /// A stage's counters.

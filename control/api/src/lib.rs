@@ -20,6 +20,10 @@
 //! | `POST /v1/routes` | `?message=&confirm=`, [`AddRoute`] | [`Applied`] |
 //! | `DELETE /v1/routes` | `?message=&confirm=`, [`DeleteRoute`] as query | [`Applied`] |
 //! | `POST /v1/transaction` | `?message=&confirm=&dry_run=&generation=`, [`Transaction`] | [`Applied`] |
+//! | `GET /v1/hooks` | `?instance=&event=` | [`Hooks`] |
+//! | `GET /v1/hooks/programs` | | [`Vec<HookProgram>`](HookProgram) |
+//! | `POST /v1/hooks` | `?message=&confirm=&dry_run=`, [`LoadHook`] | [`Applied`] |
+//! | `DELETE /v1/hooks` | `?name=&message=&confirm=` | [`Applied`] |
 //! | `GET /v1/commits` | `?limit=` | [`Vec<Commit>`](Commit), newest first |
 //! | `GET /v1/diff` | `?from=&to=`; `to` left out means what is live | [`Diff`] |
 //! | `POST /v1/diff` | `?file=`, YAML body | [`Diff`] from what is live |
@@ -50,6 +54,7 @@ mod change;
 mod commit;
 mod counters;
 mod explain;
+mod hooks;
 mod status;
 mod tables;
 mod transaction;
@@ -63,6 +68,10 @@ pub use counters::{
 };
 pub use explain::{
     Basis, Candidate, CandidateQuery, CompareFlows, Explained, FlowChange, FlowState, FlowWay,
+};
+pub use hooks::{
+    EventOrder, Hook, HookModule, HookPlace, HookProgram, Hooks, LoadHook, NamedCounter, Origin,
+    ProgramSetting,
 };
 pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status};
 pub use tables::{

@@ -212,6 +212,9 @@ pub struct Config {
     pub neighbours: Vec<ConfigNeighbour>,
     /// Policy routes in order, by instance.
     pub policy_routes: BTreeMap<Name, Vec<model::PolicyRoute>>,
+    /// Hooks that are loaded, by name.
+    #[serde(default)]
+    pub hooks: BTreeMap<Name, model::LoadedHook>,
 }
 
 /// A filter.

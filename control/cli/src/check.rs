@@ -49,5 +49,8 @@ pub(crate) fn summary(configuration: &Configuration) -> String {
     if policy_routes > 0 {
         counts.push(count(policy_routes, "policy route"));
     }
+    if !state.hooks.is_empty() {
+        counts.push(count(state.hooks.len(), "hook"));
+    }
     counts.join(", ")
 }

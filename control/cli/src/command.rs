@@ -3,15 +3,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_control_api::{
-    DropCount, Explained, Flush, Interface, Neighbour, Pipeline, PolicyRoute, Port, Route, Rule,
-    Stats, Status, Worker,
+    DropCount, Explained, Flush, Hooks, Interface, Neighbour, Pipeline, PolicyRoute, Port, Route,
+    Rule, Stats, Status, Worker,
 };
 use sluice_policy::config;
 
 use crate::args::{self, Cli, Command, Show};
 use crate::client::{Client, with_query};
 use crate::failed::Failed;
-use crate::{check, commits, explain, pages, questions, render, route, up, watch};
+use crate::{check, commits, explain, hook, pages, questions, render, route, up, watch};
 
 /// Runs the command; what it prints when it succeeds.
 pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
@@ -48,6 +48,7 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
         Command::Watch { drops } => watch::run(&client, drops, json).await.map(|()| String::new()),
         Command::Show(what) => show(&client, what, json).await,
         Command::Route(change) => route::run(&client, change, json).await,
+        Command::Hook(change) => hook::run(&client, change, json).await,
         Command::Neighbour(args::Neighbour::Flush { interface, address }) => {
             let flush = Flush { interface: interface.map(Into::into), address };
             let answer: serde_json::Value = client.post("/v1/neighbours/flush", &flush).await?;
@@ -73,6 +74,10 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::PolicyRoutes { instance } => {
             with_query("/v1/policy-routes", &[("instance", instance.clone())])
         }
+        Show::Hooks { instance, event } => with_query(
+            "/v1/hooks",
+            &[("instance", instance.clone()), ("event", event.map(|event| event.key().to_owned()))],
+        ),
         Show::Drops { all } => with_query("/v1/drops", &[("all", all.then(|| "true".into()))]),
         Show::Stats => "/v1/stats".into(),
         Show::Pipeline => "/v1/pipeline".into(),
@@ -90,6 +95,7 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::PolicyRoutes { .. } => {
             print::<Vec<PolicyRoute>>(answer, json, |rows| render::policy_routes(rows))
         }
+        Show::Hooks { .. } => print::<Hooks>(answer, json, render::hooks),
         Show::Drops { .. } => print::<Vec<DropCount>>(answer, json, |rows| render::drops(rows)),
         Show::Stats => print::<Stats>(answer, json, render::stats),
         Show::Pipeline => print::<Pipeline>(answer, json, render::pipeline),

@@ -106,6 +106,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("sluice show drops --all", "also those that never happened"),
         ],
     ),
+    (
+        "sluice show hooks",
+        &[
+            ("sluice show hooks", "what packets meet, in order, with counters"),
+            ("sluice show hooks --instance blue --event physical-in", "there alone"),
+        ],
+    ),
     ("sluice show stats", &[("sluice show stats", "the account: what came is what went")]),
     ("sluice show pipeline", &[("sluice show pipeline", "stages in order, with cycles a packet")]),
     ("sluice show workers", &[("sluice show workers", "cores, load, and whether one is stalled")]),
@@ -155,6 +162,29 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[("sluice route stale --owner bgp", "what is not set again is swept later")],
     ),
     ("sluice route sweep", &[("sluice route sweep --owner bgp", "after bgp has set its routes")]),
+    (
+        "sluice hook load",
+        &[
+            ("sluice hook load hundredth --event physical-in", "the program of that name"),
+            (
+                "sluice hook load hundredth --event physical-in --before ingress-filter --set every=50",
+                "ahead of the filter, with a setting",
+            ),
+            (
+                "sluice hook load v6-limit --program syn-limit --event forwarding --protocol inet6",
+                "a program under another name",
+            ),
+            (
+                "sluice hook load pass-packet --event forwarding --confirm 60s",
+                "unloaded after a minute unless `sluice confirm` comes",
+            ),
+        ],
+    ),
+    (
+        "sluice hook unload",
+        &[("sluice hook unload hundredth", "it runs no more when the command returns")],
+    ),
+    ("sluice hook programs", &[("sluice hook programs", "and what they can be told")]),
     (
         "sluice neighbour flush",
         &[

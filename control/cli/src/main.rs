@@ -15,6 +15,7 @@ mod commits;
 mod explain;
 mod failed;
 mod help;
+mod hook;
 mod output;
 mod pages;
 mod questions;

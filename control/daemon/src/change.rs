@@ -8,6 +8,7 @@ use sluice_policy::model::{Delta, Name, Owner, State};
 
 use crate::batch::{Batch, Places};
 use crate::head::Head;
+pub(crate) use crate::hook::HookChange;
 use crate::store::{FileRead, Header};
 
 /// How many files' contents are remembered.
@@ -20,6 +21,8 @@ pub(crate) enum Change {
     File(Box<FileChange>),
     /// To change live routes.
     Routes(Batch),
+    /// To load or unload a hook.
+    Hook(HookChange),
     /// To be as an earlier commit was.
     Rollback {
         /// Its number.
@@ -93,7 +96,14 @@ impl Step {
 pub(crate) fn file(head: &Head, file: &FileChange) -> Step {
     let delta = head.towards(&file.configuration.state);
     let kind = CommitKind::File { file: file.name.to_string() };
+    let live = head.state().hooks.iter().filter(|(_, hook)| hook.owner != Owner::Static);
+    let taken_over = live
+        .map(|(name, _)| name)
+        .filter(|name| file.configuration.state.hooks.contains_key(*name));
+    let notes = taken_over
+        .map(|name| format!("hook {name}, which was loaded live, is the file's from now on"));
     Step {
+        notes: notes.collect(),
         file: Some(file.name.clone()),
         dataplane: Some(file.configuration.dataplane.clone()),
         files: remember(&head.header.files, file.read.as_ref()),

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use sluice_control_api::{Failure, RouteConflict};
 use sluice_policy::config::Diagnostics;
-use sluice_policy::model::Owner;
+use sluice_policy::model::{Name, Owner, Position};
 
 use crate::store::StoreError;
 
@@ -53,6 +53,38 @@ pub enum ControlError {
         total: usize,
         /// Some of them.
         told: Vec<String>,
+    },
+    /// A hook's name is taken.
+    #[error(
+        "hook `{name}` is loaded already (program {program}, by {owner}); nothing changed: unload \
+         it first, or give this one another name"
+    )]
+    HookTaken {
+        /// The name.
+        name: Name,
+        /// The program of the one that has it.
+        program: Name,
+        /// Who loaded that.
+        owner: Owner,
+    },
+    /// A hook of the configuration file cannot be unloaded live.
+    #[error(
+        "hook `{name}` is of the configuration file ({position}); nothing changed: take it out \
+         there, and `sluice apply` the file"
+    )]
+    HookOfFile {
+        /// The hook.
+        name: Name,
+        /// Where it was configured.
+        position: Position,
+    },
+    /// There is no such hook.
+    #[error("no hook is loaded as `{name}`; there are: {known}")]
+    NoSuchHook {
+        /// What was asked for.
+        name: Name,
+        /// Those that there are.
+        known: String,
     },
     /// An owner whose stale routes should be removed has no mark.
     #[error(
@@ -165,13 +197,16 @@ impl ControlError {
             | Self::Request(_)
             | Self::Operations(_)
             | Self::BrokeOff(_) => StatusCode::BAD_REQUEST,
-            Self::NoSuchRoute { .. } | Self::NoSuchCommit { .. } | Self::NoSuchPath(_) => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoSuchRoute { .. }
+            | Self::NoSuchHook { .. }
+            | Self::NoSuchCommit { .. }
+            | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
             Self::Refused(_)
             | Self::Conflict { .. }
             | Self::NotAsExpected { .. }
             | Self::NotStale { .. }
+            | Self::HookTaken { .. }
+            | Self::HookOfFile { .. }
             | Self::ConfirmPending { .. }
             | Self::NothingToConfirm
             | Self::TooLate { .. } => StatusCode::CONFLICT,

@@ -31,6 +31,7 @@ mod difference;
 mod error;
 mod events;
 mod head;
+mod hook;
 mod http;
 mod lock;
 mod notice;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod hook;
 mod questions;
 mod route;
 mod values;
@@ -10,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use sluice_policy::Event;
 
+pub(crate) use self::hook::{Hook, LoadHook};
 pub(crate) use self::questions::{RouteQuestion, Service, Source, Test};
 pub(crate) use self::route::{AddRoute, DeleteRoute, LoadRoutes, Place, Route};
 use self::values::{appliance_name, icmp, protocol, seconds, tcp_flags};
@@ -120,6 +123,9 @@ pub(crate) enum Command {
     /// Live routes: add, remove and withdraw them by owner; an applied file leaves them alone
     #[command(subcommand)]
     Route(Route),
+    /// Hooks: load programs at an event and unload them, while packets flow
+    #[command(subcommand)]
+    Hook(Hook),
     /// Neighbours
     #[command(subcommand)]
     Neighbour(Neighbour),
@@ -263,6 +269,15 @@ pub(crate) enum Show {
         /// Only this instance
         #[arg(long)]
         instance: Option<String>,
+    },
+    /// Hooks and stages in the order in which they run, at each event of each instance
+    Hooks {
+        /// Only this instance
+        #[arg(long)]
+        instance: Option<String>,
+        /// Only this event
+        #[arg(long, value_parser = self::hook::event())]
+        event: Option<Event>,
     },
     /// Why packets were dropped
     Drops {

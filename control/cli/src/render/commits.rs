@@ -77,6 +77,8 @@ pub(super) fn what(kind: &CommitKind) -> String {
             ([], stale) => format!("{} stale", list(stale)),
             (owners, stale) => format!("route of {}, {} stale", list(owners), list(stale)),
         },
+        CommitKind::Hook { name, loaded: true } => format!("hook {name} loaded"),
+        CommitKind::Hook { name, loaded: false } => format!("hook {name} unloaded"),
         CommitKind::Rollback { to } => format!("rollback to {to}"),
         CommitKind::Adopted => "adopted".into(),
         CommitKind::Expired { to } => format!("not confirmed: back to {to}"),

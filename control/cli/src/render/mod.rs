@@ -4,6 +4,7 @@
 mod commits;
 mod counters;
 mod event;
+mod hooks;
 mod pipeline;
 mod status;
 mod tables;
@@ -11,6 +12,7 @@ mod tables;
 pub(crate) use commits::{applied, commits, confirmed, diff};
 pub(crate) use counters::{drops, stats};
 pub(crate) use event::event;
+pub(crate) use hooks::{hooks, programs};
 pub(crate) use pipeline::pipeline;
 pub(crate) use status::{status, workers};
 pub(crate) use tables::{interfaces, neighbours, policy_routes, ports, routes, rules};

@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use sluice_control_api::{InstancePipeline, Pipeline, PipelineStage};
+use sluice_control_api::{Hook, InstancePipeline, Pipeline, PipelineStage};
+use sluice_policy::model::Name;
 use sluice_policy::{Event, Stage};
 
 /// Columns inside a box.
@@ -23,7 +24,7 @@ pub(crate) fn pipeline(pipeline: &Pipeline) -> String {
             instance.instance,
             pipeline.generation
         );
-        draw(&mut text, instance, &pipeline.stages);
+        draw(&mut text, instance, pipeline);
     }
     if pipeline.instances.len() > 1 {
         text.push_str("\ncounters are of all instances together\n");
@@ -31,27 +32,42 @@ pub(crate) fn pipeline(pipeline: &Pipeline) -> String {
     text
 }
 
-fn draw(text: &mut String, instance: &InstancePipeline, counters: &[PipelineStage]) {
+fn draw(text: &mut String, instance: &InstancePipeline, pipeline: &Pipeline) {
     let at = |event: Event| {
         let found = instance.events.iter().find(|at| at.event == event);
-        found.map_or(&[][..], |at| &at.stages)
+        found.map_or(&[][..], |at| &at.order)
     };
-    let mut picture = Picture { text, counters };
+    let fixed = |stages: &[Stage]| -> Vec<Name> {
+        stages.iter().map(|stage| stage.name().into()).collect()
+    };
+    let mut picture = Picture { text, instance: &instance.instance, pipeline };
     picture.heading();
-    picture.group("", &[Stage::Rx, Stage::Decode, Stage::Arp], Some("ARP ends here"));
+    picture.group(None, &fixed(&[Stage::Rx, Stage::Decode, Stage::Arp]), Some("ARP ends here"));
     picture.hooks(Event::Observing, at(Event::Observing));
     picture.hooks(Event::PhysicalIn, at(Event::PhysicalIn));
-    picture.group("", &[Stage::Local], Some("own addresses end here"));
+    picture.group(None, &fixed(&[Stage::Local]), Some("own addresses end here"));
     picture.hooks(Event::RouteDecision, at(Event::RouteDecision));
     picture.hooks(Event::Forwarding, at(Event::Forwarding));
     picture.hooks(Event::PhysicalOut, at(Event::PhysicalOut));
-    picture.group("", &[Stage::Neighbour, Stage::Tx], None);
+    picture.group(None, &fixed(&[Stage::Neighbour, Stage::Tx]), None);
     picture.end();
+    for event in [Event::LoopbackIn, Event::LoopbackOut, Event::NicEvents] {
+        picture.beside(event, at(event));
+    }
 }
 
 struct Picture<'a> {
     text: &'a mut String,
-    counters: &'a [PipelineStage],
+    instance: &'a str,
+    pipeline: &'a Pipeline,
+}
+
+/// What stands beside a stage or a hook.
+struct Counted {
+    bursts: u64,
+    packets: u64,
+    dropped: u64,
+    cycles_per_packet: Option<u64>,
 }
 
 impl Picture<'_> {
@@ -70,39 +86,65 @@ impl Picture<'_> {
         let _ = writeln!(self.text, "{MARGIN}{:>width$}", "ports", width = INSIDE / 2 + 3);
     }
 
-    /// The stages of an event; an event without stages costs a packet nothing and is not drawn.
-    fn hooks(&mut self, event: Event, stages: &[Stage]) {
-        if !stages.is_empty() {
-            self.group(event.name(), stages, None);
+    /// What runs at an event; one at which nothing does costs a packet nothing and is not drawn.
+    fn hooks(&mut self, event: Event, names: &[Name]) {
+        if !names.is_empty() {
+            self.group(Some(event), names, None);
         }
     }
 
-    fn group(&mut self, title: &str, stages: &[Stage], aside: Option<&str>) {
-        let title = if title.is_empty() { String::new() } else { format!("─ {title} ") };
+    /// What runs at an event that is not on the way of a packet from port to port.
+    fn beside(&mut self, event: Event, names: &[Name]) {
+        if !names.is_empty() {
+            let names = super::list(names).replace(',', ", ");
+            let _ = writeln!(self.text, "{MARGIN}at {}: {names}", event.name());
+        }
+    }
+
+    fn group(&mut self, event: Option<Event>, names: &[Name], aside: Option<&str>) {
+        let title = event.map_or_else(String::new, |event| format!("─ {} ", event.name()));
         let _ = writeln!(self.text, "{MARGIN}┌{title:─<INSIDE$}┐");
-        for (i, stage) in stages.iter().enumerate() {
+        for (i, name) in names.iter().enumerate() {
             // What leaves the way here is said beside the last stage of the group.
-            let aside = aside.filter(|_| i + 1 == stages.len());
-            self.stage(*stage, aside);
+            let aside = aside.filter(|_| i + 1 == names.len());
+            self.place(event, name, aside);
         }
         let _ = writeln!(self.text, "{MARGIN}└{:─^INSIDE$}┘", "┬");
     }
 
-    fn stage(&mut self, stage: Stage, aside: Option<&str>) {
-        let name = format!(" {}", stage.name());
-        let _ = write!(self.text, "{MARGIN}│{name:<INSIDE$}│");
-        if let Some(counters) = self.counters.iter().find(|counters| counters.stage == stage) {
-            let cycles = super::maybe(counters.cycles_per_packet);
-            let _ = write!(
-                self.text,
-                "{:>12}{:>14}{:>11}{cycles:>15}",
-                counters.bursts, counters.packets, counters.dropped
-            );
+    fn place(&mut self, event: Option<Event>, name: &str, aside: Option<&str>) {
+        // A longer name is told whole by `sluice show hooks`.
+        let shown: String = match name.chars().count() < INSIDE {
+            true => name.to_owned(),
+            false => name.chars().take(INSIDE - 2).chain(['…']).collect(),
+        };
+        let shown = format!(" {shown}");
+        let _ = write!(self.text, "{MARGIN}│{shown:<INSIDE$}│");
+        if let Some(Counted { bursts, packets, dropped, cycles_per_packet }) =
+            self.counted(event, name)
+        {
+            let cycles = super::maybe(cycles_per_packet);
+            let _ = write!(self.text, "{bursts:>12}{packets:>14}{dropped:>11}{cycles:>15}");
         }
         if let Some(aside) = aside {
             let _ = write!(self.text, "  {aside}");
         }
         self.text.push('\n');
+    }
+
+    fn counted(&self, event: Option<Event>, name: &str) -> Option<Counted> {
+        let Pipeline { stages, hooks, .. } = self.pipeline;
+        if let Some(counted) = stages.iter().find(|counted| counted.stage.name() == name) {
+            let PipelineStage { stage: _, bursts, packets, dropped, cycles_per_packet } = *counted;
+            return Some(Counted { bursts, packets, dropped, cycles_per_packet });
+        }
+        let hook = hooks.iter().find(|hook| {
+            *hook.name == *name
+                && Some(hook.event) == event
+                && hook.instance.as_deref().is_none_or(|only| only == self.instance)
+        })?;
+        let Hook { bursts, packets, dropped, cycles_per_packet, .. } = *hook;
+        Some(Counted { bursts, packets, dropped, cycles_per_packet })
     }
 }
 
@@ -114,7 +156,11 @@ mod tests {
 
     #[test]
     fn the_picture_shows_every_stage_in_order() {
-        let event = |event, stages: &[Stage]| PipelineEvent { event, stages: stages.to_vec() };
+        let event = |event, stages: &[Stage]| PipelineEvent {
+            event,
+            stages: stages.to_vec(),
+            order: stages.iter().map(|stage| stage.name().into()).collect(),
+        };
         let instance = InstancePipeline {
             instance: "default".into(),
             interfaces: vec!["lan".into(), "wan".into()],
@@ -130,8 +176,12 @@ mod tests {
             dropped: 1,
             cycles_per_packet: Some(35),
         });
-        let value =
-            Pipeline { generation: 3, instances: vec![instance], stages: counters.to_vec() };
+        let value = Pipeline {
+            generation: 3,
+            instances: vec![instance],
+            stages: counters.to_vec(),
+            hooks: Vec::new(),
+        };
         let text = pipeline(&value);
         let place = |word: &str| text.find(word).unwrap_or_else(|| panic!("{word} in\n{text}"));
         let words = [

@@ -17,6 +17,7 @@ use sluice_policy::{DropReason, Event, Stage};
 
 use super::Answer;
 use super::extract::Params;
+use super::hooks::Running;
 use super::tables::counted_rules;
 use crate::app::App;
 use crate::view::View;
@@ -159,9 +160,11 @@ fn rule_drops(rule: &Rule) -> RuleDrops {
 }
 
 pub(super) async fn pipeline(State(app): State<App>) -> Answer<Pipeline> {
+    let report = app.hooks().await?;
     let view = app.view();
     let (policy, generation) = view.live()?;
     let statistics = view.statistics()?;
+    let running = Running::new(policy, &report, statistics);
     let instances = policy.instances().map(|instance| InstancePipeline {
         instance: instance.name.clone(),
         interfaces: policy
@@ -171,16 +174,21 @@ pub(super) async fn pipeline(State(app): State<App>) -> Answer<Pipeline> {
             .collect(),
         events: Event::ALL
             .into_iter()
-            .map(|event| PipelineEvent { event, stages: instance.stages(event).to_vec() })
-            .filter(|event| !event.stages.is_empty())
+            .map(|event| PipelineEvent {
+                event,
+                stages: instance.stages(event).to_vec(),
+                order: running.names(instance, event),
+            })
+            .filter(|event| !event.order.is_empty())
             .collect(),
     });
-    let instances = instances.collect();
+    let instances: Vec<_> = instances.collect();
     let stages = Stage::ALL.into_iter().map(|stage| stage_counters(statistics, stage)).collect();
-    Ok(Json(Pipeline { generation, instances, stages }))
+    Ok(Json(Pipeline { generation, instances, stages, hooks: running.hooks }))
 }
 
-fn stage_counters(statistics: &Statistics, stage: Stage) -> PipelineStage {
+/// What a stage has counted.
+pub(super) fn stage_counters(statistics: &Statistics, stage: Stage) -> PipelineStage {
     let packets = statistics.stage(stage, |counters| &counters.packets);
     let cycles = statistics.stage(stage, |counters| &counters.cycles);
     PipelineStage {

@@ -5,6 +5,7 @@ mod commit;
 mod counters;
 mod explain;
 mod extract;
+mod hooks;
 mod openapi;
 mod peer;
 mod routes;
@@ -62,6 +63,10 @@ fn api() -> Api {
             "Policy routes, whether they have a way out, and how often they matched",
             tables::policy_routes,
         )
+        .get("/v1/hooks", "Hooks, and the order in which they run", hooks::hooks)
+        .post("/v1/hooks", "Load a hook", hooks::load)
+        .delete("/v1/hooks", "Unload a hook", hooks::unload)
+        .get("/v1/hooks/programs", "What can be loaded as a hook", hooks::programs)
         .get("/v1/config", "The state that the dataplane confirmed", tables::config)
         .get("/v1/schema", "JSON Schema of the configuration file", schema)
         .get("/v1/stats", "Where every packet went", counters::stats)

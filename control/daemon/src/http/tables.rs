@@ -38,16 +38,21 @@ impl OfInstance {
 
     /// An error if the instance does not exist.
     fn check(&self, policy: &Policy) -> Result<(), ControlError> {
-        match &self.instance {
-            Some(name) if policy.instance_named(name).is_none() => {
-                let known: Vec<&str> = policy.instances().map(|known| &*known.name).collect();
-                Err(ControlError::Request(format!(
-                    "there is no instance `{name}`; there are: {}",
-                    known.join(", ")
-                )))
-            }
-            _ => Ok(()),
+        known_instance(self.instance.as_ref(), policy)
+    }
+}
+
+/// An error if the instance is named and does not exist.
+pub(super) fn known_instance(instance: Option<&Name>, policy: &Policy) -> Result<(), ControlError> {
+    match instance {
+        Some(name) if policy.instance_named(name).is_none() => {
+            let known: Vec<&str> = policy.instances().map(|known| &*known.name).collect();
+            Err(ControlError::Request(format!(
+                "there is no instance `{name}`; there are: {}",
+                known.join(", ")
+            )))
         }
+        _ => Ok(()),
     }
 }
 
@@ -254,6 +259,7 @@ pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
             })
             .collect(),
         policy_routes: told(&state.policy_routes),
+        hooks: told(&state.hooks),
     }))
 }
 

@@ -14,6 +14,7 @@ use crate::difference;
 use crate::error::ControlError;
 use crate::events;
 use crate::head::Head;
+use crate::hook;
 use crate::store::{Header, StoreError};
 use crate::transaction::{self, Broken, Outcome};
 
@@ -56,6 +57,7 @@ impl Reconciler {
                 change::file(&self.head, &file)
             }
             Change::Routes(routes) => batch::work_out(&self.head, routes)?,
+            Change::Hook(hook) => hook::work_out(&self.head, hook)?,
             Change::Rollback { to: 0 } => return Err(self.view.borrow().no_such_commit(0)),
             Change::Rollback { to } => self.back(to, CommitKind::Rollback { to })?,
         };
@@ -175,7 +177,7 @@ impl Reconciler {
         let generation = self.store.next_generation();
         delta.stamp(generation);
         let applied = match kind {
-            CommitKind::File { .. } | CommitKind::Route { .. } => {
+            CommitKind::File { .. } | CommitKind::Route { .. } | CommitKind::Hook { .. } => {
                 self.head.policy.apply_asked(generation, &delta)
             }
             // What comes back was asked for when it made sense.

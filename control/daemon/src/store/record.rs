@@ -19,7 +19,7 @@ use super::upgrade;
 use crate::deadline::Deadline;
 
 /// The format that this release writes, and the latest that it reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The first line of a record: the commit without its operations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -272,8 +272,16 @@ policy-routes:
   - { table: main }
 "#;
 
+    /// What there is since format 3.
+    const SINCE_FORMAT_3: &str = r#"
+hooks:
+  meter: { program: hundredth, event: physical-in }
+  limit: { program: syn-limit, event: forwarding, order: { before: forward-filter }, instance: blue,
+           protocols: [inet6], settings: { rate: 10, burst: 20 } }
+"#;
+
     fn sample() -> (Header, Delta) {
-        of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_2}"))
+        of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_2}{SINCE_FORMAT_3}"))
     }
 
     fn of_yaml(yaml: &str) -> (Header, Delta) {
@@ -338,10 +346,16 @@ policy-routes:
 
     #[test]
     fn format_2_stays_readable() {
+        let expected = of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_2}"));
+        assert_eq!(decode(include_bytes!("format-2.ndjson")).unwrap(), expected);
+    }
+
+    #[test]
+    fn format_3_stays_readable() {
         if std::env::var_os("SLUICE_WRITE_RECORD").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-2.ndjson");
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-3.ndjson");
             std::fs::write(path, encoded()).unwrap();
         }
-        assert_eq!(decode(include_bytes!("format-2.ndjson")).unwrap(), sample());
+        assert_eq!(decode(include_bytes!("format-3.ndjson")).unwrap(), sample());
     }
 }

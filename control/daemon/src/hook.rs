@@ -1,0 +1,75 @@
+//! Live changes of hooks, worked out against the last commit.
+
+use sluice_control_api::{CommitKind, LoadHook};
+use sluice_policy::hook::DEFAULT_PROTOCOLS;
+use sluice_policy::model::{Delta, LoadedHook, Name, Operation, Owner, Position};
+
+use crate::change::Step;
+use crate::error::ControlError;
+use crate::head::Head;
+
+/// A hook that is loaded or unloaded by a live change.
+#[derive(Clone, Debug)]
+pub(crate) enum HookChange {
+    /// Under this name, which nobody else must have.
+    Load(Name, Box<LoadedHook>),
+    /// The one of this name, which must have been loaded live.
+    Unload(Name),
+}
+
+impl HookChange {
+    /// What a request asks for.
+    pub(crate) fn load(wanted: LoadHook) -> HookChange {
+        let LoadHook { name, program, event, instance, protocols, order, settings } = wanted;
+        let hook = LoadedHook {
+            owner: Owner::Cli,
+            program: program.clone(),
+            instance,
+            protocols: match protocols.is_empty() {
+                true => DEFAULT_PROTOCOLS.to_vec(),
+                false => protocols,
+            },
+            event,
+            hint: order,
+            settings,
+            generation: 0,
+            position: Position { file: "cli".into(), line: 0, column: 0 },
+        };
+        HookChange::Load(name.unwrap_or(program), Box::new(hook))
+    }
+}
+
+/// Works a change out: what is to be done, or why it cannot be.
+pub(crate) fn work_out(head: &Head, change: HookChange) -> Result<Step, ControlError> {
+    let hooks = &head.state().hooks;
+    let (name, hook) = match change {
+        HookChange::Load(name, hook) => (name, Some(*hook)),
+        HookChange::Unload(name) => (name, None),
+    };
+    let present = hooks.get(&name);
+    let operation = match (present, hook) {
+        (None, Some(hook)) => Some(Operation::Hook(name.clone(), Some(hook))),
+        // What is there as it is asked for need not be loaded again.
+        (Some(present), Some(hook)) if present.asks_as(&hook) => None,
+        (Some(present), Some(_)) => {
+            return Err(ControlError::HookTaken {
+                name,
+                program: present.program.clone(),
+                owner: present.owner.clone(),
+            });
+        }
+        (Some(present), None) if present.owner == Owner::Static => {
+            let position = present.position.clone();
+            return Err(ControlError::HookOfFile { name, position });
+        }
+        (Some(_), None) => Some(Operation::Hook(name.clone(), None)),
+        (None, None) => {
+            let known = hooks.keys().map(|known| &**known).collect::<Vec<_>>();
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            return Err(ControlError::NoSuchHook { name, known });
+        }
+    };
+    let loaded = matches!(operation, Some(Operation::Hook(_, Some(_))) | None);
+    let delta = Delta { operations: operation.into_iter().collect() };
+    Ok(Step::of_head(head, delta, CommitKind::Hook { name, loaded }))
+}
