@@ -6,9 +6,9 @@ use std::process::Command;
 
 use common::configuration;
 use common::control::Control;
-use common::fake::FakeDataplane;
+use common::fake::{FakeDataplane, hook_status};
 use serde_json::Value;
-use sluice_channel::{HookOrigin, HookState, HookStatus};
+use sluice_channel::HookOrigin;
 use sluice_control_api::{
     Basis, Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Stats, Worker,
 };
@@ -97,22 +97,6 @@ fn counters_are_sums_over_workers_and_drops_name_their_rule() {
     dataplane.statistics.worker(0).core().rx.add(1);
     let stats: Stats = control.get("/v1/stats");
     assert_eq!((stats.total.difference, stats.total.balanced), (1, false));
-}
-
-fn hook_status(hook: ForeignHook, origin: HookOrigin) -> HookStatus {
-    HookStatus {
-        hook,
-        origin,
-        version: 1,
-        packets: 0,
-        bursts: 0,
-        drops: 0,
-        cycles: 0,
-        panics: 0,
-        state: HookState::Running,
-        counters: Vec::new(),
-        added_at: 0,
-    }
 }
 
 /// Fault 25: counters that have come round are counters, in the process that sums them, too.

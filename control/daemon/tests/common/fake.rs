@@ -7,10 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_channel::{
-    Command, HookReport, Incoming, Limits, Neighbour, NeighbourState, Notice, PortStatus, Reply,
-    RuleStatus, Server, Statistics, Status, WorkerStatus,
+    Command, HookOrigin, HookReport, HookState, HookStatus, Incoming, Limits, Neighbour,
+    NeighbourState, Notice, PortStatus, Reply, RuleStatus, Server, Statistics, Status,
+    WorkerStatus,
 };
 use sluice_policy::model::{Delta, State};
+use sluice_policy::order::ForeignHook;
 use sluice_policy::{Policy, Table};
 
 const LIMITS: Limits = Limits { workers: 2, ports: 8, rules: 64 };
@@ -39,7 +41,7 @@ pub struct Behaviour {
     pub discarded: usize,
     /// Neighbour flushes.
     pub flushed: usize,
-    /// Foreign hooks.
+    /// Programs, and hooks that no configuration loads.
     pub hooks: HookReport,
     pub attached: bool,
 }
@@ -194,7 +196,7 @@ impl Agent {
             }
             Command::Ports => Reply::Ports(self.ports()),
             Command::Rules => Reply::Rules(self.rules()),
-            Command::Hooks => Reply::Hooks(self.behaviour().hooks.clone()),
+            Command::Hooks => Reply::Hooks(self.hooks()),
             Command::Neighbours => Reply::Neighbours(vec![Neighbour {
                 interface: "wan".into(),
                 address: "10.0.2.2".parse().unwrap(),
@@ -299,6 +301,18 @@ impl Agent {
     }
 
     /// Counters that tell the rules apart: the slot's number.
+    /// Its own, and those of its policy, each with as many packets as its place.
+    fn hooks(&self) -> HookReport {
+        let behaviour = self.behaviour();
+        let mut report = behaviour.hooks.clone();
+        for (packets, (name, loaded)) in (1..).zip(behaviour.policy.hooks()) {
+            let status = hook_status(loaded.foreign(name), HookOrigin::Configured);
+            let added_at = loaded.generation;
+            report.hooks.push(HookStatus { packets, cycles: 10 * packets, added_at, ..status });
+        }
+        report
+    }
+
     fn rules(&self) -> Vec<RuleStatus> {
         let behaviour = self.behaviour();
         let rules = behaviour.policy.rules().map(|rule| RuleStatus {
@@ -310,5 +324,22 @@ impl Agent {
             bytes: 1000,
         });
         rules.collect()
+    }
+}
+
+/// A hook that runs and has seen nothing.
+pub fn hook_status(hook: ForeignHook, origin: HookOrigin) -> HookStatus {
+    HookStatus {
+        hook,
+        origin,
+        version: 1,
+        packets: 0,
+        bursts: 0,
+        drops: 0,
+        cycles: 0,
+        panics: 0,
+        state: HookState::Running,
+        counters: Vec::new(),
+        added_at: 0,
     }
 }
