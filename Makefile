@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo lab test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks clean
+.PHONY: help deps build demo lab test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks bench-throughput clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -116,6 +116,10 @@ bench-filters: deps ## filters of 100 to 10,000 rules beside rte_acl: compiling,
 
 bench-hooks: build ## ns per packet of hooks that do nothing, and of the examples
 	$(SUDO) $(PYTHON) bench/hooks.py --binaries $(TARGET)/release
+
+bench-throughput: build ## packets a second without loss and latency over virtio-user, beside testpmd
+	cargo build --release --locked -p sluice-pktgen
+	$(SUDO) $(PYTHON) bench/throughput.py --binaries $(TARGET)/release --hooks 20
 
 bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
 	$(SUDO) $(PYTHON) bench/io.py --binaries $(TARGET)/release
