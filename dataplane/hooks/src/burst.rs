@@ -248,7 +248,7 @@ impl Burst {
     }
 
     /// Like [`parts_mut`](Self::parts_mut), for who leaves true what is said of the packet by
-    /// [`plain`](Self::plain) and [`longest`](Self::longest).
+    /// [`plain`](Self::plain), [`close`](Self::close) and [`longest`](Self::longest).
     #[inline]
     pub fn parts(&mut self, slot: usize) -> Option<Parts<'_>> {
         let slot = slot & (BURST - 1);
