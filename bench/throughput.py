@@ -66,7 +66,7 @@ class Testpmd:
         devices = [f"--vdev=net_virtio_user{n},path={path},queue_size=1024" for n, path in enumerate(sockets)]
         self.process = subprocess.Popen(
             ["dpdk-testpmd", "-l", f"{options.main_core},{options.core}", "--no-pci", "-m", "256", f"--file-prefix=bench-{os.getpid()}",
-             "--no-telemetry", "--huge-unlink", *devices, "--", "--forward-mode=io", "--burst=64", "--txd=1024", "--rxd=1024"],
+             "--no-telemetry", "--in-memory", "--single-file-segments", "--iova-mode=va", *devices, "--", "--forward-mode=io", "--burst=64", "--txd=1024", "--rxd=1024"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def close(self):

@@ -11,13 +11,13 @@ mod traffic;
 mod trial;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use sluice_dpdk::{pin_current_thread, register_thread};
 
-use ports::{Ports, Wanted};
+use ports::{PATIENCE, Ports, Wanted};
 use report::Report;
 use search::Search;
 use traffic::{Pattern, Sizes, Traffic, Transport, address};
@@ -141,8 +141,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     pin_current_thread(arguments.link.core)?;
     let _registered = register_thread()?;
     let mut trials = Trials::new(&mut ports, &traffic);
-    // The first packets meet empty caches and unknown neighbours; they are not measured.
-    trials.run(Some(10_000.0), Duration::from_millis(200));
+    // A device has link before who is at its other end forwards; and the first packets meet empty
+    // caches and unknown neighbours.
+    let started = Instant::now();
+    while trials.run(Some(10_000.0), Duration::from_millis(200)).received == 0 {
+        if started.elapsed() > PATIENCE {
+            bail!("nothing comes back: does the other end forward to these addresses?");
+        }
+    }
     let mut report = Report::default();
     match arguments.command {
         Command::Run { rate, time } => {

@@ -8,7 +8,7 @@ use sluice_dpdk::{
 };
 
 /// How long the other end may take to be there.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Packet buffers.
 const MBUFS: u32 = 16_383;
