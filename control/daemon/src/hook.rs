@@ -1,8 +1,10 @@
 //! Live changes of hooks, worked out against the last commit.
 
 use sluice_control_api::{CommitKind, LoadHook};
+use sluice_policy::Stage;
 use sluice_policy::hook::DEFAULT_PROTOCOLS;
 use sluice_policy::model::{Delta, LoadedHook, Name, Operation, Owner, Position};
+use sluice_policy::order::Hint;
 
 use crate::change::Step;
 use crate::error::ControlError;
@@ -70,6 +72,23 @@ pub(crate) fn work_out(head: &Head, change: HookChange) -> Result<Step, ControlE
         }
     };
     let loaded = matches!(operation, Some(Operation::Hook(_, Some(_))) | None);
+    let notes = operation.iter().filter_map(|operation| waits(head, operation)).collect();
     let delta = Delta { operations: operation.into_iter().collect() };
-    Ok(Step::of_head(head, delta, CommitKind::Hook { name, loaded }))
+    Ok(Step { notes, ..Step::of_head(head, delta, CommitKind::Hook { name, loaded }) })
+}
+
+/// A word about a hook that is to stand at another which is not there.
+fn waits(head: &Head, operation: &Operation) -> Option<String> {
+    let Operation::Hook(_, Some(hook)) = operation else { return None };
+    let (Hint::Before(other) | Hint::After(other)) = &hook.hint else { return None };
+    let loaded = head.state().hooks.get(other).is_some_and(|other| other.event == hook.event);
+    let is_stage = |stage: &Stage| stage.event() == Some(hook.event) && stage.name() == &**other;
+    if loaded || Stage::ALL.iter().any(is_stage) {
+        return None;
+    }
+    let event = hook.event.name();
+    Some(format!(
+        "neither a stage at {event} nor a hook that is loaded there is named `{other}`: one that \
+         comes finds its place"
+    ))
 }

@@ -111,6 +111,9 @@ fn a_refused_hook_leaves_the_others_as_they_are() {
         control.fails(400, "POST", "/v1/hooks", &load("b", r#","order":{"before":"top"}"#));
     assert!(failure.details[0].contains("contradict"), "{failure}");
     let _: Applied = control.done("DELETE", "/v1/hooks?name=top", "");
+    let applied: Applied =
+        control.done("POST", "/v1/hooks?dry_run=true", &load("b", r#","order":{"after":"ghost"}"#));
+    assert!(applied.notes[0].contains("is named `ghost`"), "{:?}", applied.notes);
     // What only the dataplane knows, it says.
     dataplane.behaviour().refuse = vec!["cli: hook `a`: no program is named `hundredth`".into()];
     let failure = control.fails(409, "POST", "/v1/hooks", &load("a", ""));
@@ -125,9 +128,7 @@ fn a_refused_hook_leaves_the_others_as_they_are() {
 fn a_file_leaves_live_hooks_and_takes_over_those_that_it_has() {
     let directory = tempfile::tempdir().unwrap();
     let (dataplane, control) = start(directory.path());
-    let live = METER
-        .replace('{', r#"{"name":"meter","#)
-        .replace(r#""settings":{"name":"meter","#, r#""settings":{"#);
+    let live = METER.replacen('{', r#"{"name":"meter","#, 1);
     let _: Applied = control.done("POST", "/v1/hooks", &live);
     let _: Applied = control.done("POST", "/v1/hooks", METER);
     let file = format!(

@@ -1,7 +1,7 @@
 //! What the dataplane knows and a policy does not: links, neighbours and foreign hooks.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
@@ -22,6 +22,9 @@ pub struct Live {
     pub neighbours: HashMap<(Name, IpAddr), NextHopState>,
     /// Hooks that do not ship with Sluice, but for those that a policy loads.
     pub hooks: Vec<ForeignHook>,
+    /// Of the hooks that a policy loads, those that the dataplane has taken out of the order: they
+    /// panicked too often.
+    pub taken_out: HashSet<Name>,
 }
 
 impl Live {

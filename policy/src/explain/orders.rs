@@ -13,7 +13,7 @@ use crate::policy::Policy;
 /// The order at each event, as the workers resolve it.
 pub(super) struct Orders {
     places: BTreeMap<Event, Vec<Place>>,
-    /// What the places name: the dataplane's own hooks, then those that the policy loads.
+    /// What the places name: the hooks that the policy loads, then the dataplane's own.
     hooks: Vec<ForeignHook>,
 }
 
@@ -28,8 +28,9 @@ impl Orders {
             Family::Inet => Protocol::Inet,
             Family::Inet6 => Protocol::Inet6,
         };
-        let loaded = policy.hooks().map(|(name, hook)| hook.foreign(name));
-        let hooks: Vec<ForeignHook> = live.hooks.iter().cloned().chain(loaded).collect();
+        let loaded = policy.hooks().filter(|(name, _)| !live.taken_out.contains(*name));
+        let loaded = loaded.map(|(name, hook)| hook.foreign(name));
+        let hooks: Vec<ForeignHook> = loaded.chain(live.hooks.iter().cloned()).collect();
         let at = |event| match resolved(instance, protocol, event, &hooks) {
             Ok(order) => Ok((event, order)),
             Err(source) => Err(ExplainError::Order { event, source }),

@@ -33,11 +33,17 @@ pub(crate) fn hooks(hooks: &Hooks) -> String {
     if instances {
         text.push_str("\ncounters are of all instances together\n");
     }
-    for hook in hooks.hooks.iter().filter(|hook| !hook.running) {
-        let reason = hook.reason.as_deref().unwrap_or_default();
-        let line = format!("hook {} is out of the order: {reason}", hook.name);
-        let _ = write!(text, "\n{}", paint(NOTE, line));
-        text.push('\n');
+    for hook in &hooks.hooks {
+        let Hook { name, reason, panics, running, .. } = hook;
+        let line = match (running, panics) {
+            (true, 0) => continue,
+            (true, panics) => format!("hook {name} has panicked {panics} times"),
+            (false, _) => {
+                let reason = reason.as_deref().unwrap_or_default();
+                format!("hook {name} is out of the order: {reason}")
+            }
+        };
+        let _ = writeln!(text, "\n{}", paint(NOTE, line));
     }
     for module in &hooks.modules {
         let instances = module.instances.iter().map(|(name, state)| format!("{name} {state}"));

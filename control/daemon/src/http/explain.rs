@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_channel::{HookOrigin, HookState};
+use sluice_channel::{HookOrigin, HookState, HookStatus};
 use sluice_control_api::{
     Basis, Candidate, CandidateQuery, CompareFlows, Explained, FlowChange, FlowState, FlowWay,
 };
@@ -204,12 +204,17 @@ async fn live(app: &App) -> Result<Live, ControlError> {
         let key = (neighbour.interface, neighbour.address);
         (key, NextHopState { state, mac: neighbour.mac })
     });
-    // Those that are part of the desired state, the policy that is asked knows itself.
-    let others = app.hooks().await?.hooks.into_iter().filter(|status| {
-        status.origin != HookOrigin::Configured && status.state == HookState::Running
-    });
-    let hooks = others.map(|status| status.hook).collect();
-    Ok(Live { ports, neighbours: neighbours.collect(), hooks })
+    let neighbours = neighbours.collect();
+    let mut live = Live { ports, neighbours, ..Live::default() };
+    for HookStatus { hook, origin, state, .. } in app.hooks().await?.hooks {
+        match (origin, state == HookState::Running) {
+            // The policy that is asked knows those that are part of the desired state.
+            (HookOrigin::Configured, false) => drop(live.taken_out.insert(hook.name)),
+            (HookOrigin::Configured, true) | (_, false) => {}
+            (_, true) => live.hooks.push(hook),
+        }
+    }
+    Ok(live)
 }
 
 /// The links alone.
