@@ -209,7 +209,9 @@ async fn live(app: &App) -> Result<Live, ControlError> {
     for HookStatus { hook, origin, state, .. } in app.hooks().await?.hooks {
         match (origin, state == HookState::Running) {
             // The policy that is asked knows those that are part of the desired state.
-            (HookOrigin::Configured, false) => drop(live.taken_out.insert(hook.name)),
+            (HookOrigin::Configured, false) => {
+                live.taken_out.insert(hook.name);
+            }
             (HookOrigin::Configured, true) | (_, false) => {}
             (_, true) => live.hooks.push(hook),
         }
