@@ -115,6 +115,8 @@ bench-filters: deps ## filters of 100 to 10,000 rules beside rte_acl: compiling,
 	$(TARGET)/release/sluice-bench-filters $(TARGET)/release/sluice-bench-filters-acl
 
 bench-hooks: build ## ns per packet of hooks that do nothing, and of the examples
+	cargo build --release --locked -p sluice-bench-events
+	$(SUDO) $(TARGET)/release/sluice-bench-events
 	$(SUDO) $(PYTHON) bench/hooks.py --binaries $(TARGET)/release
 
 bench-throughput: build ## packets a second without loss and latency over virtio-user, beside testpmd

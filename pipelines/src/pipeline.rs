@@ -175,6 +175,25 @@ impl Pipeline {
         self.note_held(statistics);
     }
 
+    /// Takes a burst past the hooks of one event and no further: what the event costs
+    /// (`bench/events`).
+    #[inline(never)]
+    pub fn pass_event(
+        &mut self,
+        generation: &Generation,
+        statistics: WorkerBlock<'_>,
+        burst: &mut Burst,
+        event: Event,
+    ) {
+        let stopwatch = Stopwatch { runs: false };
+        let round = Round { generation, statistics, now: 0, stopwatch };
+        let packets = burst.live();
+        let Some((instance, packets)) = burst.same_instance(packets) else { return };
+        let Some(mut cx) = round.context(&mut self.outbox, instance) else { return };
+        let mut hooks = Run { hooks: &mut self.hooks, order: &generation.order, stopwatch };
+        hooks.run(&mut cx, burst, packets, event);
+    }
+
     /// Sends what the agent asks for.
     pub fn solicit(
         &mut self,
