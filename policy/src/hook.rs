@@ -13,8 +13,8 @@ use crate::event::{Event, Protocol};
 use crate::model::{Entries, Name, Owner, Position};
 use crate::order::{ForeignHook, Hint};
 
-/// The most hooks at one time.
-pub const MAX_HOOKS: usize = 256;
+/// The most hooks at one time: the dataplane has no more places, and modules take some of them.
+pub const MAX_HOOKS: usize = 64;
 
 /// The protocols of a hook that names none.
 pub const DEFAULT_PROTOCOLS: [Protocol; 2] = [Protocol::Inet, Protocol::Inet6];
