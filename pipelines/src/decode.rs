@@ -94,7 +94,8 @@ pub fn process(
     counters.rx_bytes.add(bytes);
 }
 
-enum Kind {
+/// What a packet is.
+pub(crate) enum Kind {
     /// IPv4, decoded by the plain way, in a frame to this station alone.
     Plain,
     Inet,
@@ -208,9 +209,7 @@ fn decode<'a>(
     packet: Parts<'_>,
 ) -> Result<(Kind, &'a Interface), DropReason> {
     let Parts { mbuf, descriptor } = packet;
-    let wire = mbuf.pkt_len();
-    let frame = mbuf.data();
-    let link = decode::link(frame)?;
+    let link = decode::link(mbuf.data())?;
     let interface = match link.vlan {
         0 => untagged.ok_or(DropReason::InterfaceDown)?,
         vlan => policy.interface_on(port, vlan).ok_or(DropReason::VlanUnknown)?,
@@ -220,22 +219,39 @@ fn decode<'a>(
     }
     let l3_offset = usize::from(link.l3_offset);
     let kind = match link.ethertype {
+        ethernet::ARP => {
+            *descriptor = arp_descriptor(&link, interface);
+            Kind::Arp
+        }
+        ethertype => network(interface, ethertype, l3_offset, link.flags, mbuf, descriptor)?,
+    };
+    Ok((kind, interface))
+}
+
+/// Decodes the IP packet behind the link header of a frame that came in by `interface`.
+#[inline]
+pub(crate) fn network(
+    interface: &Interface,
+    ethertype: u16,
+    l3_offset: usize,
+    flags: DescriptorFlags,
+    mbuf: &mut Mbuf,
+    descriptor: &mut Descriptor,
+) -> Result<Kind, DropReason> {
+    let (frame, wire) = (mbuf.data(), mbuf.pkt_len());
+    let kind = match ethertype {
         ethernet::IPV4 => {
             let plain = decode::ipv4_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
-            if plain && link.flags.is_empty() { Kind::Plain } else { Kind::Inet }
+            if plain && flags.is_empty() { Kind::Plain } else { Kind::Inet }
         }
         ethernet::IPV6 => {
             decode::ipv6_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
             Kind::Inet6
         }
-        ethernet::ARP => {
-            *descriptor = arp_descriptor(&link, interface);
-            return Ok((Kind::Arp, interface));
-        }
         _ => return Err(DropReason::EthertypeUnknown),
     };
     descriptor.ingress = interface.id.0;
-    descriptor.flags |= link.flags;
+    descriptor.flags |= flags;
     // Ethernet padding ends here: it is neither forwarded nor quoted (RFC 894).
     let end = l3_offset + usize::from(descriptor.l3_length);
     if wire > end {
@@ -246,7 +262,7 @@ fn decode<'a>(
         ChecksumMode::Complete => complete_checksum(descriptor, mbuf),
         ChecksumMode::Verify => checksum::verify(descriptor, mbuf.segments())?,
     }
-    Ok((kind, interface))
+    Ok(kind)
 }
 
 fn arp_descriptor(link: &Link, interface: &Interface) -> Descriptor {

@@ -19,6 +19,7 @@ pub mod decode;
 pub mod filter;
 pub mod forward;
 pub mod fragments;
+pub mod inject;
 pub mod local;
 pub mod nd;
 pub mod neighbour;
@@ -35,6 +36,7 @@ use sluice_policy::Stage;
 use sluice_policy::model::FilterPoint;
 
 pub use agent::{AgentLink, Report};
+pub use inject::{Injections, Injector};
 pub use pipeline::{Generation, Pipeline};
 pub use run::Authors;
 

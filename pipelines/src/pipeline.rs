@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::tsc;
 use sluice_hooks::{
-    Burst, Context, HookOrder, Originated, Outbox, Ports, Registry, Way, count_drop,
+    Burst, Context, HookOrder, Injected, Originated, Outbox, Ports, Registry, Way, count_drop,
 };
 use sluice_packet::Mask;
 use sluice_policy::Policy;
@@ -13,6 +13,7 @@ use sluice_policy::{DropReason, Event, InstanceId, PortId, Stage};
 
 use crate::agent::{AgentLink, Report};
 use crate::fragments::Fragments;
+use crate::inject::{self, Entrance, Injections};
 use crate::neighbour::Neighbours;
 use crate::neighbour::solicit::Solicit;
 use crate::neighbour::table::NeighbourTable;
@@ -43,6 +44,8 @@ pub struct Pipeline {
     pub output: Output,
     /// Reports to the agent.
     pub agent: AgentLink,
+    /// What other threads inject, where some thread does.
+    pub injections: Option<Injections>,
 }
 
 /// One burst in so many is timed: reading the clock at every stage of every burst would cost more
@@ -138,6 +141,7 @@ impl Pipeline {
             bursts: 0,
             output,
             agent,
+            injections: None,
         }
     }
 
@@ -257,6 +261,85 @@ impl Pipeline {
         self.note_held(statistics);
     }
 
+    /// Whether packets wait to be injected.
+    #[inline]
+    pub fn has_injected(&self) -> bool {
+        self.outbox.has_injected() || self.injections.as_ref().is_some_and(|ring| !ring.is_empty())
+    }
+
+    /// Puts injected packets on their way, those of the worker's own hooks first; at most a burst
+    /// in all, so that they cannot keep out what is received. Returns how many.
+    #[inline]
+    pub fn inject(
+        &mut self,
+        generation: &Generation,
+        statistics: WorkerBlock<'_>,
+        now: u64,
+    ) -> usize {
+        if !self.has_injected() {
+            return 0;
+        }
+        let stopwatch = Stopwatch { runs: false };
+        self.send_injected(&Round { generation, statistics, now, stopwatch })
+    }
+
+    #[cold]
+    fn send_injected(&mut self, round: &Round<'_>) -> usize {
+        let Generation { policy, ports, .. } = round.generation;
+        let mut taken = 0;
+        let mut next = self.take_injected();
+        while let Some(first) = next.take() {
+            let entrance = Entrance::of(first.how);
+            let mut burst = std::mem::take(&mut self.own);
+            let mut depth = 0;
+            next = Some(first);
+            // In their order, as far as they go together.
+            while let Some(injected) = next.take_if(|next| Entrance::of(next.how) == entrance) {
+                depth = depth.max(injected.packet.metadata.injections());
+                inject::admit(policy, ports, round.statistics, &mut burst, injected);
+                taken += 1;
+                next = (taken < sluice_dpdk::BURST).then(|| self.take_injected()).flatten();
+            }
+            self.outbox.set_injections_in_hand(depth);
+            let mut rest = burst.live();
+            while let Some((instance, packets)) = burst.same_instance(rest) {
+                rest &= !packets;
+                match entrance {
+                    Entrance::In => self.walk(round, &mut burst, packets, Origin::Port),
+                    Entrance::Out => self.walk(round, &mut burst, packets, Origin::Own),
+                    Entrance::Direct => self.send_direct(round, &mut burst, instance, packets),
+                }
+            }
+            burst.free_finished();
+            self.own = burst;
+            self.send_own(round);
+            self.outbox.set_injections_in_hand(0);
+        }
+        self.note_held(round.statistics);
+        taken
+    }
+
+    fn take_injected(&mut self) -> Option<Injected> {
+        self.outbox.take_injected().or_else(|| self.injections.as_mut()?.take())
+    }
+
+    /// Hands packets to the neighbours that were said: no hook is asked.
+    fn send_direct(
+        &mut self,
+        round: &Round<'_>,
+        burst: &mut Burst,
+        instance: InstanceId,
+        packets: Mask,
+    ) {
+        match round.context(&mut self.outbox, instance) {
+            Some(mut cx) => {
+                let (output, agent) = (&mut self.output, &mut self.agent);
+                self.neighbours.process(&mut cx, burst, packets, output, agent);
+            }
+            None => end_all(round.statistics, burst, packets),
+        }
+    }
+
     /// Takes fragments that need not wait for their first any longer on from the route decision.
     #[cold]
     fn release_fragments(&mut self, round: &Round<'_>) {
@@ -299,6 +382,8 @@ impl Pipeline {
     pub fn clear(&mut self, statistics: WorkerBlock<'_>) {
         self.fragments.clear(|reason| count_drop(statistics, reason));
         self.neighbours.clear(|reason| count_drop(statistics, reason));
+        self.outbox.clear_injected();
+        while self.injections.as_mut().and_then(Injections::take).is_some() {}
         statistics.core().held.set(0);
     }
 

@@ -2,15 +2,15 @@
 //! descriptor is true for the next hook and for the router, which routes by a new destination. A
 //! result that is no packet is dropped by name and shown to nobody.
 
-use sluice_hooks::{Burst, Context, Parts};
-use sluice_packet::{Descriptor, DescriptorFlags, Fragment, Malformed, Mask, decode, ethernet};
+use sluice_hooks::{Burst, Context, Parts, decode_ip};
+use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment, Malformed, ethernet};
 use sluice_policy::DropReason;
 
 /// Decodes the rewritten packets of a burst.
 #[cold]
 #[inline(never)]
 pub fn process(cx: &mut Context<'_>, burst: &mut Burst) {
-    let rewritten: Mask = burst.rewritten();
+    let rewritten = burst.rewritten();
     burst.settle_rewritten();
     for slot in rewritten & !burst.arp() {
         let old = *burst.descriptor(slot);
@@ -31,20 +31,11 @@ fn again(old: &Descriptor, packet: Parts<'_>) -> Result<Descriptor, Malformed> {
         .union(DescriptorFlags::LOCAL_ORIGIN);
     let mbuf = packet.mbuf;
     let l3_offset = usize::from(old.l3_offset);
-    let mut d = Descriptor::default();
     // What the hook put in front may well be longer than what the ingress would have taken.
-    let (frame, wire, mtu) = (mbuf.data(), mbuf.pkt_len(), u16::MAX);
-    let version = frame.get(l3_offset).ok_or(Malformed::FrameTruncated)? >> 4;
-    let ethertype = match version {
-        4 => {
-            decode::ipv4_into(frame, l3_offset, wire, mtu, &mut d)?;
-            ethernet::IPV4
-        }
-        6 => {
-            decode::ipv6_into(frame, l3_offset, wire, mtu, &mut d)?;
-            ethernet::IPV6
-        }
-        _ => return Err(Malformed::Ipv4Version),
+    let mut d = decode_ip(mbuf, l3_offset)?;
+    let ethertype = match d.key.family {
+        Family::Inet => ethernet::IPV4,
+        Family::Inet6 => ethernet::IPV6,
     };
     d.ingress = old.ingress;
     d.flags |= old.flags & KEPT;

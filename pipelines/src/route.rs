@@ -12,7 +12,7 @@ pub struct Route;
 impl Hook for Route {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         // A hook ahead of this stage may have chosen already.
-        let packets = packets & !burst.chosen();
+        let packets = packets & !burst.decided();
         let (instance, policy, plain) = (cx.instance, cx.policy, burst.plain());
         let counters = &mut cx.rule_counters();
         // Packets in a row mostly leave by the same next hop.
@@ -46,6 +46,7 @@ impl Hook for Route {
         if ways == 1 {
             burst.set_alike();
         }
+        burst.set_decided(packets);
     }
 }
 

@@ -95,6 +95,13 @@ pub fn mtu(d: &Descriptor, mtu: u16) -> Result<(), DropReason> {
     }
 }
 
+/// Whether the packet may be routed at all, whatever tables and hooks say: not to groups, not to
+/// what no router forwards to, not off its link (see [`crate::Instance::route`]).
+#[inline]
+pub fn may_be_routed(d: &Descriptor) -> Result<(), DropReason> {
+    crate::route::unroutable(d).map_or(Ok(()), Err)
+}
+
 /// Why a packet that routes lead to the router itself is not taken there. The local stage has
 /// taken what came in for its instance; what is left is a packet of the router's own whose
 /// destination claims to be the router, or one that was led to another instance's address.

@@ -67,6 +67,11 @@ impl NextHops {
         self.list.get(id.index())
     }
 
+    /// The number of a next hop, if some route leads to it or has led to it.
+    pub(crate) fn find(&self, hop: &ResolvedNextHop) -> Option<NextHopId> {
+        self.by_hop.get(hop).copied()
+    }
+
     /// How many next hops and groups are held, those that no route uses any more included.
     pub(crate) fn len(&self) -> usize {
         self.list.len() + self.groups.len()
@@ -327,7 +332,7 @@ pub(crate) fn look_up<R: Recorder>(
 
 /// Why the packet may not be routed, whatever the table says.
 #[inline]
-fn unroutable(d: &Descriptor) -> Option<DropReason> {
+pub(crate) fn unroutable(d: &Descriptor) -> Option<DropReason> {
     let dst = d.key.dst;
     let (multicast, martian) = match d.key.family {
         Family::Inet => {

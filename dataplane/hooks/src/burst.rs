@@ -45,8 +45,8 @@ pub struct Burst {
     rewritten: Mask,
     /// Whose bytes hooks have ever asked to change.
     changed: Mask,
-    /// Whose way a hook has chosen.
-    chosen: Mask,
+    /// Whose way a hook or the route decision has chosen.
+    decided: Mask,
     /// Who has metadata; that of others is stale.
     annotated: Mask,
     metadata: [Metadata; BURST],
@@ -84,7 +84,7 @@ impl Burst {
             to_lower: Mask::EMPTY,
             rewritten: Mask::EMPTY,
             changed: Mask::EMPTY,
-            chosen: Mask::EMPTY,
+            decided: Mask::EMPTY,
             annotated: Mask::EMPTY,
             metadata: [Metadata::default(); BURST],
             observed: Direction::Inbound,
@@ -113,7 +113,7 @@ impl Burst {
         self.to_lower = Mask::EMPTY;
         self.rewritten = Mask::EMPTY;
         self.changed = Mask::EMPTY;
-        self.chosen = Mask::EMPTY;
+        self.decided = Mask::EMPTY;
         self.annotated = Mask::EMPTY;
         self.longest = u16::MAX;
         self.alike = false;
@@ -133,7 +133,7 @@ impl Burst {
         self.to_lower.remove(slot);
         self.rewritten.remove(slot);
         self.changed.remove(slot);
-        self.chosen.remove(slot);
+        self.decided.remove(slot);
         self.annotated.remove(slot);
         self.set_various();
         self.set_descriptor(slot, descriptor);
@@ -263,6 +263,12 @@ impl Burst {
         self.live & self.rewritten
     }
 
+    /// Whether a hook has asked to change the packet's bytes since it was decoded.
+    #[inline]
+    pub fn is_rewritten(&self, slot: usize) -> bool {
+        self.rewritten.contains(slot & (BURST - 1))
+    }
+
     /// Says that what is said of a packet is no longer known to be true.
     #[inline]
     pub fn set_rewritten(&mut self, slot: usize) {
@@ -284,17 +290,16 @@ impl Burst {
         self.live & self.changed
     }
 
-    /// The live packets whose way a hook has chosen.
+    /// The packets whose way is decided, by the route decision or by a hook.
     #[inline]
-    pub fn chosen(&self) -> Mask {
-        self.live & self.chosen
+    pub fn decided(&self) -> Mask {
+        self.decided
     }
 
-    /// Decides which way a packet leaves, and that no route is asked any more.
+    /// Says that the way of these packets is decided.
     #[inline]
-    pub fn choose_way(&mut self, slot: usize, way: Way, egress: InterfaceId) {
-        self.set_way(slot, way, egress);
-        self.chosen.insert(slot & (BURST - 1));
+    pub fn set_decided(&mut self, packets: Mask) {
+        self.decided |= packets;
     }
 
     /// What hooks have left on a packet.

@@ -23,23 +23,30 @@
 
 mod bucket;
 mod burst;
+mod checksum;
+mod choice;
 mod context;
 mod guard;
 mod hook;
+pub mod inject;
 mod metadata;
 mod observer;
 mod outbox;
 mod packet;
 mod ports;
 mod program;
+mod query;
 mod registry;
 pub mod stack;
 
 pub use bucket::TokenBucket;
 pub use burst::{Burst, Way};
+pub use checksum::{Checksums, PartialChecksum, Validity, decode_ip};
+pub use choice::{Candidate, ChoiceError};
 pub use context::{Context, count_drop};
 pub use guard::Guard;
 pub use hook::{Hook, PacketHook, PerPacket, Verdict};
+pub use inject::{InjectError, Injected, Injection};
 pub use metadata::{Metadata, MetadataError, MetadataKey};
 pub use observer::{Direction, Observed, Observer, ReadOnly};
 pub use outbox::{Note, Originated, Outbox, Report};
@@ -47,6 +54,7 @@ pub use packet::{LinkGroup, OwnedPacket, Packet, PacketError, Parts};
 pub use ports::{PortFacts, Ports};
 pub use program::{Factory, Made, Program, ProgramError, Settings, Wants};
 pub use registry::{HookIndex, HookOrder, Registry, RegistryError};
+pub use query::{AddressFlags, AddressId, AddressKind, Interfaces, QueryError, RouteTo};
 pub use sluice_policy::order::{ForeignHook, Hint, OrderError};
 pub use sluice_policy::{Event, Protocol};
 pub use stack::{Api, HookSpec, Module, Stack};

@@ -8,6 +8,7 @@ use sluice_policy::{Event, InstanceId, InterfaceId, RuleSlot};
 use crate::bucket::TokenBucket;
 use crate::burst::Way;
 use crate::stack::Slot;
+use crate::inject::{InjectQueue, Injected};
 
 /// Packets that one burst can give rise to; more are not made.
 const ORIGINATED_PER_BURST: usize = 128;
@@ -61,6 +62,7 @@ pub struct Outbox {
     originated: Vec<Originated>,
     reports: Vec<Report>,
     notes: Vec<Note>,
+    pub(crate) injected: InjectQueue,
     /// Grants ICMP errors and TCP resets.
     pub errors: TokenBucket,
     /// Grants echo replies.
@@ -78,6 +80,7 @@ impl Outbox {
             originated: Vec::with_capacity(ORIGINATED_PER_BURST),
             reports: Vec::with_capacity(LOGGED_PER_BURST),
             notes: Vec::with_capacity(LOGGED_PER_BURST),
+            injected: InjectQueue::new(),
         }
     }
 
@@ -114,6 +117,28 @@ impl Outbox {
     #[inline]
     pub fn has_originated(&self) -> bool {
         !self.originated.is_empty()
+    }
+
+    /// Whether packets that hooks have injected wait.
+    #[inline]
+    pub fn has_injected(&self) -> bool {
+        !self.injected.is_empty()
+    }
+
+    /// Takes the packet that has waited longest to be injected.
+    pub fn take_injected(&mut self) -> Option<Injected> {
+        self.injected.take()
+    }
+
+    /// Frees what waits to be injected.
+    pub fn clear_injected(&mut self) {
+        self.injected.clear();
+    }
+
+    /// Says how often the packets in hand have been injected, at most: what hooks inject meanwhile
+    /// has been injected once more.
+    pub fn set_injections_in_hand(&mut self, injections: u8) {
+        self.injected.depth = injections;
     }
 
     /// Reports a match of a rule that is to be logged; beyond the bound of a burst it is left out.

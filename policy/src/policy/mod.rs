@@ -195,6 +195,12 @@ impl Policy {
         self.tables.hops.get(id).unwrap_or(&ResolvedNextHop::NOWHERE)
     }
 
+    /// The number of a next hop of this policy: one that a route leads to. One that routes of an
+    /// earlier generation led to may be found too.
+    pub fn next_hop_id(&self, hop: &ResolvedNextHop) -> Option<NextHopId> {
+        self.tables.hops.find(hop)
+    }
+
     /// All rules and default actions of all filters, those of a filter in order and its default
     /// last.
     pub fn rules(&self) -> impl Iterator<Item = RuleInfo<'_>> {

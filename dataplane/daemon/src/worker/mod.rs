@@ -198,6 +198,7 @@ impl Worker {
             }
         }
         worked += pipeline.output.receive(statistics);
+        worked += pipeline.inject(generation, statistics, now);
         pipeline.tend_held(generation, statistics, now);
         pipeline.output.flush(statistics);
         for worker in pipeline.output.take_handed_to() {
@@ -217,7 +218,8 @@ impl Worker {
         );
         let limit = sleep::limit(polling.blind, self.pipeline.holds(), idle);
         self.doorbell.about_to_sleep();
-        if self.orders.is_empty() && !self.pipeline.output.has_received() {
+        let pipeline = &self.pipeline;
+        if self.orders.is_empty() && !pipeline.output.has_received() && !pipeline.has_injected() {
             statistics.core().sleeps.add(1);
             let sleeper = &mut polling.sleeper;
             let failed = self.generations.offline(|| sleeper.sleep(limit));

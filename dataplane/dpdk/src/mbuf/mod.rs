@@ -233,6 +233,15 @@ impl Mbuf {
         self.ol_flags() & sys::SLUICE_RX_L4_CKSUM_MASK == sys::SLUICE_RX_L4_CKSUM_GOOD
     }
 
+    /// Whether the device says that the layer-4 checksum is not in the packet, which is intact all
+    /// the same: the sender left it to hardware (`RTE_MBUF_F_RX_L4_CKSUM_NONE`, virtio's
+    /// `NEEDS_CSUM`).
+    #[inline]
+    #[must_use]
+    pub fn l4_checksum_missing(&self) -> bool {
+        self.ol_flags() & sys::SLUICE_RX_L4_CKSUM_MASK == sys::SLUICE_RX_L4_CKSUM_NONE
+    }
+
     /// Fetches the mbuf's own fields into the cache, for a packet that is touched soon.
     #[inline]
     pub fn prefetch_fields(&self) {

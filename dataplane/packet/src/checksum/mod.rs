@@ -9,7 +9,7 @@
 
 pub mod transport;
 
-pub use transport::{Completion, complete, completion, verify};
+pub use transport::{Completion, complete, completion, full, verify};
 
 use crate::descriptor::{Family, FlowKey};
 

@@ -10,7 +10,7 @@
 //! Packets may be in several segments; the first holds all headers, as the decoder demands.
 //! Fragments are left alone: one of them does not hold what its checksum covers.
 
-use super::{Sum, is_partial, udp};
+use super::{Sum, is_partial, udp, update16};
 use crate::descriptor::{Descriptor, DescriptorFlags, Family, Fragment};
 use crate::malformed::Malformed;
 use crate::protocol;
@@ -72,6 +72,44 @@ pub fn completion<'a>(
     Some(Completion { offset: covered.field, checksum })
 }
 
+/// The right checksum of TCP, UDP, ICMP or ICMPv6, whatever the field holds; `None` for what has
+/// none that a router could make: other protocols, fragments, packets with segments left.
+/// `segments` are those of the whole frame, in order.
+pub fn full<'a>(
+    d: &Descriptor,
+    segments: impl IntoIterator<Item = &'a [u8]>,
+) -> Option<Completion> {
+    if !is_known(d) {
+        return None;
+    }
+    let mut segments = segments.into_iter();
+    let first = segments.next()?;
+    let covered = Covered::of(d, first)?;
+    let mut sum = pseudo_header(d, &covered);
+    sum.combine(covered.sum(first, segments)?);
+    // What the field itself put into the sum is taken out again.
+    let checksum = update16(sum.checksum(), covered.field(first)?, 0);
+    let checksum = if d.key.protocol == protocol::UDP { udp(checksum) } else { checksum };
+    Some(Completion { offset: covered.field, checksum })
+}
+
+/// Whether the layer-4 protocol has a checksum that is known here.
+fn is_known(d: &Descriptor) -> bool {
+    match d.key.protocol {
+        protocol::TCP | protocol::UDP => true,
+        protocol::ICMP => d.key.family == Family::Inet,
+        protocol::ICMPV6 => d.key.family == Family::Inet6,
+        _ => false,
+    }
+}
+
+fn pseudo_header(d: &Descriptor, covered: &Covered) -> Sum {
+    match d.key.protocol {
+        protocol::ICMP => Sum::new(),
+        _ => Sum::pseudo_header(&d.key, covered.length),
+    }
+}
+
 /// Verifies the checksum of TCP, UDP, ICMP or ICMPv6. `segments` are those of the whole frame, in
 /// order. What has no checksum that a router could verify passes: other protocols, fragments,
 /// packets with segments left (RFC 8200 section 8.1), and UDP with checksum 0, which IPv4 allows
@@ -80,13 +118,7 @@ pub fn verify<'a>(
     d: &Descriptor,
     segments: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(), Malformed> {
-    let known = match d.key.protocol {
-        protocol::TCP | protocol::UDP => true,
-        protocol::ICMP => d.key.family == Family::Inet,
-        protocol::ICMPV6 => d.key.family == Family::Inet6,
-        _ => false,
-    };
-    if !known || !is_whole(d) {
+    if !is_known(d) || !is_whole(d) {
         return Ok(());
     }
     match is_intact(d, segments.into_iter()) {
@@ -101,10 +133,7 @@ fn is_intact<'a>(d: &Descriptor, mut segments: impl Iterator<Item = &'a [u8]>) -
     if d.key.protocol == protocol::UDP && covered.field(first)? == 0 {
         return Some(true);
     }
-    let mut sum = match d.key.protocol {
-        protocol::ICMP => Sum::new(),
-        _ => Sum::pseudo_header(&d.key, covered.length),
-    };
+    let mut sum = pseudo_header(d, &covered);
     sum.combine(covered.sum(first, segments)?);
     Some(sum.is_intact())
 }
