@@ -21,6 +21,7 @@ pub mod forward;
 pub mod fragments;
 pub mod inject;
 pub mod local;
+mod loopback;
 pub mod nd;
 pub mod neighbour;
 pub mod pipeline;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::tsc;
 use sluice_hooks::{
-    Burst, Context, HookOrder, Injected, Originated, Outbox, Ports, Registry, Way, count_drop,
+    Burst, Context, Direction, HookOrder, Injected, Originated, Outbox, Ports, Registry, Way,
+    count_drop,
 };
 use sluice_packet::Mask;
 use sluice_policy::Policy;
@@ -19,7 +20,7 @@ use crate::neighbour::solicit::Solicit;
 use crate::neighbour::table::NeighbourTable;
 use crate::run::{Authors, Hooks, Run};
 use crate::tx::Output;
-use crate::{arp, decode, forward, local};
+use crate::{arp, decode, forward, local, loopback};
 
 /// One generation as workers see it: the policy, the hooks' order resolved for it, and the facts
 /// of the ports. Published as a whole; a burst is handled by one generation from end to end.
@@ -286,6 +287,10 @@ impl Pipeline {
     #[cold]
     fn send_injected(&mut self, round: &Round<'_>) -> usize {
         let Generation { policy, ports, .. } = round.generation;
+        for _ in 0..self.outbox.take_looped() {
+            round.statistics.core().generated.add(1);
+            count_drop(round.statistics, DropReason::InjectLoop);
+        }
         let mut taken = 0;
         let mut next = self.take_injected();
         while let Some(first) = next.take() {
@@ -439,10 +444,14 @@ impl Pipeline {
         if origin == Origin::Own {
             let undecided = without_way(burst, packets);
             hooks.run(cx, burst, undecided, Event::RouteDecision);
+            if order.is_asked_between_instances() {
+                loopback::process(&mut hooks, cx, burst, undecided);
+            }
         } else {
             let mut ip = packets;
             own = Mask::EMPTY;
             if origin == Origin::Port {
+                hooks.observe(cx, burst, packets, Direction::Inbound);
                 hooks.run(cx, burst, packets, Event::PhysicalIn);
 
                 let arps = packets & burst.arp();
@@ -464,11 +473,14 @@ impl Pipeline {
                 }
             }
             hooks.run(cx, burst, ip & burst.live(), Event::RouteDecision);
+            if order.is_asked_between_instances() {
+                loopback::process(&mut hooks, cx, burst, ip);
+            }
 
             let forwarded = ip & burst.live() & !own;
             hooks.run(cx, burst, forwarded, Event::Forwarding);
             let forwarded = forwarded & burst.live();
-            if hooks.are_built_in(cx, Event::PhysicalOut) {
+            if !hooks.is_looked_at(cx) {
                 burst.set_to_lower(forwarded);
             } else {
                 forward::decrement(burst, forwarded);
@@ -483,6 +495,7 @@ impl Pipeline {
         }
 
         let leaving = packets & burst.live();
+        hooks.observe(cx, burst, leaving, Direction::Outbound);
         let start = stopwatch.start();
         neighbours.process(cx, burst, leaving, output, agent);
         stopwatch.stop(statistics, Stage::Neighbour, leaving.len(), start);

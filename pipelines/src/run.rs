@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sluice_channel::statistics::MAX_HOOKS;
 use sluice_dpdk::tsc;
 use sluice_hooks::stack::Slot;
-use sluice_hooks::{Burst, Context, Guard, Hook, HookIndex, HookOrder, Protocol, Registry};
+use sluice_hooks::{
+    Burst, Context, Direction, Guard, Hook, HookIndex, HookOrder, Protocol, Registry,
+};
 use sluice_packet::{Family, Mask};
 use sluice_policy::{DropReason, Event, Stage};
 
@@ -74,14 +76,31 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Whether only hooks of our own run at an event: they do not look at the hop limit, so that
-    /// it can be lowered behind them, when the packet's first bytes are written anyway.
+    /// Whether an author's hook looks at packets that leave: then their hop limit is lowered ahead
+    /// of it. Hooks of our own do not look at it, so that without authors' it can be lowered behind
+    /// them, when the packet's first bytes are written anyway.
     #[inline]
-    pub(crate) fn are_built_in(&self, cx: &Context<'_>, event: Event) -> bool {
-        [Protocol::Inet, Protocol::Inet6].into_iter().all(|protocol| {
-            let hooks = self.order.hooks(cx.instance.id, protocol, event);
-            hooks.iter().all(|hook| usize::from(hook.0) < self.hooks.stages.len())
-        })
+    pub(crate) fn is_looked_at(&self, cx: &Context<'_>) -> bool {
+        let out = [Protocol::Inet, Protocol::Inet6].into_iter().any(|protocol| {
+            let hooks = self.order.hooks(cx.instance.id, protocol, Event::PhysicalOut);
+            hooks.iter().any(|hook| usize::from(hook.0) >= self.hooks.stages.len())
+        });
+        out || self.order.has(cx.instance.id, Event::Observing)
+    }
+
+    /// Shows packets to the hooks at OBSERVING, if there are any.
+    #[inline]
+    pub(crate) fn observe(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+        direction: Direction,
+    ) {
+        if self.order.has(cx.instance.id, Event::Observing) {
+            burst.set_observed_as(direction);
+            self.run(cx, burst, packets, Event::Observing);
+        }
     }
 
     /// Runs the hooks of an event over those of `packets` that are still live.

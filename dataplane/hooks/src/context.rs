@@ -61,7 +61,7 @@ impl<'a> Context<'a> {
         self.statistics.core().consumed.add(1);
     }
 
-    /// A packet of `burst`, to be looked at and changed; `None` for an empty slot.
+    /// A packet of `burst`, to be looked at and changed; `None` unless one is live in the slot.
     #[inline]
     pub fn packet<'b>(&self, burst: &'b mut Burst, slot: usize) -> Option<Packet<'b>> {
         Packet::new(burst, slot, self.event)

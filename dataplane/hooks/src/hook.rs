@@ -27,12 +27,6 @@ pub trait Hook: Send {
     /// Looks at the packets of `burst` that `packets` selects: all of one instance and one
     /// protocol. Those that it drops or consumes are not shown to later hooks.
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask);
-
-    /// Whether it changes nothing, by its type: what OBSERVING demands of a hook
-    /// (`HOOK_RDONLY`). Only [`ReadOnly`](crate::ReadOnly) says so.
-    fn is_read_only(&self) -> bool {
-        false
-    }
 }
 
 /// A hook over one packet at a time.

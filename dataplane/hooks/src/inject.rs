@@ -19,7 +19,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use sluice_policy::{DropReason, InstanceId, InterfaceId, Policy};
+use sluice_policy::{InstanceId, InterfaceId, Policy};
 
 use crate::context::Context;
 use crate::packet::OwnedPacket;
@@ -65,6 +65,9 @@ pub enum InjectError {
     /// The packet has been injected too often.
     #[error("the packet, or what gave rise to it, has been injected {MOST} times: a hook loops")]
     Loop,
+    /// The instance is gone.
+    #[error("the instance is no longer there")]
+    Shutdown,
 }
 
 /// A packet that waits to be injected.
@@ -116,16 +119,18 @@ pub(crate) struct InjectQueue {
     waiting: VecDeque<Injected>,
     /// How often the packets in hand have been injected, at most.
     pub(crate) depth: u8,
+    /// Packets that were refused because they go round, and are not accounted for yet.
+    pub(crate) looped: u64,
 }
 
 impl InjectQueue {
     pub(crate) fn new() -> InjectQueue {
-        InjectQueue { waiting: VecDeque::with_capacity(CAPACITY), depth: 0 }
+        InjectQueue { waiting: VecDeque::with_capacity(CAPACITY), depth: 0, looped: 0 }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.looped == 0
     }
 
     pub(crate) fn take(&mut self) -> Option<Injected> {
@@ -151,8 +156,8 @@ impl Context<'_> {
         let queue = &mut self.outbox.injected;
         let before = injected.packet.metadata.injections.max(queue.depth);
         if before >= MOST {
-            self.statistics.core().generated.add(1);
-            self.count_drop(DropReason::InjectLoop);
+            // It is accounted for with those that are injected, behind the hook.
+            queue.looped += 1;
             return Err(InjectError::Loop);
         }
         injected.packet.metadata.injections = before + 1;

@@ -23,8 +23,8 @@ pub trait Observer: Send {
     fn observe(&mut self, cx: &Context<'_>, packet: &Packet<'_>);
 }
 
-/// Makes a [`Hook`] of an [`Observer`].
-pub struct ReadOnly<O>(pub O);
+/// Makes a [`Hook`] of an [`Observer`]; [`Made::observer`](crate::Made::observer) wraps it around.
+pub(crate) struct ReadOnly<O>(pub(crate) O);
 
 impl<O: Observer> Hook for ReadOnly<O> {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
@@ -33,10 +33,6 @@ impl<O: Observer> Hook for ReadOnly<O> {
                 self.0.observe(cx, &packet);
             }
         }
-    }
-
-    fn is_read_only(&self) -> bool {
-        true
     }
 }
 

@@ -7,8 +7,8 @@ use sluice_policy::{Event, InstanceId, InterfaceId, RuleSlot};
 
 use crate::bucket::TokenBucket;
 use crate::burst::Way;
-use crate::stack::Slot;
 use crate::inject::{InjectQueue, Injected};
+use crate::stack::Slot;
 
 /// Packets that one burst can give rise to; more are not made.
 const ORIGINATED_PER_BURST: usize = 128;
@@ -119,7 +119,7 @@ impl Outbox {
         !self.originated.is_empty()
     }
 
-    /// Whether packets that hooks have injected wait.
+    /// Whether there is something to be done about packets that hooks have injected.
     #[inline]
     pub fn has_injected(&self) -> bool {
         !self.injected.is_empty()
@@ -128,6 +128,11 @@ impl Outbox {
     /// Takes the packet that has waited longest to be injected.
     pub fn take_injected(&mut self) -> Option<Injected> {
         self.injected.take()
+    }
+
+    /// How many packets were refused since the last call because they go round.
+    pub fn take_looped(&mut self) -> u64 {
+        std::mem::take(&mut self.injected.looped)
     }
 
     /// Frees what waits to be injected.

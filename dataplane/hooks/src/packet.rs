@@ -94,8 +94,12 @@ pub enum PacketError {
 
 impl<'a> Packet<'a> {
     pub(crate) fn new(burst: &'a mut Burst, slot: usize, event: Event) -> Option<Packet<'a>> {
-        burst.mbuf(slot)?;
-        Some(Packet { burst, slot, event })
+        // One whose way has ended is counted already.
+        (burst.live().contains(slot) && burst.mbuf(slot).is_some()).then_some(Packet {
+            burst,
+            slot,
+            event,
+        })
     }
 
     /// The event at which it is met.

@@ -10,6 +10,7 @@ use sluice_policy::Event;
 use sluice_policy::model::Name;
 
 use crate::hook::Hook;
+use crate::observer::{Observer, ReadOnly};
 
 /// Makes the hook's object for one worker. It is called on the agent's thread, once for each
 /// worker, and the object is dropped there when the hook has gone.
@@ -37,13 +38,26 @@ pub struct Made {
     pub counters: &'static [&'static str],
     /// Which packets it wants.
     pub wants: Wants,
+    /// Whether it changes nothing, by its type (`HOOK_RDONLY`): what OBSERVING asks for.
+    read_only: bool,
 }
 
 impl Made {
     /// A hook without counters of its own; each worker's object is made by `factory`.
     pub fn new<H: Hook + 'static>(factory: impl Fn() -> H + Send + Sync + 'static) -> Made {
-        let (counters, wants) = (&[] as &[_], Wants::default());
-        Made { factory: Arc::new(move || Box::new(factory())), counters, wants }
+        Made::of(Arc::new(move || Box::new(factory())), false)
+    }
+
+    /// A hook that is shown packets and can neither change them nor decide about them. At
+    /// OBSERVING, no other is taken.
+    pub fn observer<O: Observer + 'static>(
+        factory: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Made {
+        Made::of(Arc::new(move || Box::new(ReadOnly(factory()))), true)
+    }
+
+    fn of(factory: Factory, read_only: bool) -> Made {
+        Made { factory, counters: &[], wants: Wants::default(), read_only }
     }
 
     /// The same, content with the first packet of each flow.
@@ -51,6 +65,11 @@ impl Made {
     pub fn first_of_flow(mut self) -> Made {
         self.wants = Wants::FirstOfFlow;
         self
+    }
+
+    /// Whether the hook may stand at an event.
+    pub(crate) fn fits(&self, event: Event) -> bool {
+        self.read_only || event != Event::Observing
     }
 
     /// The same with counters of its own.
@@ -93,6 +112,18 @@ pub enum ProgramError {
         key: String,
         /// Those that it has.
         known: String,
+    },
+    /// The event takes hooks that only look.
+    #[error(
+        "program `{program}` changes packets, which no hook at {} may: its hook must be a \
+         `Made::observer`",
+        event.name()
+    )]
+    NoObserver {
+        /// The program.
+        program: &'static str,
+        /// The event.
+        event: Event,
     },
     /// A setting's value is not what it can be.
     #[error("setting `{key}`: `{value}`: {reason}")]
@@ -141,7 +172,8 @@ impl Program {
             };
             return Err(ProgramError::UnknownSetting { program, key: key.to_string(), known });
         }
-        (self.make)(&Settings(settings))
+        let made = (self.make)(&Settings(settings))?;
+        if made.fits(event) { Ok(made) } else { Err(ProgramError::NoObserver { program, event }) }
     }
 }
 
@@ -218,5 +250,19 @@ mod tests {
         assert_eq!(wrong, "program `pass` has no setting `often`; it has `every`");
         let wrong = make(Event::Forwarding, &[]).unwrap_err();
         assert_eq!(wrong, "program `pass` does not run at FORWARDING: it runs at PHYSICAL_IN");
+    }
+
+    impl Observer for Pass {
+        fn observe(&mut self, _: &Context<'_>, _: &Packet<'_>) {}
+    }
+
+    #[test]
+    fn a6_observing_takes_observers_alone() {
+        let make = |make| Program { events: &[Event::Observing], make, ..PROGRAM };
+        let event = Event::Observing;
+        let changes = make(PROGRAM.make).make(event, &BTreeMap::new()).err();
+        assert_eq!(changes, Some(ProgramError::NoObserver { program: "pass", event }));
+        let looks = make(|_| Ok(Made::observer(|| Pass)));
+        assert!(looks.make(event, &BTreeMap::new()).is_ok());
     }
 }

@@ -66,7 +66,6 @@ impl Registry {
         let hooks: Vec<&ForeignHook> = authors.iter().map(|(hook, _)| *hook).collect();
         let mut order = HookOrder::default();
         for instance in policy.instances() {
-            let lists = order.of_mut(instance.id);
             for protocol in Protocol::ALL {
                 for event in Event::ALL.into_iter().filter(|&event| protocol.has(event)) {
                     let places = resolved(instance, protocol, event, &hooks)
@@ -80,8 +79,8 @@ impl Registry {
                         }
                         Place::Foreign(index) => Some(self.builtin.len() + authors[index].1?),
                     });
-                    lists[protocol as usize][event as usize] =
-                        indices.map(|index| HookIndex(index as u16)).collect();
+                    let indices = indices.map(|index| HookIndex(index as u16));
+                    order.set(instance.id, protocol, event, indices.collect());
                 }
             }
         }
@@ -96,21 +95,46 @@ type Lists = [[Box<[HookIndex]>; EVENTS]; PROTOCOLS];
 /// The resolved order of hooks, by instance, protocol and event. Immutable; published with the
 /// policy that it was resolved for.
 #[derive(Clone, Debug, Default)]
-pub struct HookOrder(Vec<Lists>);
+pub struct HookOrder {
+    lists: Vec<Lists>,
+    /// Whether some instance has a hook that sees what goes from one instance to another.
+    between: bool,
+}
 
 impl HookOrder {
-    fn of_mut(&mut self, instance: InstanceId) -> &mut Lists {
-        if self.0.len() <= instance.index() {
-            self.0.resize_with(instance.index() + 1, Lists::default);
+    fn set(
+        &mut self,
+        instance: InstanceId,
+        protocol: Protocol,
+        event: Event,
+        hooks: Box<[HookIndex]>,
+    ) {
+        if self.lists.len() <= instance.index() {
+            self.lists.resize_with(instance.index() + 1, Lists::default);
         }
-        &mut self.0[instance.index()]
+        let sees = matches!(event, Event::LoopbackIn | Event::LoopbackOut | Event::Observing);
+        self.between |= sees && !hooks.is_empty();
+        self.lists[instance.index()][protocol as usize][event as usize] = hooks;
+    }
+
+    /// Whether some instance has a hook at LOOPBACK_OUT, LOOPBACK_IN or OBSERVING.
+    #[inline]
+    pub fn is_asked_between_instances(&self) -> bool {
+        self.between
+    }
+
+    /// Whether IP packets of an instance meet a hook at an event.
+    #[inline]
+    pub fn has(&self, instance: InstanceId, event: Event) -> bool {
+        let hooks = |protocol| self.hooks(instance, protocol, event);
+        !hooks(Protocol::Inet).is_empty() || !hooks(Protocol::Inet6).is_empty()
     }
 
     /// The hooks of an event in the order in which they run; empty costs its caller one branch
     /// for a burst.
     #[inline]
     pub fn hooks(&self, instance: InstanceId, protocol: Protocol, event: Event) -> &[HookIndex] {
-        match self.0.get(instance.index()) {
+        match self.lists.get(instance.index()) {
             Some(lists) => &lists[protocol as usize][event as usize],
             None => &[],
         }

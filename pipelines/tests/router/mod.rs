@@ -2,20 +2,22 @@
 //! the real pipeline; what leaves is caught in the ring through which a worker hands packets to
 //! another.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rtrb::{Consumer, RingBuffer};
 use sluice_channel::{Limits, Statistics};
-use sluice_dpdk::{Eal, EalOptions, Hugepages, Mempool, tsc, tsc_hz};
+use sluice_dpdk::{Eal, EalOptions, Hugepages, Mbuf, Mempool, tsc, tsc_hz};
 use sluice_hooks::{Burst, Factory, ForeignHook, Outbox, PortFacts, Ports, Registry};
 use sluice_packet::ipv6;
 use sluice_pipelines::neighbour::resolver::{Action, Resolver};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::neighbour::table::NeighbourTable;
 use sluice_pipelines::tx::{HandedOver, Output, Way};
-use sluice_pipelines::{AgentLink, Generation, Pipeline, Report};
+use sluice_pipelines::{AgentLink, Generation, Injector, Pipeline, Report, inject};
 use sluice_policy::model::{self, State};
 use sluice_policy::{DropReason, Policy, PortId};
 
@@ -88,6 +90,7 @@ pub struct Router {
     pub statistics: Arc<Statistics>,
     pub resolver: Resolver,
     pub pool: Mempool,
+    pub injector: Injector,
     registry: Registry,
     hooks: Vec<ForeignHook>,
     pipeline: Pipeline,
@@ -116,6 +119,7 @@ impl Router {
         for port in 0..8 {
             output.attach(PortId(port), Way::Worker(1));
         }
+        let (injector, injections) = inject::ring();
         let limits = Limits { workers: 1, ports: 8, rules: 64 };
         let hertz = tsc_hz();
         let mut router = Router {
@@ -135,12 +139,14 @@ impl Router {
                 hertz,
             ),
             pool,
+            injector,
             registry,
             hooks: hooks.iter().map(|hook| hook.hook.clone()).collect(),
             sent,
             reports,
             millis: 0,
         };
+        router.pipeline.injections = Some(injections);
         for (slot, hook) in hooks.iter().enumerate() {
             let statistics = router.statistics.worker(0);
             router.pipeline.authors().put(statistics, slot, (hook.factory)(), true);
@@ -169,19 +175,40 @@ impl Router {
 
     /// Puts frames on a port and returns what leaves, by port. Neighbours do not answer.
     pub fn receive(&mut self, port: u16, frames: &[Vec<u8>]) -> BTreeMap<u16, Vec<Vec<u8>>> {
+        let chains: Vec<_> = frames.iter().map(|frame| vec![frame.clone()]).collect();
+        self.receive_chains(port, &chains)
+    }
+
+    /// Puts frames on a port, each in the segments given, and returns what leaves, by port; what
+    /// is injected meanwhile is on its way, too.
+    pub fn receive_chains(
+        &mut self,
+        port: u16,
+        frames: &[Vec<Vec<u8>>],
+    ) -> BTreeMap<u16, Vec<Vec<u8>>> {
         let statistics = Arc::clone(&self.statistics);
         let statistics = statistics.worker(0);
         let mut burst = Burst::new();
         for batch in frames.chunks(64) {
-            for (slot, frame) in burst.slots_mut().iter_mut().zip(batch) {
-                let mut mbuf = self.pool.alloc().expect("a buffer");
-                mbuf.append(frame.len()).unwrap().copy_from_slice(frame);
-                *slot = Some(mbuf);
+            for (slot, segments) in burst.slots_mut().iter_mut().zip(batch) {
+                let mut chain = self.buffer(&segments[0]);
+                for segment in &segments[1..] {
+                    chain.chain(self.buffer(segment)).expect("a chain");
+                }
+                *slot = Some(chain);
             }
             burst.received(batch.len());
             self.pipeline.run(&self.generation, statistics, PortId(port), &mut burst, tsc());
         }
+        while self.pipeline.inject(&self.generation, statistics, tsc()) > 0 {}
         self.leaving()
+    }
+
+    /// A buffer that holds these bytes.
+    pub fn buffer(&self, bytes: &[u8]) -> Mbuf {
+        let mut mbuf = self.pool.alloc().expect("a buffer");
+        mbuf.append(bytes.len()).expect("room").copy_from_slice(bytes);
+        mbuf
     }
 
     /// Puts one frame on a port and returns the one frame that leaves.
@@ -230,7 +257,8 @@ impl Router {
         }
         // Held packets are looked at every millisecond of the time-stamp counter.
         std::thread::sleep(std::time::Duration::from_millis(2));
-        self.pipeline.tend_held(&self.generation, statistics, sluice_dpdk::tsc());
+        self.pipeline.tend_held(&self.generation, statistics, tsc());
+        while self.pipeline.inject(&self.generation, statistics, tsc()) > 0 {}
         self.leaving()
     }
 

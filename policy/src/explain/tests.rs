@@ -424,3 +424,31 @@ proptest! {
         prop_assert_eq!(last, Some(passes));
     }
 }
+
+#[test]
+fn f8_what_goes_to_another_instance_passes_both_loopback_events() {
+    let policy = policy(
+        "ports:\n  lan: { device: net_tap0, addresses: [10.0.1.1/24] }\n  wan: { device: net_tap1, \
+         addresses: [10.0.2.1/24], instance: up }\ninstances: { up: {} }\nroutes:\n  - { to: \
+         10.0.2.0/24, lookup: { instance: up } }\n",
+    );
+    let hook = |name: &str, event, instance: &str| ForeignHook {
+        instance: Some(instance.into()),
+        ..foreign(name, event, Hint::None)
+    };
+    let hooks = vec![
+        hook("leaves", Event::LoopbackOut, "default"),
+        hook("enters", Event::LoopbackIn, "up"),
+        hook("not-here", Event::LoopbackIn, "default"),
+        hook("not-there", Event::LoopbackOut, "up"),
+        hook("forwards", Event::Forwarding, "default"),
+    ];
+    let live = Live { hooks, ..Live::default() };
+    let steps = |dst: &str| -> Vec<String> {
+        let said = super::explain(&policy, &live, &query("10.0.1.2", dst)).unwrap();
+        let foreign = said.way.steps.iter().filter(|step| step.foreign);
+        foreign.map(|step| step.stage.to_string()).collect()
+    };
+    assert_eq!(steps("10.0.2.2"), ["leaves", "enters", "forwards"]);
+    assert_eq!(steps("10.0.1.3"), ["forwards"]);
+}

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
+use sluice_dpdk::Mbuf;
 use sluice_hooks::stack::{Configured, Entry};
 use sluice_hooks::stack::{InstanceHandle, NicChange, Nics, Plan, Plane, Slot, Unanswered};
-use sluice_hooks::{Hook, HookOrder, Note, Stack, TokenBucket};
+use sluice_hooks::{
+    Hook, HookOrder, InjectError, Injection, Note, OwnedPacket, Ports, Stack, TokenBucket,
+};
 use sluice_pipelines::{Authors, Generation};
 use sluice_policy::model::Name;
-use sluice_policy::{Policy, PortId};
+use sluice_policy::{InstanceId, Policy, PortId};
 use sluice_quiescent::Epoch;
 
 use super::Agent;
@@ -51,8 +54,30 @@ impl Plane for Agent {
         }
     }
 
+    fn ports(&self) -> &Ports {
+        &self.publisher.current().ports
+    }
+
     fn workers(&self) -> usize {
         self.workers.len()
+    }
+
+    fn buffer(&self) -> Option<Mbuf> {
+        self.ports.standard_pool().alloc()
+    }
+
+    fn inject(
+        &mut self,
+        instance: InstanceId,
+        packet: OwnedPacket,
+        how: Injection,
+    ) -> Result<(), InjectError> {
+        // All by one worker: what one thread injects stays in order.
+        let Some(worker) = self.workers.first_mut() else { return Err(InjectError::Full) };
+        let policy = &self.publisher.current().policy;
+        let injected = worker.injector.inject(policy, instance, packet, how);
+        worker.doorbell.ring();
+        injected
     }
 
     fn give(

@@ -30,7 +30,7 @@ use sluice_channel::{Incoming, Server};
 use sluice_hooks::stack::{NicWatch, Slot};
 use sluice_hooks::{Program, Stack, TokenBucket};
 use sluice_pipelines::neighbour::solicit::Solicit;
-use sluice_pipelines::{Generation, Report};
+use sluice_pipelines::{Generation, Injector, Report};
 use sluice_policy::DropReason;
 use sluice_quiescent::Publisher;
 
@@ -60,6 +60,7 @@ struct WorkerHandle {
     core: u16,
     doorbell: Arc<Doorbell>,
     orders: Producer<Order>,
+    injector: Injector,
     returns: Consumer<Returned>,
     reports: Consumer<Report>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,

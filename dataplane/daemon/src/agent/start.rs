@@ -15,7 +15,7 @@ use sluice_hooks::stack::NicWatch;
 use sluice_hooks::{HookOrder, Outbox, Ports, Registry, Stack};
 use sluice_pipelines::neighbour::table::NeighbourTable;
 use sluice_pipelines::tx::{HandedOver, MAX_PORTS, Output};
-use sluice_pipelines::{AgentLink, Generation, Pipeline};
+use sluice_pipelines::{AgentLink, Generation, Pipeline, inject};
 use sluice_policy::Policy;
 use sluice_quiescent::Publisher;
 
@@ -98,7 +98,8 @@ impl Agent {
             let (orders, take_orders) = RingBuffer::new(ORDER_RING);
             let (give_back, returns) = RingBuffer::new(MAX_PORTS * 2 + MAX_HOOKS);
             let (report, reports) = RingBuffer::new(REPORT_RING);
-            let pipeline = Pipeline::new(
+            let (injector, injections) = inject::ring();
+            let mut pipeline = Pipeline::new(
                 &registry,
                 Outbox::new(ports.standard_pool(), hertz),
                 Arc::clone(&table),
@@ -106,6 +107,7 @@ impl Agent {
                 AgentLink::new(report),
                 hertz,
             );
+            pipeline.injections = Some(injections);
             let worker = Worker {
                 index,
                 core,
@@ -127,6 +129,7 @@ impl Agent {
                 core,
                 doorbell: Arc::clone(&doorbells[index]),
                 orders,
+                injector,
                 returns,
                 reports,
                 thread: Some(thread),

@@ -1,10 +1,14 @@
 //! What a callback is given.
 
+use sluice_dpdk::Mbuf;
 use sluice_policy::model::Name;
-use sluice_policy::{Event, Protocol};
+use sluice_policy::{Event, InstanceId, Protocol};
 
 use super::instances::{InstanceHandle, ProtocolHandle};
 use super::{Plane, Stack, StackError};
+use crate::inject::{InjectError, Injection};
+use crate::packet::OwnedPacket;
+use crate::query::{Interfaces, QueryError};
 
 /// The interface that modules and their callbacks use. It is there for as long as a callback runs,
 /// on the agent's thread.
@@ -55,6 +59,43 @@ impl Api<'_> {
     /// The policy as it is, or as it is about to be while an instance comes to be.
     pub fn policy(&self) -> &sluice_policy::Policy {
         self.plane.policy()
+    }
+
+    /// The interfaces of an instance, as a protocol sees them (`net_phygetnext` and its kin).
+    ///
+    /// # Errors
+    /// [`QueryError::Shutdown`] once the instance shuts down.
+    pub fn interfaces(&self, handle: ProtocolHandle) -> Result<Interfaces<'_>, QueryError> {
+        let id = self.instance_id(handle).ok_or(QueryError::Shutdown)?;
+        Interfaces::of(self.plane.policy(), self.plane.ports(), id, handle.protocol)
+    }
+
+    /// An empty buffer for a packet to be [injected](Self::inject); `None` when there is none.
+    pub fn buffer(&self) -> Option<Mbuf> {
+        self.plane.buffer()
+    }
+
+    /// Has a worker put a packet on its way, in the handle's instance (`net_inject`).
+    ///
+    /// # Errors
+    /// [`InjectError`]; the packet is freed.
+    pub fn inject(
+        &mut self,
+        handle: ProtocolHandle,
+        packet: impl Into<OwnedPacket>,
+        how: Injection,
+    ) -> Result<(), InjectError> {
+        let id = self.instance_id(handle).ok_or(InjectError::Shutdown)?;
+        if handle.protocol == Protocol::Arp {
+            return Err(InjectError::Unsupported);
+        }
+        self.plane.inject(id, packet.into(), how)
+    }
+
+    /// The number that the policy calls an instance by, until that shuts down.
+    fn instance_id(&self, handle: ProtocolHandle) -> Option<InstanceId> {
+        let name = self.stack.instances.open(handle.instance).ok()?;
+        Some(self.plane.policy().instance_named(name)?.id)
     }
 
     /// The module of this name, for one that wants to look whether another is there.

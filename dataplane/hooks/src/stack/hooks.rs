@@ -440,6 +440,11 @@ impl Api<'_> {
         if is_listener != (event == Event::NicEvents) {
             return Err(StackError::WrongKind { event });
         }
+        if let Body::Packets(made) = &spec.body
+            && !made.fits(event)
+        {
+            return Err(StackError::WrongKind { event });
+        }
         let hook = ForeignHook {
             instance: Some(instance),
             protocols: vec![protocol],

@@ -25,10 +25,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sluice_dpdk::Mbuf;
 use sluice_policy::model::Name;
-use sluice_policy::{Event, Policy, Protocol};
+use sluice_policy::{Event, InstanceId, Policy, Protocol};
 
 use crate::hook::Hook;
+use crate::inject::{InjectError, Injection};
+use crate::packet::OwnedPacket;
+use crate::ports::Ports;
 use crate::registry::{HookOrder, Registry};
 
 pub use api::Api;
@@ -57,8 +61,22 @@ pub struct Unanswered(pub Vec<usize>);
 pub trait Plane {
     /// The policy that orders are resolved for.
     fn policy(&self) -> &Policy;
+    /// The ports as workers see them.
+    fn ports(&self) -> &Ports;
     /// How many objects a hook needs.
     fn workers(&self) -> usize;
+    /// An empty buffer for a packet; `None` when there is none.
+    fn buffer(&self) -> Option<Mbuf>;
+    /// Has a worker put a packet on its way.
+    ///
+    /// # Errors
+    /// [`InjectError`]; the packet is freed.
+    fn inject(
+        &mut self,
+        instance: InstanceId,
+        packet: OwnedPacket,
+        how: Injection,
+    ) -> Result<(), InjectError>;
     /// Hands each worker its object of the hook in `slot`; `guarded` says that its panics are to
     /// be caught. No order that names the slot has been published yet.
     ///
@@ -107,9 +125,13 @@ pub enum StackError {
         /// The event.
         event: Event,
     },
-    /// NIC_EVENTS takes listeners, every other event takes hooks over packets.
-    #[error("{} takes {}", event.name(), if *event == Event::NicEvents {
-        "listeners, not hooks over packets" } else { "hooks over packets, not listeners" })]
+    /// NIC_EVENTS takes listeners, OBSERVING takes observers, every other event takes any hook over
+    /// packets.
+    #[error("{} takes {}", event.name(), match event {
+        Event::NicEvents => "listeners, not hooks over packets",
+        Event::Observing => "observers: make the hook by `Made::observer`",
+        _ => "hooks over packets, not listeners",
+    })]
     WrongKind {
         /// The event.
         event: Event,

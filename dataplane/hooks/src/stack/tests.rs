@@ -37,6 +37,7 @@ impl Drop for Counted {
 /// What two workers have, and what was published.
 struct Fake {
     policy: Policy,
+    ports: Ports,
     objects: [BTreeMap<Slot, Box<dyn Hook>>; 2],
     order: HookOrder,
     published: usize,
@@ -49,6 +50,7 @@ impl Fake {
     fn new(instances: &[&str]) -> Fake {
         Fake {
             policy: policy(instances),
+            ports: Ports::default(),
             objects: Default::default(),
             order: HookOrder::default(),
             published: 0,
@@ -70,8 +72,20 @@ impl Plane for Fake {
         &self.policy
     }
 
+    fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
     fn workers(&self) -> usize {
         2
+    }
+
+    fn buffer(&self) -> Option<Mbuf> {
+        None
+    }
+
+    fn inject(&mut self, _: InstanceId, _: OwnedPacket, _: Injection) -> Result<(), InjectError> {
+        Err(InjectError::Full)
     }
 
     fn give(&mut self, slot: Slot, _: bool, objects: Vec<Box<dyn Hook>>) -> Result<(), Unanswered> {
@@ -669,4 +683,35 @@ fn isolation_a_hook_of_one_instance_is_in_no_other() {
     let of = plane.policy.instances().map(|i| i.name.to_string()).collect::<Vec<_>>();
     assert_eq!(plane.runs(&of[0], Protocol::Inet, Event::Forwarding), [0; 0]);
     assert_eq!(plane.runs(&of[1], Protocol::Inet, Event::Forwarding), [0]);
+}
+
+#[test]
+fn h10_queries_end_when_the_instance_shuts_down() {
+    let mut plane = Fake::new(&["default", "blue"]);
+    let (mut stack, instances) = stack(&mut plane);
+    let handle = stack.api(&mut plane).protocol(instances[1], Protocol::Inet).unwrap();
+    assert!(stack.api(&mut plane).interfaces(handle).is_ok());
+    stack.shut_down_instance(&mut plane, instances[1]);
+    let refused = stack.api(&mut plane).interfaces(handle).err();
+    assert_eq!(refused, Some(crate::QueryError::Shutdown));
+}
+
+#[test]
+fn a6_a_hook_that_changes_packets_is_not_taken_at_observing() {
+    let mut plane = Fake::new(&["default"]);
+    let (mut stack, instances) = stack(&mut plane);
+    let mut api = stack.api(&mut plane);
+    let handle = api.protocol(instances[0], Protocol::Inet).unwrap();
+    let event = Event::Observing;
+    let changes = HookSpec::new(VERSION, "changes", made(&Arc::default())).unwrap();
+    assert_eq!(api.register(handle, event, &changes), Err(StackError::WrongKind { event }));
+    let looks = HookSpec::new(VERSION, "looks", Made::observer(|| Looks)).unwrap();
+    assert!(api.register(handle, event, &looks).is_ok());
+}
+
+/// A hook that changes nothing.
+struct Looks;
+
+impl crate::Observer for Looks {
+    fn observe(&mut self, _: &Context<'_>, _: &crate::Packet<'_>) {}
 }

@@ -22,7 +22,7 @@ use crate::ids::{InterfaceId, NextHopId, PortId, RuleSlot};
 use crate::instance::Instance;
 use crate::interface::Interface;
 use crate::model::{Action, FilterPoint, Name};
-use crate::order::Place;
+use crate::order::{ForeignHook, Place};
 use crate::policy::Policy;
 
 /// TTL and hop limit of what the router sends.
@@ -199,6 +199,7 @@ impl Walk<'_> {
         self.local()?;
         self.follow(q);
         self.event(Event::RouteDecision)?;
+        self.between()?;
         self.event(Event::Forwarding)?;
         self.event(Event::PhysicalOut)?;
         self.leave()
@@ -207,6 +208,7 @@ impl Walk<'_> {
     /// A packet that the router made: no FORWARDING, but it has to fit its egress.
     fn own(&mut self) -> Result<(), End> {
         self.event(Event::RouteDecision)?;
+        self.between()?;
         let mtu = self.way.mtu.unwrap_or(u16::MAX);
         if let Err(reason) = evaluate::mtu(&self.descriptor, mtu) {
             let text = format!("{} of at most {mtu} bytes", self.descriptor.l3_length);
@@ -229,11 +231,14 @@ impl Walk<'_> {
 
     /// The hooks of an event, in the order in which the workers run them.
     fn event(&mut self, event: Event) -> Result<(), End> {
-        for &place in self.orders.at(event) {
+        let orders = self.orders;
+        for &place in orders.at(event) {
             let stage = match place {
                 Place::Stage(stage) => stage,
                 Place::Foreign(hook) => {
-                    self.foreign(event, hook);
+                    if let Some(hook) = orders.hook(hook) {
+                        self.foreign(event, hook);
+                    }
                     continue;
                 }
             };
@@ -251,9 +256,31 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// A packet that routes lead out by another instance's interface: LOOPBACK_OUT here, and
+    /// LOOPBACK_IN there.
+    fn between(&mut self) -> Result<(), End> {
+        let egress = self.hop.and_then(|hop| self.policy.interface(hop.interface));
+        let there = egress.map_or(self.instance.id, |egress| egress.instance);
+        if there == self.instance.id {
+            return Ok(());
+        }
+        self.event(Event::LoopbackOut)?;
+        let Some(there) = self.policy.instance(there) else { return Ok(()) };
+        // The dataplane refuses a policy whose hooks have no order.
+        let family = self.descriptor.key.family;
+        let Ok(orders) = Orders::new(self.policy, there, self.live, family) else { return Ok(()) };
+        for place in orders.at(Event::LoopbackIn) {
+            if let Place::Foreign(hook) = place
+                && let Some(hook) = orders.hook(*hook)
+            {
+                self.foreign(Event::LoopbackIn, hook);
+            }
+        }
+        Ok(())
+    }
+
     /// A hook that only running it could tell about.
-    fn foreign(&mut self, event: Event, hook: usize) {
-        let Some(hook) = self.orders.hook(hook) else { return };
+    fn foreign(&mut self, event: Event, hook: &ForeignHook) {
         let what = match self.policy.state().hooks.get(&hook.name) {
             Some(loaded) => format!("program {}, loaded at {}", loaded.program, loaded.position),
             None => "a foreign hook".into(),
