@@ -1,4 +1,4 @@
-"""Hooks by command and by file: loaded under traffic, in an order that is printed, and gone again."""
+"""Hooks by command and by file: loaded under traffic, in the order that is printed, and unloaded."""
 
 import os
 import signal
@@ -45,7 +45,8 @@ def echoes(host, address, count, settled, patience=10):
     """Pings one after the other, each when what came of the one before is known: its answer is
     here, or, of every fiftieth, has been dropped on its way. The number of answers."""
     answers = 0
-    with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as ping:
+    icmp = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    with host.entered(), socket.socket(*icmp) as ping:
         ping.settimeout(patience)
         ping.connect((address, 0))
         for number in range(1, count + 1):
