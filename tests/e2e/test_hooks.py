@@ -1,4 +1,4 @@
-"""Hooks by command and by file: loaded under traffic, in the order that is printed, and unloaded."""
+"""Hooks by command and by file: loaded under traffic, in the order that is shown, and unloaded."""
 
 import os
 import signal
