@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lab import Halves, Stream, pair_configuration
+from lab import Alternating, Halves, Stream, pair_configuration
 from lab.load import slowness
 
 # How long a figure is held, in seconds, and how often the policy changes.
