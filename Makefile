@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo lab test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks bench-throughput clean
+.PHONY: help deps build demo lab test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks bench-load bench-throughput clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -125,6 +125,9 @@ bench-throughput: build ## packets a second without loss and latency over virtio
 
 bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
 	$(SUDO) $(PYTHON) bench/io.py --binaries $(TARGET)/release
+
+bench-load: build ## a million routes from a stream to the workers, beside ip -batch; one change of a full table
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) bench/load.py --binaries $(TARGET)/release
 
 clean: ## remove what was built
 	cargo clean
