@@ -78,6 +78,8 @@ pub enum Command {
     },
     /// Adds to the open transaction; at most [`MAX_OPERATIONS`] at a time.
     Apply(#[serde(deserialize_with = "bounded")] Delta),
+    /// Compiles what is in the open transaction, while it is written to disk: the commit takes less.
+    Prepare,
     /// Makes everything in the open transaction take effect between two bursts.
     Commit,
     /// Discards the open transaction.
@@ -114,6 +116,7 @@ impl Command {
         match self {
             Command::Begin { .. } => "begin",
             Command::Apply(_) => "apply",
+            Command::Prepare => "prepare",
             Command::Commit => "commit",
             Command::Abort => "abort",
             Command::Status => "status",

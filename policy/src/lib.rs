@@ -31,6 +31,7 @@ mod instance;
 mod interface;
 mod mac;
 pub mod model;
+mod names;
 pub mod order;
 mod owner;
 pub mod policy;
@@ -45,6 +46,7 @@ pub use explain::{Explanation, Query};
 pub use ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot, TableId};
 pub use instance::Instance;
 pub use interface::Interface;
+pub use names::Names;
 pub use policy::{
     Mistake, Policy, PolicyError, PolicyRouteInfo, PortEntry, RouteInfo, RuleInfo, Subject,
     TableEntry, Thing,

@@ -1,4 +1,5 @@
-//! One change of the dataplane's state: `Begin`, `Apply` in parts, `Commit`.
+//! One change of the dataplane's state: `Begin`, `Apply` in parts, for many operations `Prepare`,
+//! `Commit`.
 
 use std::time::Duration;
 
@@ -12,7 +13,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const COMMIT_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Size of a part, encoded. Well under the ring, so that a part never waits for an empty one.
-const PART: usize = 32 * 1024;
+const PART: usize = 256 * 1024;
+
+/// So many operations take longer to compile than it takes to ask for it.
+pub(crate) const MANY: usize = 4096;
 
 /// What came of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,6 +78,14 @@ pub(crate) fn push(
         match parts.next() {
             Some(part) => command = Command::Apply(part),
             None => break,
+        }
+    }
+    if delta.operations.len() >= MANY {
+        match client.call(&Command::Prepare, COMMIT_PATIENCE) {
+            Ok(Reply::Done) => {}
+            Ok(Reply::Refused(reasons)) => return abort(client, reasons),
+            Ok(_) => return Err(Broken::Unexpected("prepare")),
+            Err(error) => return Err(Broken::Before(error)),
         }
     }
     if !ready() {

@@ -35,6 +35,7 @@ fn a_stream_is_one_commit() {
     let applied: Applied = control.done("POST", &path, &text);
     assert_eq!((applied.generation, applied.changes.routes.added), (2, 20_000));
     assert_eq!(dataplane.state().routes.len(), 20_000);
+    assert_eq!(dataplane.behaviour().prepared, 1, "compiled while it is written");
     let again: Applied = control.done("POST", &path, &text);
     assert_eq!((again.generation, again.changes.is_empty()), (2, true), "nothing to do");
 
@@ -47,6 +48,23 @@ fn a_stream_is_one_commit() {
     assert_eq!(nothing.changes.to_string(), "-10001 routes");
     let commits: Vec<Commit> = control.get("/v1/commits");
     assert_eq!(commits[1].message.as_deref(), Some("full table"));
+}
+
+#[test]
+fn many_operations_that_do_not_fit_change_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let dataplane = FakeDataplane::start(directory.path());
+    let control = Control::with_config(directory.path(), &configuration(""), &[]);
+    control.committed();
+    let before = dataplane.state();
+    // Of a typed route it is known only when it is compiled, while all of them are sent.
+    let wrong = r#"{"set":{"to":"30.0.0.0/8","via":"172.16.0.1"}}"#;
+    let text: String = (0..10_000).map(line).chain([wrong.to_owned()]).collect();
+    let failure = control.fails(422, "POST", PATH, &text);
+    assert!(failure.details[0].contains("line 10001"), "{failure}");
+    assert_eq!((dataplane.generation(), dataplane.state()), (1, before));
+    let applied: Applied = control.done("POST", PATH, &line(0));
+    assert_eq!((applied.generation, dataplane.generation()), (2, 2), "nothing is left open");
 }
 
 #[test]

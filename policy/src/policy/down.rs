@@ -5,18 +5,14 @@
 //! [edition](Policy::edition). The control process applies the same ports to the same policy and
 //! has the same tables.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
-
-use sluice_packet::Family;
+use std::collections::BTreeSet;
 
 use super::Policy;
 use super::hops::{self, Via};
-use super::links::{Links, family_of};
-use super::tables::{Prefixes, Stale, fill_tables, is_crowded};
-use crate::ids::{InstanceId, PortId, TableId};
+use super::tables::{Prefixes, Stale, fill_tables, is_crowded, prefixes_by};
+use crate::ids::PortId;
 use crate::instance::{Connected, Instance};
-use crate::model::{Name, NextHop, RouteKey, Target};
+use crate::model::NextHop;
 
 impl Policy {
     /// The same policy with exactly these ports down: next hops by their interfaces are not used,
@@ -60,20 +56,20 @@ impl Policy {
     /// The prefixes, by table, for which some route, whether in use or not, leads to one of these
     /// ports, or to an address that does not resolve as it did.
     fn prefixes_by(&self, ports: &BTreeSet<PortId>, resolved: &BTreeSet<Via>) -> Prefixes {
-        let mut prefixes = Vec::new();
-        let mut leads = Leads { links: &self.links, ports, resolved, known: HashMap::new() };
-        let mut at: Option<(&RouteKey, &Instance, TableId)> = None;
-        for (key, route) in &self.state.routes {
-            let Target::NextHops(hops) = &route.target else { continue };
-            if at.is_none_or(|(other, ..)| !other.stands_with(key)) {
-                let instance = self.instance_named(&key.instance);
-                at = instance.and_then(|i| Some((key, i, i.table_named(&key.table)?)));
+        let there = |hop: &NextHop, family, instance: &Instance| match hops::leads(
+            hop,
+            family,
+            instance,
+            &self.links,
+        ) {
+            Ok(hops::Leads::OnLink(hop)) => {
+                let interface = self.links.interface(hop.interface);
+                interface.is_some_and(|interface| ports.contains(&interface.port))
             }
-            let Some((_, instance, table)) = at else { continue };
-            if hops.iter().any(|hop| leads.there(hop, family_of(key.prefix.addr()), instance)) {
-                prefixes.push((table, key.prefix));
-            }
-        }
+            Ok(hops::Leads::Recursive(via)) => resolved.contains(&(via, instance.id)),
+            Err(_) => false,
+        };
+        let mut prefixes = prefixes_by(&self.state, &self.links, there);
         for instance in self.instances() {
             for (&prefix, connected) in instance.connected.iter() {
                 if let Connected::Network(id) = connected
@@ -87,38 +83,13 @@ impl Policy {
     }
 }
 
-/// Whether next hops lead to some of a set of ports, or to one of some addresses on no link; there
-/// are few next hops and many routes.
-struct Leads<'a> {
-    links: &'a Links,
-    ports: &'a BTreeSet<PortId>,
-    resolved: &'a BTreeSet<Via>,
-    known: HashMap<(InstanceId, Option<IpAddr>, Option<&'a Name>), bool>,
-}
-
-impl<'a> Leads<'a> {
-    fn there(&mut self, hop: &'a NextHop, family: Family, instance: &Instance) -> bool {
-        let key = (instance.id, hop.via, hop.interface.as_ref());
-        *self.known.entry(key).or_insert_with(|| {
-            match hops::leads(hop, family, instance, self.links) {
-                Ok(hops::Leads::OnLink(hop)) => {
-                    let interface = self.links.interface(hop.interface);
-                    interface.is_some_and(|interface| self.ports.contains(&interface.port))
-                }
-                Ok(hops::Leads::Recursive(via)) => self.resolved.contains(&(via, instance.id)),
-                Err(_) => false,
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::evaluate::{NoRecorder, RouteDecision};
-    use crate::model::{Owner, State};
+    use crate::model::{Owner, State, Target};
     use crate::policy::tests::{packet, policy, state};
 
     const BASE: &str = "

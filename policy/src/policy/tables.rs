@@ -1,20 +1,22 @@
 //! Fills the tables that packets are looked up in, and finds routes that lead round in circles.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use sluice_packet::Family;
 use sluice_packet::descriptor::number_of;
 
 use super::error::{Mistake, Thing};
-use super::hops::{self, Via};
+use super::hops::{self, Leads, Via};
 use super::links::{Links, family_of};
 use super::report::Report;
 use super::{policy_routes, routes};
 use crate::fib::Fib;
 use crate::ids::{InstanceId, TableId};
-use crate::model::{Route, RouteKey, State, Target};
+use crate::instance::Instance;
+use crate::model::{NextHop, Route, RouteKey, State, Target};
 use crate::route::{MAX_TABLES, NextHops, Tables, leaf};
 use crate::steering::Steering;
 
@@ -60,19 +62,45 @@ impl Stale {
         if changed.is_empty() {
             return Stale::These(prefixes(keys, links).collect());
         }
-        let users = {
-            let uses = |key: &RouteKey, route: &Route| {
-                let instance = links.instance_named(&key.instance);
-                instance.is_some_and(|instance| {
-                    let mut vias = hops::recursive_vias(key.prefix, route, instance, links);
-                    vias.any(|via| changed.contains(&via))
-                })
-            };
-            state.routes.iter().filter(move |(key, route)| uses(key, route))
-        };
-        let users = prefixes(users.map(|(key, _)| key), links);
+        let users = prefixes_by(state, links, |hop, family, instance| {
+            match hops::leads(hop, family, instance, links) {
+                Ok(Leads::Recursive(via)) => changed.contains(&(via, instance.id)),
+                _ => false,
+            }
+        });
         Stale::These(prefixes(keys, links).chain(users).collect())
     }
+}
+
+/// The prefixes for which some route, whether in use or not, has a next hop of which `is` holds. All
+/// routes are looked at, but next hops are few: each is asked about once.
+pub(super) fn prefixes_by<'a>(
+    state: &'a State,
+    links: &Links,
+    is: impl Fn(&NextHop, Family, &Instance) -> bool,
+) -> Vec<(TableId, IpNet)> {
+    let mut prefixes = Vec::new();
+    let mut known = HashMap::new();
+    let mut at: Option<(&RouteKey, &Instance, TableId)> = None;
+    for (key, route) in &state.routes {
+        let Target::NextHops(hops) = &route.target else { continue };
+        if at.is_none_or(|(other, ..)| !other.stands_with(key)) {
+            let instance = links.instance_named(&key.instance);
+            at = instance.and_then(|i| Some((key, i, i.table_named(&key.table)?)));
+        }
+        let Some((_, instance, table)) = at else { continue };
+        let family = family_of(key.prefix.addr());
+        let mut holds = |hop: &'a NextHop| {
+            let NextHop { via, interface, weight: _ } = hop;
+            *known
+                .entry((instance.id, *via, interface.as_ref()))
+                .or_insert_with(|| is(hop, family, instance))
+        };
+        if hops.iter().any(&mut holds) {
+            prefixes.push((table, key.prefix));
+        }
+    }
+    prefixes
 }
 
 /// The prefixes of some routes; it helps if those of one table follow each other.

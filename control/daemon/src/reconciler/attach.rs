@@ -104,7 +104,8 @@ impl Reconciler {
             self.finish(next);
             return Ok(());
         }
-        let perform = self.perform(next, &delta, &Delta::default(), found, Keep::IfPossible);
+        let nothing = Delta::default();
+        let perform = self.perform(|_| Ok(next), &delta, &nothing, found, Keep::IfPossible);
         perform.map(drop).map_err(|error| setback(error, found))
     }
 
@@ -165,10 +166,13 @@ impl Reconciler {
         keep: Keep,
     ) -> Result<(), Setback> {
         let generation = status.generation;
-        let (next, delta) =
-            self.compose(step, order).map_err(|error| setback(error, generation))?;
+        let compiled = self.draft(step, order).and_then(|draft| {
+            let next = draft.compile(&self.head)?;
+            Ok((draft.delta, next))
+        });
+        let (delta, next) = compiled.map_err(|error| setback(error, generation))?;
         let push = self.leading(status, &next)?;
-        let performed = self.perform(next, &delta, &push, generation, keep);
+        let performed = self.perform(|_| Ok(next), &delta, &push, generation, keep);
         performed.map(drop).map_err(|error| setback(error, generation))
     }
 

@@ -1,13 +1,13 @@
 //! Making commits: a change is worked out, written down as an intent, pushed, and kept.
 
-use std::borrow::Cow;
 use std::panic::resume_unwind;
+use std::time::{Duration, Instant};
 
-use sluice_control_api::{Applied, Commit, CommitKind, Diff, Progress, WatchKind};
+use sluice_control_api::{Applied, Changes, Commit, CommitKind, Diff, Progress, WatchKind};
 use sluice_policy::model::Delta;
 
 use super::{Reconciler, Setback};
-use crate::batch::{self, MOST_TOLD};
+use crate::batch::{self, MOST_TOLD, Places};
 use crate::change::{self, Change, Order, Step};
 use crate::deadline::Deadline;
 use crate::difference;
@@ -16,10 +16,7 @@ use crate::events;
 use crate::head::Head;
 use crate::hook;
 use crate::store::{Header, StoreError};
-use crate::transaction::{self, Broken, Outcome};
-
-/// So many operations take longer to write than a thread takes to start.
-const MANY: usize = 4096;
+use crate::transaction::{self, Broken, MANY, Outcome};
 
 /// What to do about a commit that cannot be written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +25,57 @@ pub(super) enum Keep {
     OrRefuse,
     /// It takes effect all the same, and is written when it can be.
     IfPossible,
+}
+
+/// A commit that is not compiled yet.
+pub(super) struct Draft {
+    header: Header,
+    /// What leads to it from the last one.
+    pub(super) delta: Delta,
+    places: Option<Places>,
+}
+
+impl Draft {
+    /// The commit that it makes of the last one, or what does not fit.
+    pub(super) fn compile(&self, head: &Head) -> Result<Head, ControlError> {
+        let Draft { header, delta, places } = self;
+        let applied = match header.kind {
+            CommitKind::File { .. } | CommitKind::Route { .. } | CommitKind::Hook { .. } => {
+                head.policy.apply_asked(header.generation, delta)
+            }
+            // What comes back was asked for when it made sense.
+            CommitKind::Rollback { .. } | CommitKind::Adopted | CommitKind::Expired { .. } => {
+                head.policy.apply_as(header.generation, delta)
+            }
+        };
+        let policy = applied.map_err(|errors| {
+            let mut told: Vec<String> = errors
+                .iter()
+                .take(MOST_TOLD)
+                .map(|error| match places {
+                    Some(places) => places.say(delta, error),
+                    None => error.to_string(),
+                })
+                .collect();
+            if errors.len() > MOST_TOLD {
+                told.push(format!("and {} more", errors.len() - MOST_TOLD));
+            }
+            ControlError::Policy(told)
+        })?;
+        let changes = difference::count(head.state(), delta);
+        let header = Header { changes, ..header.clone() };
+        Ok(Head { header, policy: policy.into() })
+    }
+}
+
+/// A commit that may take effect.
+struct Prepared {
+    next: Head,
+    /// Whether it is on disk.
+    kept: Result<(), StoreError>,
+    /// When it was compiled, and when it was on disk.
+    compiled: Duration,
+    written: Duration,
 }
 
 impl Reconciler {
@@ -62,31 +110,38 @@ impl Reconciler {
             Change::Rollback { to } => self.back(to, CommitKind::Rollback { to })?,
         };
         notes.extend_from_slice(&step.notes);
-        let (next, delta) = self.compose(step, order)?;
-        let changes = next.header.changes;
-        let diff = order.dry_run.then(|| Diff {
-            from: self.head.generation(),
-            to: None,
-            entries: difference::entries(self.head.state(), &delta),
-        });
+        let draft = self.draft(step, order)?;
+        let nothing =
+            draft.delta.operations.is_empty() && draft.header.stale == self.head.header.stale;
+        if nothing && order.confirm.is_some() {
+            notes.push("nothing changes: there is nothing to confirm".into());
+        }
         let mut applied = Applied {
             generation: live,
             dry_run: order.dry_run,
-            changes,
+            changes: Changes::default(),
             waiting: Vec::new(),
             notes,
-            diff,
+            diff: None,
             confirm: None,
         };
-        let nothing = delta.operations.is_empty() && next.header.stale == self.head.header.stale;
-        if nothing && order.confirm.is_some() {
-            applied.notes.push("nothing changes: there is nothing to confirm".into());
-        }
-        if !order.dry_run && !nothing {
-            applied.generation = next.generation();
-            let push = self.pushed(live, &delta, &next)?;
-            applied.waiting = self.perform(next, &delta, &push, live, Keep::OrRefuse)?;
+        if order.dry_run || nothing {
+            let next = draft.compile(&self.head)?;
+            applied.changes = next.header.changes;
+            applied.diff = order.dry_run.then(|| Diff {
+                from: live,
+                to: None,
+                entries: difference::entries(self.head.state(), &draft.delta),
+            });
+        } else {
+            applied.generation = draft.header.generation;
+            applied.waiting = self.make(&draft, live)?;
+            applied.changes = self.head.header.changes;
             applied.confirm = self.head.confirm();
+        }
+        if draft.delta.operations.len() >= MANY {
+            // To free a million routes takes a while; nobody need wait for it.
+            std::thread::spawn(move || drop(draft));
         }
         if of_file && !order.dry_run {
             // Whatever was wrong with the file of the start, this one is in its place.
@@ -131,30 +186,29 @@ impl Reconciler {
         }
     }
 
-    /// What to push: `delta`, unless the dataplane does not run the last commit.
-    fn pushed<'a>(
-        &mut self,
-        live: u64,
-        delta: &'a Delta,
-        next: &Head,
-    ) -> Result<Cow<'a, Delta>, ControlError> {
+    /// Makes a draft the next commit, from generation `live`, which the dataplane runs.
+    fn make(&mut self, draft: &Draft, live: u64) -> Result<Vec<u16>, ControlError> {
+        let delta = &draft.delta;
         if matches!(self.progress, Progress::Committed { .. }) {
-            return Ok(Cow::Borrowed(delta));
+            return self.perform(|head| draft.compile(head), delta, delta, live, Keep::OrRefuse);
         }
+        // The dataplane does not run the last commit: it is led from what it runs.
+        let next = draft.compile(&self.head)?;
         let asked = self.ask_status().and_then(|status| {
             if status.generation != live {
                 let details = vec![format!("generation {} came in between", status.generation)];
                 return Err(Setback::Refused { generation: status.generation, details });
             }
-            self.leading(&status, next)
+            self.leading(&status, &next)
         });
-        asked.map(Cow::Owned).map_err(|setback| match setback {
-            Setback::Lost(reason) => {
+        match asked {
+            Ok(push) => self.perform(|_| Ok(next), delta, &push, live, Keep::OrRefuse),
+            Err(Setback::Lost(reason)) => {
                 self.lost(&reason);
-                ControlError::NoDataplane(reason)
+                Err(ControlError::NoDataplane(reason))
             }
-            Setback::Refused { details, .. } => ControlError::NotCommitted(details),
-        })
+            Err(Setback::Refused { details, .. }) => Err(ControlError::NotCommitted(details)),
+        }
     }
 
     /// The way back to an earlier commit.
@@ -171,40 +225,16 @@ impl Reconciler {
         Ok(change::back(&self.head, header, &state, kind))
     }
 
-    /// The commit that a step makes, and what leads to it; or what does not fit.
-    pub(super) fn compose(&self, step: Step, order: &Order) -> Result<(Head, Delta), ControlError> {
+    /// The commit that a step would make.
+    pub(super) fn draft(&self, step: Step, order: &Order) -> Result<Draft, ControlError> {
         let Step { mut delta, kind, file, dataplane, files, stale, places, notes: _ } = step;
         let generation = self.store.next_generation();
         delta.stamp(generation);
-        let applied = match kind {
-            CommitKind::File { .. } | CommitKind::Route { .. } | CommitKind::Hook { .. } => {
-                self.head.policy.apply_asked(generation, &delta)
-            }
-            // What comes back was asked for when it made sense.
-            CommitKind::Rollback { .. } | CommitKind::Adopted | CommitKind::Expired { .. } => {
-                self.head.policy.apply_as(generation, &delta)
-            }
-        };
-        let policy = applied.map_err(|errors| {
-            let mut told: Vec<String> = errors
-                .iter()
-                .take(MOST_TOLD)
-                .map(|error| match &places {
-                    Some(places) => places.say(&delta, error),
-                    None => error.to_string(),
-                })
-                .collect();
-            if errors.len() > MOST_TOLD {
-                told.push(format!("and {} more", errors.len() - MOST_TOLD));
-            }
-            ControlError::Policy(told)
-        })?;
         let header = Header {
             generation,
             time: events::timestamp(),
             author: order.author.clone(),
             message: order.message.clone(),
-            changes: difference::count(self.head.state(), &delta),
             confirm: self.deadline(&kind, order)?,
             kind,
             file,
@@ -213,7 +243,7 @@ impl Reconciler {
             stale,
             ..Header::nothing()
         };
-        Ok((Head { header, policy: policy.into() }, delta))
+        Ok(Draft { header, delta, places })
     }
 
     /// Until when the next commit must be confirmed: what changes while something waits belongs to
@@ -238,7 +268,7 @@ impl Reconciler {
     /// `expected`, which the dataplane runs. The workers that do not run it yet.
     pub(super) fn perform(
         &mut self,
-        next: Head,
+        next: impl FnOnce(&Head) -> Result<Head, ControlError> + Send,
         delta: &Delta,
         push: &Delta,
         expected: u64,
@@ -247,56 +277,77 @@ impl Reconciler {
         let Some(client) = &mut self.client else {
             return Err(ControlError::NoDataplane(self.reason()));
         };
-        let (store, head, generation) = (&mut self.store, &self.head, next.generation());
-        let mut intend = || store.intend(head, &next, delta);
-        let may = |intended: &Result<(), StoreError>| keep == Keep::IfPossible || intended.is_ok();
-        let mut intended = Ok(());
+        let begun = Instant::now();
+        let (store, head) = (&mut self.store, &self.head);
+        let generation = store.next_generation();
+        let prepare = || {
+            let next = next(head)?;
+            let compiled = begun.elapsed();
+            let kept = store.intend(head, &next, delta);
+            Ok(Prepared { next, kept, compiled, written: begun.elapsed() })
+        };
+        let may = |prepared: &Result<Prepared, ControlError>| {
+            prepared.as_ref().is_ok_and(|next| keep == Keep::IfPossible || next.kept.is_ok())
+        };
+        let mut prepared = None;
+        let mut sent = Duration::ZERO;
         let pushed = if delta.operations.len() < MANY {
-            intended = intend();
-            match may(&intended) {
+            let ready = prepared.insert(prepare());
+            match may(ready) {
                 true => transaction::push(client, expected, generation, push, || true),
                 false => Ok(Outcome::Abandoned),
             }
         } else {
-            // Written while they are sent; on disk before they take effect all the same.
+            // Compiled and written while they are sent; on disk before they take effect all the same.
             std::thread::scope(|scope| {
-                let writing = scope.spawn(intend);
+                let preparing = scope.spawn(prepare);
                 transaction::push(client, expected, generation, push, || {
-                    intended = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
-                    may(&intended)
+                    sent = begun.elapsed();
+                    let joined = preparing.join().unwrap_or_else(|panic| resume_unwind(panic));
+                    may(prepared.insert(joined))
                 })
             })
         };
+        let took = begun.elapsed();
         self.tell_problem();
-        match pushed {
-            Ok(Outcome::Abandoned) => {
-                self.store.discard();
-                Err(intended.err().map_or(ControlError::Stopping, ControlError::NotKept))
-            }
-            Ok(Outcome::Committed { waiting }) => {
+        match (pushed, prepared) {
+            (Ok(Outcome::Committed { waiting }), Some(Ok(prepared))) => {
+                let Prepared { next, compiled, written, .. } = prepared;
+                let (operations, ms) = (push.operations.len(), Duration::as_millis);
+                let (compile, disk, send) = (ms(&compiled), ms(&(written - compiled)), ms(&sent));
+                let adopt = ms(&(took - sent.max(written)));
+                tracing::debug!(generation, operations, compile, disk, send, adopt, "took (ms)");
                 self.finish(next);
                 Ok(waiting)
             }
-            Ok(Outcome::Refused(details)) => {
+            (Ok(Outcome::Refused(details)), _) => {
                 self.store.discard();
                 Err(ControlError::Refused(details))
             }
-            Ok(Outcome::Conflict { live }) => {
+            (Ok(Outcome::Conflict { live }), _) => {
                 self.store.discard();
                 // The dataplane is not as we believed: find out how it is.
                 self.lost("another generation came in between");
                 Err(ControlError::Conflict { expected, live })
             }
-            Err(Broken::Before(error)) => {
-                self.store.discard();
-                self.lost(&error.to_string());
-                Err(ControlError::NoDataplane(error.to_string()))
-            }
-            Err(broken @ (Broken::During(_) | Broken::Unexpected(_))) => {
+            (Err(broken @ (Broken::During(_) | Broken::Unexpected(_))), Some(Ok(prepared))) => {
                 let reason = broken.to_string();
-                self.undecided = Some(next);
+                self.undecided = Some(prepared.next);
                 self.lost(&reason);
                 Err(ControlError::Undecided(reason))
+            }
+            (Err(broken), _) => {
+                self.store.discard();
+                self.lost(&broken.to_string());
+                Err(ControlError::NoDataplane(broken.to_string()))
+            }
+            (Ok(Outcome::Abandoned | Outcome::Committed { .. }), prepared) => {
+                self.store.discard();
+                Err(match prepared {
+                    Some(Err(error)) => error,
+                    Some(Ok(Prepared { kept: Err(error), .. })) => ControlError::NotKept(error),
+                    _ => ControlError::Stopping,
+                })
             }
         }
     }

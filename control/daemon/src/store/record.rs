@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sluice_control_api::{Changes, CommitKind};
+use sluice_policy::Names;
 use sluice_policy::config::Dataplane;
 use sluice_policy::model::{Delta, Name, Operation, Owner};
 
@@ -217,7 +218,9 @@ fn decode(bytes: &[u8]) -> Result<(Header, Delta), Damage> {
     if operations.len() as u64 != trailer.operations {
         return Err(Damage::Torn);
     }
-    Ok((header, Delta { operations }))
+    let mut delta = Delta { operations };
+    Names::default().share(&mut delta);
+    Ok((header, delta))
 }
 
 /// Sums up what is written.

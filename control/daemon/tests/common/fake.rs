@@ -37,6 +37,8 @@ pub struct Behaviour {
     pub asked: Vec<Table>,
     /// Sizes of the transactions' parts, of all transactions.
     pub parts: Vec<usize>,
+    /// Transactions that were to be compiled before their commit.
+    pub prepared: usize,
     /// Transactions that a session left open.
     pub discarded: usize,
     /// Neighbour flushes.
@@ -70,6 +72,7 @@ impl FakeDataplane {
             conflict_once: false,
             asked: Vec::new(),
             parts: Vec::new(),
+            prepared: 0,
             discarded: 0,
             flushed: 0,
             hooks: HookReport::default(),
@@ -182,6 +185,10 @@ impl Agent {
             Command::Apply(delta) => {
                 self.behaviour().parts.push(delta.operations.len());
                 self.open.as_mut().unwrap().1.operations.extend(delta.operations);
+                Reply::Done
+            }
+            Command::Prepare => {
+                self.behaviour().prepared += 1;
                 Reply::Done
             }
             Command::Commit => return self.commit(),

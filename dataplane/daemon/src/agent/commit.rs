@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sluice_channel::Reply;
 use sluice_pipelines::Generation;
 use sluice_policy::model::{Delta, FilterPoint, Name, Port};
-use sluice_policy::{Policy, PortEntry, PortId, RuleSlot};
+use sluice_policy::{Names, Policy, PortEntry, PortId, RuleSlot};
 
 use super::Agent;
 use super::hooks::Given;
@@ -29,11 +29,16 @@ pub struct Transaction {
     /// The generation that it makes.
     generation: u64,
     delta: Delta,
+    /// Those of what came so far, and of what it is applied to.
+    names: Names,
+    /// What was compiled before the commit, and the edition that it was made from.
+    compiled: Option<(u64, Policy)>,
 }
 
 impl Agent {
     pub(super) fn begin(&mut self, expected: u64, generation: u64) -> Reply {
-        let live = self.publisher.current().policy.generation();
+        let current = &self.publisher.current().policy;
+        let (live, names) = (current.generation(), Names::of(current));
         self.transaction = None;
         if expected != live {
             return Reply::Conflict { generation: live };
@@ -43,11 +48,12 @@ impl Agent {
                 "generation {generation} cannot follow generation {live}: numbers only grow"
             )]);
         }
-        self.transaction = Some(Transaction { generation, delta: Delta::default() });
+        let delta = Delta::default();
+        self.transaction = Some(Transaction { generation, delta, names, compiled: None });
         Reply::Done
     }
 
-    pub(super) fn apply(&mut self, delta: Delta) -> Reply {
+    pub(super) fn apply(&mut self, mut delta: Delta) -> Reply {
         let Some(transaction) = &mut self.transaction else {
             return Reply::Refused(vec!["no transaction has begun: send `begin` first".into()]);
         };
@@ -58,15 +64,29 @@ impl Agent {
                 "the transaction has {count} operations, {MAX_OPERATIONS} are allowed: commit it in parts"
             )]);
         }
+        transaction.names.share(&mut delta);
         transaction.delta.operations.extend(delta.operations);
+        transaction.compiled = None;
+        Reply::Done
+    }
+
+    /// Compiles the transaction ahead of its commit. What is wrong with it the commit says.
+    pub(super) fn compile(&mut self) -> Reply {
+        let Some(transaction) = &mut self.transaction else {
+            return Reply::Refused(vec!["no transaction has begun: send `begin` first".into()]);
+        };
+        let current = &self.publisher.current().policy;
+        let compiled = current.apply_as(transaction.generation, &transaction.delta).ok();
+        transaction.compiled = compiled.map(|policy| (current.edition(), policy));
         Reply::Done
     }
 
     pub(super) fn commit(&mut self) -> Reply {
-        let Some(Transaction { generation, delta }) = self.transaction.take() else {
+        let Some(Transaction { generation, delta, compiled, names: _ }) = self.transaction.take()
+        else {
             return Reply::Refused(vec!["no transaction has begun: send `begin` first".into()]);
         };
-        let reply = match self.prepare(generation, &delta) {
+        let reply = match self.prepare(generation, &delta, compiled) {
             Ok(prepared) => self.publish(prepared),
             Err(reasons) => {
                 self.statistics.agent().refusals.add(1);
@@ -74,16 +94,26 @@ impl Agent {
             }
         };
         self.solicit_neighbours();
+        self.spent = delta;
         reply
     }
 
     /// Everything that can fail.
-    fn prepare(&mut self, generation: u64, delta: &Delta) -> Result<Prepared, Vec<String>> {
+    fn prepare(
+        &mut self,
+        generation: u64,
+        delta: &Delta,
+        compiled: Option<(u64, Policy)>,
+    ) -> Result<Prepared, Vec<String>> {
         let current = &self.publisher.current().policy;
         let live = current.generation();
-        let policy = current
-            .apply_as(generation, delta)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let policy = match compiled {
+            Some((edition, policy)) if edition == current.edition() => policy,
+            // Not compiled yet, or the ports are not as they were then.
+            _ => current
+                .apply_as(generation, delta)
+                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?,
+        };
         self.check_limits(&policy)?;
         let hooks = self.plan_hooks(&policy)?;
 

@@ -32,6 +32,7 @@ use sluice_hooks::{Program, Stack, TokenBucket};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Injector, Report};
 use sluice_policy::DropReason;
+use sluice_policy::model::Delta;
 use sluice_quiescent::Publisher;
 
 use crate::doorbell::Doorbell;
@@ -122,6 +123,8 @@ pub struct Agent {
     neighbours: Neighbours,
     links: LinkWatch,
     transaction: Option<Transaction>,
+    /// Of a transaction that has ended.
+    spent: Delta,
     rule_log: RuleLogger,
     watchdog: Watchdog,
     doorbell: Arc<Doorbell>,
@@ -234,6 +237,8 @@ impl Agent {
                             "the control process does not read its replies; one was lost"
                         );
                     }
+                    // To free a million routes takes a while; nobody waits for it now.
+                    self.spent = Delta::default();
                 }
                 other => tracing::info!(?other, "channel"),
             }
@@ -244,6 +249,7 @@ impl Agent {
         match command {
             Command::Begin { expected, generation } => self.begin(expected, generation),
             Command::Apply(delta) => self.apply(delta),
+            Command::Prepare => self.compile(),
             Command::Commit => self.commit(),
             Command::Abort => {
                 self.transaction = None;

@@ -17,6 +17,7 @@ use sluice_pipelines::neighbour::table::NeighbourTable;
 use sluice_pipelines::tx::{HandedOver, MAX_PORTS, Output};
 use sluice_pipelines::{AgentLink, Generation, Pipeline, inject};
 use sluice_policy::Policy;
+use sluice_policy::model::Delta;
 use sluice_quiescent::Publisher;
 
 use super::neighbours::Neighbours;
@@ -152,6 +153,7 @@ impl Agent {
             neighbours: Neighbours::new(writer, arguments.max_neighbours),
             links,
             transaction: None,
+            spent: Delta::default(),
             rule_log: RuleLogger::default(),
             watchdog: Watchdog::new(arguments.cores.len()),
             doorbell,
