@@ -80,8 +80,7 @@ class Router:
         self.sluice = Sluice(router, CONFIGURATION)
 
     def load(self, file):
-        """Loads the table; seconds, and what it says about its parts."""
-        # The command is started by a shell that has waited for the word: what is timed is it.
+        """Loads the table: seconds from the start of the command to its end."""
         started = time.monotonic()
         self.sluice.run("route", "load", file, "--owner", "bgp")
         return time.monotonic() - started

@@ -69,7 +69,7 @@ mod tests {
 ports: { a: { device: net_null0, addresses: 10.1.0.1/24 } }
 routes:
   - { to: 10.8.0.0/16, via: { address: 10.1.0.2, interface: a } }
-  - { to: 10.9.0.0/16, lookup: { table: main } }
+  - { to: 10.9.0.0/16, via: 10.1.0.3 }
 ";
         let mut names = Names::of(&policy);
         let shared = |names: &mut Names| {

@@ -60,7 +60,7 @@ fn many_operations_that_do_not_fit_change_nothing() {
     // Of a typed route it is known only when it is compiled, while all of them are sent.
     let wrong = r#"{"set":{"to":"30.0.0.0/8","via":"172.16.0.1"}}"#;
     let text: String = (0..10_000).map(line).chain([wrong.to_owned()]).collect();
-    let failure = control.fails(422, "POST", PATH, &text);
+    let failure = control.fails(400, "POST", PATH, &text);
     assert!(failure.details[0].contains("line 10001"), "{failure}");
     assert_eq!((dataplane.generation(), dataplane.state()), (1, before));
     let applied: Applied = control.done("POST", PATH, &line(0));

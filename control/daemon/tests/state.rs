@@ -196,7 +196,8 @@ fn a_damaged_directory_is_said_and_the_last_readable_commit_is_used() {
     control.kill();
 
     let text = fs::read_to_string(record(directory.path(), 3)).unwrap();
-    fs::write(record(directory.path(), 3), text.replace("\"format\":2", "\"format\":7")).unwrap();
+    fs::write(record(directory.path(), 3), text.replacen("\"format\":", "\"format\":7", 1))
+        .unwrap();
     drop(dataplane);
     let dataplane = FakeDataplane::start(directory.path());
     let control = Control::start(directory.path(), &[]);
