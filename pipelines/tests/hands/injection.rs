@@ -39,7 +39,11 @@ fn counting(log: &Log) -> Vec<Registration> {
         .into()
 }
 
-fn run(how: Injection) -> (Vec<(u16, Vec<u8>)>, Vec<String>, Router) {
+/// What left, each with its port.
+type Left = Vec<(u16, Vec<u8>)>;
+
+/// What leaves when a copy is injected, and what the hooks saw.
+fn run(how: Injection) -> (Left, Vec<String>, Router) {
     let log = Log::default();
     let mut hooks = counting(&log);
     hooks.push(copier(how));

@@ -50,6 +50,23 @@ proptest! {
     }
 
     #[test]
+    fn a_full_sum_is_the_right_one_whatever_the_field_holds(
+        tcp: bool, ipv6: bool, addresses: [u8; 4],
+        data in prop::collection::vec(any::<u8>(), 0..300), held: [u8; 2],
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (right, d) = built(tcp, ipv6, addresses, &data);
+        let (field, _) = place(&right, &d);
+        let mut frame = right.clone();
+        frame[field..field + 2].copy_from_slice(&held);
+        let headers = right.len() - data.len();
+        let (first, rest) = frame.split_at(headers + cut.index(data.len() + 1));
+        let sum = full(&d, [first, rest]).unwrap();
+        prop_assert_eq!(sum.offset, field);
+        prop_assert_eq!(&sum.checksum.to_be_bytes()[..], &right[field..field + 2]);
+    }
+
+    #[test]
     fn a_partial_sum_is_completed_to_the_right_one(
         tcp: bool, ipv6: bool, addresses: [u8; 4],
         data in prop::collection::vec(any::<u8>(), 0..300), padding in 0usize..9,
