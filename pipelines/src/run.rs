@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sluice_channel::statistics::MAX_HOOKS;
+use sluice_channel::statistics::{CoreCounters, MAX_HOOKS, WorkerBlock};
 use sluice_dpdk::tsc;
 use sluice_hooks::stack::Slot;
 use sluice_hooks::{
@@ -49,21 +49,16 @@ impl Authors {
     /// Panics of one hook on one worker; after so many it is passed over, until it is taken out.
     pub const PANICS: u64 = 3;
 
-    /// Takes an object in. The slot is free, and its counters begin anew.
-    pub fn put(
-        &mut self,
-        statistics: sluice_channel::statistics::WorkerBlock<'_>,
-        slot: Slot,
-        object: Box<dyn Hook>,
-        guarded: bool,
-    ) {
-        statistics.hook(slot).reset();
-        statistics.own(slot).iter().for_each(|counter| counter.set(0));
+    /// Takes an object in; the slot is free.
+    pub fn put(&mut self, slot: Slot, object: Box<dyn Hook>, guarded: bool) {
         self.0[slot] = Some(Author { object, guarded });
     }
 
-    /// Gives an object back.
-    pub fn take(&mut self, slot: Slot) -> Option<Box<dyn Hook>> {
+    /// Gives an object back. The slot's counters are at 0 then, for whoever gets it next: the agent
+    /// must not take the old ones for the next one's.
+    pub fn take(&mut self, statistics: WorkerBlock<'_>, slot: Slot) -> Option<Box<dyn Hook>> {
+        statistics.hook(slot).reset();
+        statistics.own(slot).iter().for_each(|counter| counter.set(0));
         self.0[slot].take().map(|author| author.object)
     }
 }
@@ -172,9 +167,7 @@ fn run_author(
         return;
     }
     let core = statistics.core();
-    let ended = |core: &sluice_channel::statistics::CoreCounters| {
-        core.dropped.get().wrapping_add(core.consumed.get())
-    };
+    let ended = |core: &CoreCounters| core.dropped.get().wrapping_add(core.consumed.get());
     let (dropped, ended_before) = (core.dropped.get(), ended(core));
     (cx.own, cx.running) = (statistics.own(slot), Some(slot));
     core.in_hook.set(slot as u64 + 1);

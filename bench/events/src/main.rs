@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
     let outbox = Outbox::new(pool.clone(), hertz);
     let mut pipeline =
         Pipeline::new(&registry, outbox, table, output, AgentLink::new(report), hertz);
-    pipeline.authors().put(statistics, 0, Box::new(Pass), true);
+    pipeline.authors().put(0, Box::new(Pass), true);
     let hook = ForeignHook {
         instance: None,
         protocols: vec![Protocol::Inet],

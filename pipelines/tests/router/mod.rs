@@ -148,8 +148,7 @@ impl Router {
         };
         router.pipeline.injections = Some(injections);
         for (slot, hook) in hooks.iter().enumerate() {
-            let statistics = router.statistics.worker(0);
-            router.pipeline.authors().put(statistics, slot, (hook.factory)(), true);
+            router.pipeline.authors().put(slot, (hook.factory)(), true);
         }
         router.commit(state);
         router

@@ -257,10 +257,10 @@ fn follow(
         }
         Order::Detach(port) => let_go(port, polling, pipeline, statistics, returns),
         Order::Hook { slot, object, guarded } => {
-            pipeline.authors().put(statistics, slot, object, guarded);
+            pipeline.authors().put(slot, object, guarded);
         }
         Order::TakeHook(slot) => {
-            let object = pipeline.authors().take(slot);
+            let object = pipeline.authors().take(statistics, slot);
             // The ring has room for every hook.
             let _ = returns.push(Returned::Hook(slot, object));
         }
