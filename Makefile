@@ -78,7 +78,7 @@ lint: deps ## formatting, clippy, licences and sources of dependencies, scripts
 	  || cargo install --quiet --locked cargo-deny --version $(CARGO_DENY)
 	cargo deny --workspace --all-features --locked check --hide-inclusion-graph licenses bans sources
 	shellcheck .ci/run $$(git ls-files '*.sh')
-	pyflakes3 tests
+	pyflakes3 tests bench
 
 asan: deps ## AddressSanitizer over the crates that have unsafe and no DPDK (needs nightly; not over models)
 	@if cargo +nightly --version >/dev/null 2>&1; then \

@@ -9,28 +9,20 @@ called with each packet, and the two useful ones of the examples.
 """
 
 import argparse
-import importlib.util
 import signal
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from contenders import FLOWS, ROOT, Hugepages, Sluice, Testpmd, flows_pcap
+
 HOOKS = {
     "an empty burst hook": "{ program: pass-burst, event: forwarding }",
     "an empty packet hook": "{ program: pass-packet, event: forwarding }",
     "syn-limit": "{ program: syn-limit, event: forwarding }",
     "dscp-mark": "{ program: dscp-mark, event: forwarding }",
 }
-
-
-def bench_io():
-    """`bench/io.py`, whose name the standard library has too."""
-    spec = importlib.util.spec_from_file_location("bench_io", ROOT / "bench/io.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def main():
@@ -40,18 +32,17 @@ def main():
     parser.add_argument("--main-core", type=int, default=0, help="core for everything else")
     parser.add_argument("--binaries", default=ROOT / "target/release", help="where the programs are")
     options = parser.parse_args()
-    io = bench_io()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     contenders = []
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, io.Hugepages(640 + 320 * len(HOOKS)):
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, Hugepages(640 + 320 * len(HOOKS)):
         pcap = Path(directory) / "flows.pcap"
-        io.flows_pcap(pcap, io.FLOWS)
+        flows_pcap(pcap, FLOWS)
         try:
-            contenders.append(io.Testpmd("macswap", pcap, options.main_core, options.core))
-            contenders.append(io.Sluice(directory, pcap, options.core, options.binaries, "no hook"))
+            contenders.append(Testpmd("macswap", pcap, options.main_core, options.core))
+            contenders.append(Sluice(directory, pcap, options.core, options.binaries, "no hook"))
             for name, hook in HOOKS.items():
                 also = f"hooks: {{ measured: {hook} }}\n"
-                contenders.append(io.Sluice(directory, pcap, options.core, options.binaries, name, also))
+                contenders.append(Sluice(directory, pcap, options.core, options.binaries, name, also))
             costs = {contender.name: [] for contender in contenders}
             for _ in range(max(options.rounds, 5)):
                 for contender in contenders:
@@ -60,7 +51,7 @@ def main():
             for contender in contenders:
                 contender.close()
     floor, none = (statistics.median(costs[name]) for name in ("testpmd macswap", "no hook"))
-    print(f"64-byte UDP/IPv4, {io.FLOWS} flows, one core, hugepages, {max(options.rounds, 5)} rounds")
+    print(f"64-byte UDP/IPv4, {FLOWS} flows, one core, hugepages, {max(options.rounds, 5)} rounds")
     print(f"{'at FORWARDING':<22} {'ns/packet':>10} {'the hook':>10} {'x macswap':>10}")
     for name, all_ in costs.items():
         ns = statistics.median(all_)

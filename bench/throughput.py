@@ -13,7 +13,6 @@ in that time is told beside the loss of a quiet run of the same length.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import signal
@@ -23,17 +22,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from contenders import ROOT, Hugepages
+
 ROUTER = "02:00:00:00:00:01"
 HOOKS = ("pass-burst", "pass-packet", "syn-limit")
-
-
-def bench_io():
-    """`bench/io.py`, whose name the standard library has too."""
-    spec = importlib.util.spec_from_file_location("bench_io", ROOT / "bench/io.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Generator:
@@ -135,10 +127,9 @@ def main():
     parser.add_argument("--binaries", default=ROOT / "target/release", help="where the programs are")
     parser.add_argument("--hooks", type=float, metavar="SECONDS", help="load and unload hooks for so long too")
     options = parser.parse_args()
-    io = bench_io()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     search = ("search", "--time", str(options.time), "--loss", "0.00001", "--attempts", "3")
-    with io.Hugepages(1024):
+    with Hugepages(1024):
         found = {contender.name: measured(options, contender, *search) for contender in (Testpmd, Sluice)}
         floor = found["testpmd io"]
         print(f"{'':<12} {'packets/s':>12} {'x testpmd':>10}   p50 and p99 at 10, 50, 90 % of the rate, µs")
