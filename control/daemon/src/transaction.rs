@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn parts_are_bounded_and_lose_nothing() {
-        let operations: Vec<_> = (0..10_000_u32)
+        let operations: Vec<_> = (0..100_000_u32)
             .map(|i| {
                 let address = std::net::Ipv4Addr::from_bits(i).into();
                 let key = sluice_policy::model::NeighbourKey { interface: "lan".into(), address };
