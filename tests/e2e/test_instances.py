@@ -4,7 +4,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 
-from lab import Lab, Sluice, worker_core
+from lab import Lab, Sluice, Stream, worker_core
 
 ADDRESSES = {1: '[10.0.1.1/24, "fd00:1::1/64"]', 2: '[10.0.2.1/24, "fd00:2::1/64"]'}
 
@@ -133,3 +133,32 @@ neighbours:
         out.expect_none(lambda f: UDP in f)
         send(Dot1Q(vlan=10), destination="10.0.1.1", what=ICMP())
         assert wire.expect(lambda f: ICMP in f and f[ICMP].type == 0)[Dot1Q].vlan == 10
+
+
+def test_b5_an_instance_goes_with_traffic_in_it_and_is_hooked_from_its_first_packet(colours):
+    """The hook lets nothing pass: one packet that it was not shown would arrive."""
+    red, blue, sluice = colours
+    usual = sluice.file.read_text()
+    lines = usual[: usual.index("instances:")].splitlines(keepends=True)
+    without = "".join(line for line in lines if "blue" not in line)
+    hooked = usual + (
+        "hooks:\n  wall: { program: hundredth, event: physical-in, order: first, instance: blue,"
+        " settings: { every: 1 } }\n"
+    )
+    try:
+        with (
+            Stream(red.client, red.server, "10.0.2.2") as other,
+            Stream(blue.client, blue.server, "10.0.2.2") as stream,
+        ):
+            assert stream.wait_for(50)
+            for _ in range(3):
+                sluice.apply(without)
+                gone, dropped = stream.sent, sluice.drops()["hook"]
+                sluice.apply(hooked)
+                assert sluice.wait_until(lambda: sluice.drops()["hook"] > dropped + 100)
+                assert max(stream.seen) <= gone, "a packet passed the hook by"
+                sluice.apply(usual)
+                assert stream.wait_for(50, patience=15)
+        assert other.lost == [] and other.in_order
+    finally:
+        sluice.apply(usual)
