@@ -37,7 +37,7 @@ deps: ## install what is missing (apt; nothing to do, nothing said)
 	fi
 
 build: deps ## the three programs, in release mode
-	cargo build --release --locked
+	cargo build --release --locked -p sluice -p sluice-control -p sluice-dataplane
 
 demo: build ## see it work: two hosts, Sluice between them, a rule pushed live (1 minute)
 	@$(SUDO) env SLUICE_BIN=$(TARGET)/release bash tests/demo.sh
