@@ -53,7 +53,7 @@ unit: deps ## tests that stand beside the code
 model: deps ## loom explores every interleaving of the quiescent-state reclamation and of the ring
 	RUSTFLAGS="--cfg loom" cargo test --release --locked --lib --tests \
 	  -p sluice-quiescent --target-dir $(TARGET)/loom
-	cargo test --release --locked --lib -p sluice-channel --target-dir $(TARGET)/loom model
+	cargo test --locked --lib -p sluice-channel model
 
 e2e: build ## Sluice between real hosts in network namespaces
 	cd tests && $(SUDO) env PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release \
