@@ -114,8 +114,8 @@ impl Protocol {
     }
 }
 
-/// A stage that ships with Sluice. The first group is fixed in its place; those with an
-/// [`event`](Stage::event) are hooks that the configuration's `pipeline` orders.
+/// A stage that ships with Sluice. Those with an [`event`](Stage::event) are hooks, which the
+/// configuration's `pipeline` [places](Stage::placed); the others are fixed in their places.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
 )]
@@ -129,32 +129,36 @@ pub enum Stage {
     Decode = 1,
     /// Answers and learns from ARP.
     Arp = 2,
+    /// Finds the packet's connection, at PHYSICAL_IN ahead of the other stages. What is known of it
+    /// spares the packet those that follow.
+    Flow = 3,
     /// The first-match filter at PHYSICAL_IN.
-    IngressFilter = 3,
+    IngressFilter = 4,
     /// Packets to the router's own addresses.
-    Local = 4,
+    Local = 5,
     /// Longest-prefix match and choice of the next hop, at ROUTE_DECISION.
-    Route = 5,
+    Route = 6,
     /// The first-match filter at FORWARDING.
-    ForwardFilter = 6,
+    ForwardFilter = 7,
     /// TTL and hop limit, at FORWARDING.
-    HopLimit = 7,
+    HopLimit = 8,
     /// Packet size against the egress MTU, at FORWARDING.
-    Mtu = 8,
+    Mtu = 9,
     /// The first-match filter at PHYSICAL_OUT.
-    EgressFilter = 9,
+    EgressFilter = 10,
     /// Link address of the next hop, and the hold queue while it is not known.
-    Neighbour = 10,
+    Neighbour = 11,
     /// Hands bursts to the ports.
-    Tx = 11,
+    Tx = 12,
 }
 
 impl Stage {
     /// All stages, in the order in which a forwarded packet meets them by default.
-    pub const ALL: [Stage; 12] = [
+    pub const ALL: [Stage; 13] = [
         Stage::Rx,
         Stage::Decode,
         Stage::Arp,
+        Stage::Flow,
         Stage::IngressFilter,
         Stage::Local,
         Stage::Route,
@@ -172,6 +176,7 @@ impl Stage {
             Stage::Rx => "rx",
             Stage::Decode => "decode",
             Stage::Arp => "arp",
+            Stage::Flow => "flow",
             Stage::IngressFilter => "ingress-filter",
             Stage::Local => "local",
             Stage::Route => "route",
@@ -187,12 +192,18 @@ impl Stage {
     /// The event at which the stage runs as a hook; `None` for a stage fixed in its place.
     pub const fn event(self) -> Option<Event> {
         match self {
-            Stage::IngressFilter => Some(Event::PhysicalIn),
+            Stage::Flow | Stage::IngressFilter => Some(Event::PhysicalIn),
             Stage::Route => Some(Event::RouteDecision),
             Stage::ForwardFilter | Stage::HopLimit | Stage::Mtu => Some(Event::Forwarding),
             Stage::EgressFilter => Some(Event::PhysicalOut),
             _ => None,
         }
+    }
+
+    /// Whether the configuration's `pipeline` says where the stage stands. The flow stage is hooked
+    /// and not placed: it stands ahead of all others.
+    pub fn placed(self) -> bool {
+        self.event().is_some() && self != Stage::Flow
     }
 
     /// The filter that the stage asks, if it is one of those.

@@ -114,7 +114,7 @@ pub type Pipeline = BTreeMap<Event, Vec<Stage>>;
 pub fn default_pipeline() -> Pipeline {
     let mut pipeline = Pipeline::new();
     for stage in Stage::ALL {
-        if let Some(event) = stage.event() {
+        if let Some(event) = stage.event().filter(|_| stage.placed()) {
             pipeline.entry(event).or_default().push(stage);
         }
     }

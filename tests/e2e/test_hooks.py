@@ -84,29 +84,30 @@ def test_of_ten_thousand_packets_every_hundredth_is_lost(pair):
 
 def test_hooks_are_loaded_and_unloaded_under_traffic(appliance):
     sluice = appliance.running
-    assert order(sluice) == ["kept", "ingress-filter"]
+    assert order(sluice) == ["flow", "kept", "ingress-filter"]
     with Stream(appliance.client, appliance.server, "10.0.2.2") as stream:
         load = ("hook", "load", "--event", "physical-in")
         sluice.run(*load, "pass-packet")
         sluice.run(*load, "top", "--program", "pass-burst", "--first")
         sluice.run(*load, "near", "--program", "pass-packet", "--after", "kept")
         assert stream.wait_for(100)
-        assert order(sluice) == ["top", "kept", "near", "ingress-filter", "pass-packet"]
+        assert order(sluice) == ["top", "flow", "kept", "near", "ingress-filter", "pass-packet"]
         assert order(sluice, protocol="arp") == []
         assert hook(sluice.show("hooks"), "near")["packets"] >= 100
         sluice.run("hook", "unload", "kept", check=False)
         sluice.run("hook", "unload", "pass-packet")
-        assert order(sluice) == ["top", "kept", "near", "ingress-filter"]
+        assert order(sluice) == ["top", "flow", "kept", "near", "ingress-filter"]
         assert stream.wait_for(100)
     assert stream.lost == []
     assert stream.in_order
     table = sluice.run("show", "hooks", "--event", "physical-in").stdout.splitlines()
     assert table[0] == "instance default, PHYSICAL_IN, inet, inet6"
-    assert [line.split()[:2] for line in table[2:6]] == [
+    assert [line.split()[:2] for line in table[2:7]] == [
         ["1", "top"],
-        ["2", "kept"],
-        ["3", "near"],
-        ["4", "ingress-filter"],
+        ["2", "flow"],
+        ["3", "kept"],
+        ["4", "near"],
+        ["5", "ingress-filter"],
     ]
     assert "near" in sluice.run("show", "pipeline").stdout
     assert "hook near loaded" in sluice.run("commits").stdout
@@ -115,7 +116,7 @@ def test_hooks_are_loaded_and_unloaded_under_traffic(appliance):
 def test_hooks_survive_the_death_of_either_process(appliance):
     sluice = appliance.running
     sluice.run("hook", "load", "late", "--program", "pass-packet", "--event", "physical-in")
-    expected = ["kept", "ingress-filter", "late"]
+    expected = ["flow", "kept", "ingress-filter", "late"]
     for program in ("sluice-control", "sluice-dataplane"):
         os.kill(sluice.processes()[program], signal.SIGKILL)
         assert sluice.wait_until(lambda: appliance.client.reaches("10.0.2.2"), 20)
@@ -165,11 +166,11 @@ def test_a_rollback_brings_hooks_back(appliance):
     sluice.run("hook", "load", "one", "--program", "pass-packet", "--event", "physical-in")
     sluice.run("hook", "load", "two", "--program", "pass-packet", "--event", "physical-in")
     both = sluice.generation
-    expected = ["kept", "ingress-filter", "one", "two"]
+    expected = ["flow", "kept", "ingress-filter", "one", "two"]
     assert order(sluice) == expected
     sluice.run("hook", "unload", "one")
     sluice.apply(sluice.file.read_text().replace(FILE, ""))
-    assert order(sluice) == ["ingress-filter", "two"]
+    assert order(sluice) == ["flow", "ingress-filter", "two"]
     sluice.run("rollback", str(both))
     assert order(sluice) == expected
     with Stream(appliance.client, appliance.server, "10.0.2.2") as stream:

@@ -40,11 +40,11 @@ fn order(control: &Control, event: &str) -> Vec<String> {
 fn a_hook_is_loaded_listed_and_unloaded() {
     let directory = tempfile::tempdir().unwrap();
     let (dataplane, control) = start(directory.path());
-    assert_eq!(order(&control, "physical-in"), ["ingress-filter", "marker"]);
+    assert_eq!(order(&control, "physical-in"), ["flow", "ingress-filter", "marker"]);
     let early = METER.replace(r#""settings""#, r#""order":{"after":"ingress-filter"},"settings""#);
     let applied: Applied = control.done("POST", "/v1/hooks?message=try", &early);
     assert_eq!((applied.generation, applied.changes.to_string()), (2, "+1 hook".to_owned()));
-    assert_eq!(order(&control, "physical-in"), ["ingress-filter", "hundredth", "marker"]);
+    assert_eq!(order(&control, "physical-in"), ["flow", "ingress-filter", "hundredth", "marker"]);
     assert_eq!(dataplane.state().hooks["hundredth"].settings["every"], "50");
     let commits: Vec<Commit> = control.get("/v1/commits");
     let kind = |loaded| CommitKind::Hook { name: "hundredth".into(), loaded };
@@ -76,7 +76,7 @@ fn a_hook_is_loaded_listed_and_unloaded() {
     let applied: Applied = control.done("DELETE", "/v1/hooks?name=hundredth", "");
     assert_eq!((applied.generation, applied.changes.to_string()), (3, "-1 hook".to_owned()));
     assert_eq!(control.get::<Vec<Commit>>("/v1/commits")[0].kind, kind(false));
-    assert_eq!(order(&control, "physical-in"), ["ingress-filter", "marker"]);
+    assert_eq!(order(&control, "physical-in"), ["flow", "ingress-filter", "marker"]);
     let failure = control.fails(404, "DELETE", "/v1/hooks?name=hundredth", "");
     assert_eq!(failure.error, "no hook is loaded as `hundredth`; there are: marker");
     let failure = control.fails(409, "DELETE", "/v1/hooks?name=marker", "");
@@ -140,7 +140,10 @@ fn a_file_leaves_live_hooks_and_takes_over_those_that_it_has() {
     let note = "hook meter, which was loaded live, is the file's from now on";
     assert!(applied.notes.iter().any(|told| told == note), "{:?}", applied.notes);
     // Nobody moved, and none need be made anew.
-    assert_eq!(order(&control, "physical-in"), ["ingress-filter", "marker", "meter", "hundredth"]);
+    assert_eq!(
+        order(&control, "physical-in"),
+        ["flow", "ingress-filter", "marker", "meter", "hundredth"]
+    );
     assert_eq!(dataplane.state().hooks["meter"].generation, 2);
     let diff: Diff = control.get("/v1/diff?from=2");
     let words: Vec<_> =
@@ -157,7 +160,7 @@ fn a_file_leaves_live_hooks_and_takes_over_those_that_it_has() {
     );
     let applied: Applied = control.done("POST", "/v1/apply?file=last.yaml", &configuration(""));
     assert_eq!(applied.changes.to_string(), "-2 hooks");
-    assert_eq!(order(&control, "physical-in"), ["ingress-filter", "hundredth"]);
+    assert_eq!(order(&control, "physical-in"), ["flow", "ingress-filter", "hundredth"]);
 }
 
 #[test]

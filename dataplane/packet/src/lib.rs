@@ -27,6 +27,7 @@ pub mod malformed;
 pub mod mask;
 pub mod nd;
 pub mod protocol;
+pub mod quote;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;

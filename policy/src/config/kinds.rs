@@ -85,7 +85,7 @@ kind!(StageName(text) -> Stage, {
     "enum": ["ingress-filter", "route", "forward-filter", "hop-limit", "mtu", "egress-filter"]
 }, {
     let hooks: Vec<_> =
-        Stage::ALL.iter().filter(|s| s.event().is_some()).map(|s| (s.name(), *s)).collect();
+        Stage::ALL.iter().filter(|s| s.placed()).map(|s| (s.name(), *s)).collect();
     choice(text, &hooks)
 });
 

@@ -332,7 +332,7 @@ struct Belongs(Stage);
 
 impl fmt::Display for Belongs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.event() {
+        match self.0.event().filter(|_| self.0.placed()) {
             Some(event) => write!(f, "it belongs at {}", event.name()),
             None => f.write_str("its place is fixed"),
         }

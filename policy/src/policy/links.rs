@@ -88,8 +88,11 @@ pub(super) fn compile(old: &Links, report: &mut Report<'_>) -> Links {
         links.instances[usize::from(id)] = Some(Instance {
             id: InstanceId(id),
             name: name.clone(),
-            stages: Event::ALL
-                .map(|event| pipeline.get(&event).cloned().unwrap_or_default().into()),
+            stages: Event::ALL.map(|event| {
+                let placed = pipeline.get(&event).into_iter().flatten().copied();
+                let flow = (event == Event::PhysicalIn).then_some(Stage::Flow);
+                flow.into_iter().chain(placed).collect()
+            }),
             filters: Default::default(),
             steering: None,
             own: OwnAddresses::default(),
@@ -254,7 +257,7 @@ fn check_pipeline(name: &Name, pipeline: &model::Pipeline, report: &mut Report<'
     }
     for (&event, stages) in pipeline {
         for (i, &stage) in stages.iter().enumerate() {
-            if stage.event() != Some(event) {
+            if stage.event() != Some(event) || !stage.placed() {
                 let mistake = Mistake::StageMisplaced { stage, event };
                 report.add_item(&thing, pipeline_field(event), i, mistake);
             } else if stages[..i].contains(&stage) {
@@ -264,7 +267,8 @@ fn check_pipeline(name: &Name, pipeline: &model::Pipeline, report: &mut Report<'
         }
     }
     for stage in Stage::ALL {
-        let Some(event) = stage.event().filter(|_| !stage.optional()) else { continue };
+        let required = stage.placed() && !stage.optional();
+        let Some(event) = stage.event().filter(|_| required) else { continue };
         if !pipeline.get(&event).is_some_and(|stages| stages.contains(&stage)) {
             report.add(&thing, pipeline_field(event), Mistake::StageMissing(stage, event));
         }

@@ -66,7 +66,7 @@ fn e6_loaded_hooks_stand_among_the_stages() {
             Place::Foreign(hook) => &*foreign[*hook].name,
         })
         .collect();
-    assert_eq!(names, ["top", "early", "ingress-filter", "a", "b", "end"]);
+    assert_eq!(names, ["top", "flow", "early", "ingress-filter", "a", "b", "end"]);
 }
 
 #[test]
