@@ -64,7 +64,7 @@ fn a_hook_is_loaded_listed_and_unloaded() {
     assert_eq!((&place[0].origin, place[0].position, place[2].position), (&Origin::Stage, 1, 3));
     let pipeline: Pipeline = control.get("/v1/pipeline");
     let drawn = &pipeline.instances[0].events[0];
-    assert_eq!((drawn.event, drawn.order.len(), pipeline.hooks.len()), (Event::PhysicalIn, 3, 2));
+    assert_eq!((drawn.event, drawn.order.len(), pipeline.hooks.len()), (Event::PhysicalIn, 4, 2));
     assert!(control.get::<Config>("/v1/config").hooks.contains_key("hundredth"));
 
     // The same once more is no change; another one of the name is.
