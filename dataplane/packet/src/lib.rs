@@ -27,7 +27,6 @@ pub mod malformed;
 pub mod mask;
 pub mod nd;
 pub mod protocol;
-pub mod quote;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
