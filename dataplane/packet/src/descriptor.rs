@@ -94,6 +94,23 @@ pub fn ip_of(family: Family, number: u128) -> IpAddr {
     }
 }
 
+/// How a packet stands to the connection that it belongs to: what filters match as `state`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum ConnectionState {
+    /// Nothing tracked it, or it is of a kind that has no connections.
+    #[default]
+    Untracked = 0,
+    /// It begins a connection, or goes on with one that nobody has answered yet.
+    New = 1,
+    /// Of a connection of which packets of both directions were seen.
+    Established = 2,
+    /// An ICMP error that quotes a packet of a connection.
+    Related = 3,
+    /// It cannot be of any connection: out of its window or out of order.
+    Invalid = 4,
+}
+
 bitflags::bitflags! {
     /// Yes-or-no facts about a packet.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -150,6 +167,8 @@ pub struct Descriptor {
     pub fragment: Fragment,
     /// Yes-or-no facts.
     pub flags: DescriptorFlags,
+    /// What the connection tracker says of it; the decoder leaves [`ConnectionState::Untracked`].
+    pub state: ConnectionState,
 }
 
 const _: () = assert!(size_of::<Descriptor>() == 64, "a descriptor is one cache line");

@@ -4,6 +4,8 @@
 //! * [`decode`] turns a frame into a [`Descriptor`]: all that policy may look at, in one cache
 //!   line. Malformed input is a named [`Malformed`], never a panic.
 //! * [`checksum`] computes, updates (RFC 1624) and completes Internet checksums.
+//! * [`segment`] and [`quoted`] read what the connection tracker asks beyond that: sequence numbers,
+//!   and the packet that an ICMP error is about.
 //! * [`build`] writes the packets that a router originates: ARP, neighbour discovery, ICMP and
 //!   ICMPv6 errors, echo replies, TCP resets.
 //! * The other modules are views of one protocol each, made with `zerocopy`.
@@ -27,10 +29,14 @@ pub mod malformed;
 pub mod mask;
 pub mod nd;
 pub mod protocol;
+pub mod quoted;
+pub mod segment;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
 
-pub use descriptor::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
+pub use descriptor::{ConnectionState, Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 pub use malformed::Malformed;
 pub use mask::Mask;
+pub use quoted::Quoted;
+pub use segment::TcpSegment;

@@ -2,7 +2,7 @@
 
 use super::{header, layer4};
 use crate::checksum;
-use crate::descriptor::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
+use crate::descriptor::{ConnectionState, Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 use crate::ipv4::{self, HEADER, HEADER_MAX, Ipv4Header};
 use crate::malformed::Malformed;
 use crate::protocol;
@@ -95,6 +95,7 @@ fn plain(
     d.icmp_code = 0;
     d.fragment = Fragment::Whole;
     d.flags = dont_fragment(first as u16);
+    d.state = ConnectionState::Untracked;
     let least = match protocol {
         protocol::UDP => HEADER + 8,
         protocol::TCP => {

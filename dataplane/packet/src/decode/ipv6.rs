@@ -3,7 +3,7 @@
 use zerocopy::FromBytes;
 
 use super::{header, layer4};
-use crate::descriptor::{Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
+use crate::descriptor::{ConnectionState, Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 use crate::ipv6::{self, ExtensionHeader, FragmentHeader, HEADER, Ipv6Header};
 use crate::malformed::Malformed;
 use crate::protocol;
@@ -106,6 +106,7 @@ fn plain(
         icmp_code: 0,
         fragment: Fragment::Whole,
         flags: DescriptorFlags::DONT_FRAGMENT,
+        state: ConnectionState::Untracked,
     };
     Some(())
 }
@@ -188,6 +189,13 @@ fn martians(src: u128, dst: u128) -> Result<(), Malformed> {
         return Err(Malformed::DestinationMartian);
     }
     Ok(())
+}
+
+/// Protocol, offset and place in the datagram of what stands behind the chain of extension headers,
+/// as far as the packet is there; `first` is what the fixed header says.
+pub(crate) fn upper_layer(packet: &[u8], first: u8) -> Option<(u8, usize, Fragment)> {
+    let chain = Chain::walk(packet, first, packet.len()).ok()?;
+    Some((chain.protocol, chain.l4_offset, chain.fragment))
 }
 
 /// Where the chain of extension headers ends.
