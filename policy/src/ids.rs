@@ -43,8 +43,9 @@ id! {
     RuleSlot
 }
 
-/// Place of a [`crate::ResolvedNextHop`] in the policy that handed it out; good for that policy
-/// alone.
+/// Place of a [`crate::ResolvedNextHop`] in the policy that handed it out. It means the same in the
+/// generations that follow, until one [moves everything](crate::Moved::EVERYTHING): there it may be
+/// another's.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]

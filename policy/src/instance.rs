@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use sluice_packet::{Descriptor, Family, Mask};
+use sluice_packet::{Consulted, Descriptor, Family, Mask};
 
 use crate::classifier::{BURST, Packet};
 use crate::evaluate::{FilterDecision, Recorder, RouteDecision};
@@ -115,6 +115,21 @@ impl Instance {
     ) {
         let Some(filter) = self.filter_at(point) else { return };
         filter.decide_burst(burst, packets, packet, recorder, decided);
+    }
+
+    /// What filters and policy routes look at beside a packet's flow key, the interfaces that it
+    /// comes in and leaves by, and whether it is a fragment: packets of a flow that are equal in all
+    /// this have the same answers.
+    pub fn consults(&self) -> Consulted {
+        let filters = self.filters.iter().flatten().map(|filter| filter.consulted());
+        let steering = self.steering.iter().map(|steering| steering.consulted());
+        filters.chain(steering).fold(Consulted::default(), Consulted::union)
+    }
+
+    /// Whether a filter looks at the state of connections, so that what is out of state is to be
+    /// told from the rest.
+    pub fn tracks(&self) -> bool {
+        self.consults().state
     }
 
     /// Where a packet goes; includes what may not be routed at all.

@@ -48,7 +48,7 @@ pub use instance::Instance;
 pub use interface::Interface;
 pub use names::Names;
 pub use policy::{
-    Mistake, Policy, PolicyError, PolicyRouteInfo, PortEntry, RouteInfo, RuleInfo, Subject,
-    TableEntry, Thing,
+    Editions, Mistake, Moved, Policy, PolicyError, PolicyRouteInfo, PortEntry, RouteInfo, RuleInfo,
+    Subject, TableEntry, Thing,
 };
 pub use route::ResolvedNextHop;

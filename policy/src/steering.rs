@@ -10,9 +10,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment, protocol};
+use sluice_packet::{Consulted, Descriptor, DescriptorFlags, Family, Fragment, protocol};
 
-use crate::classifier::{Classifier, Conditions, Packet, Verdict};
+use crate::classifier::{self, Classifier, Conditions, Packet, Verdict};
 use crate::drop_reason::DropReason;
 use crate::evaluate::{Recorder, RouteDecision};
 use crate::fib::Leaf;
@@ -37,6 +37,7 @@ pub(crate) struct Rules {
     pub(crate) slots: HashMap<Name, RuleSlot>,
     /// The protocols whose ports some rule looks at, one bit each.
     with_ports: [u64; 4],
+    consulted: Consulted,
 }
 
 /// One policy route, as far as its [`Conditions`] do not say it.
@@ -72,8 +73,14 @@ impl Rules {
         slots: HashMap<Name, RuleSlot>,
         with_ports: impl Iterator<Item = u8>,
     ) -> Rules {
+        const DSCP: u8 = 0b1111_1100;
         let classifier = Classifier::new(conditions);
-        let mut rules = Rules { classifier, list: list.into(), slots, with_ports: [0; 4] };
+        let mut consulted = classifier::consulted(conditions);
+        if list.iter().any(|rule| rule.dscp != 0) {
+            consulted.traffic_class |= DSCP;
+        }
+        let list = list.into();
+        let mut rules = Rules { classifier, list, slots, with_ports: [0; 4], consulted };
         for number in with_ports {
             rules.with_ports[usize::from(number >> 6)] |= 1 << (number & 63);
         }
@@ -100,6 +107,17 @@ impl Steering {
     /// The same policy routes, leading there; one way a rule.
     pub(crate) fn leading(&self, ways: Vec<[Way; 2]>) -> Steering {
         Steering { rules: Arc::clone(&self.rules), ways: ways.into() }
+    }
+
+    /// Whether both, which are of the same rules, lead to the same places.
+    pub(crate) fn leads_as(&self, other: &Steering) -> bool {
+        self.ways == other.ways
+    }
+
+    /// What packets of a flow must be equal in for these to say the same about them.
+    #[inline]
+    pub(crate) fn consulted(&self) -> Consulted {
+        self.rules.consulted
     }
 
     /// The rules' slots in order, and whether each has a way out.

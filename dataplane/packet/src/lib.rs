@@ -17,6 +17,7 @@
 pub mod arp;
 pub mod build;
 pub mod checksum;
+pub mod consulted;
 pub mod decode;
 pub mod descriptor;
 pub mod ethernet;
@@ -35,6 +36,7 @@ pub mod tcp;
 pub mod udp;
 pub mod vlan;
 
+pub use consulted::Consulted;
 pub use descriptor::{ConnectionState, Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 pub use malformed::Malformed;
 pub use mask::Mask;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use sluice_packet::{DescriptorFlags, Fragment};
+use sluice_packet::{Consulted, DescriptorFlags, Fragment};
 
 use super::Packet;
 use crate::ids::InterfaceId;
@@ -39,6 +39,13 @@ impl Conditions {
     pub(super) fn items(&self) -> usize {
         let ports = self.source_port.len() + self.destination_port.len();
         self.source.len() + self.destination.len() + ports + self.icmp.len()
+    }
+
+    /// What it looks at beside the flow key, and what else is the same for all packets of a flow.
+    fn consulted(&self) -> Consulted {
+        let TcpFlags { set, clear } = self.tcp_flags.unwrap_or_default();
+        let icmp_code = if self.icmp.iter().any(|m| m.code.is_some()) { u8::MAX } else { 0 };
+        Consulted { tcp_flags: set | clear, icmp_code, ..Consulted::default() }
     }
 
     /// What is asked of a small field, as ranges of its values; `None` for nothing.
@@ -76,6 +83,11 @@ impl Conditions {
             }
         })
     }
+}
+
+/// What any of some conditions looks at.
+pub(crate) fn consulted(conditions: &[Conditions]) -> Consulted {
+    conditions.iter().map(Conditions::consulted).fold(Consulted::default(), Consulted::union)
 }
 
 /// A field of few values: at most 2¹⁶.

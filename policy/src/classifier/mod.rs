@@ -24,7 +24,7 @@ mod table;
 
 use sluice_packet::Descriptor;
 
-pub(crate) use conditions::Conditions;
+pub(crate) use conditions::{Conditions, consulted};
 use list::Matcher;
 use table::Table;
 

@@ -93,10 +93,12 @@ impl Fib {
         }
     }
 
-    /// Adds a prefix, or changes where it leads.
-    pub fn insert(&mut self, prefix: IpNet, leaf: Leaf) {
+    /// Adds a prefix, or changes where it leads; says where it led.
+    pub fn insert(&mut self, prefix: IpNet, leaf: Leaf) -> Option<Leaf> {
         debug_assert!(leaf < NO_LEAF, "{leaf:#x} is no leaf");
-        self.len += usize::from(self.set(prefix, Some(leaf)).is_none());
+        let old = self.set(prefix, Some(leaf));
+        self.len += usize::from(old.is_none());
+        old
     }
 
     /// Removes a prefix; says where it led.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use sluice_packet::{Descriptor, Mask};
+use sluice_packet::{Consulted, Descriptor, Mask};
 
-use crate::classifier::{BURST, Classifier, Conditions, Packet, Verdict};
+use crate::classifier::{self, BURST, Classifier, Conditions, Packet, Verdict};
 use crate::evaluate::{FilterDecision, Recorder};
 use crate::ids::{InterfaceId, RuleSlot};
 use crate::model::{Action, Name};
@@ -17,6 +17,7 @@ pub(crate) struct Filter {
     rules: Box<[FilterDecision]>,
     /// What happens to a packet that no rule decides.
     default: FilterDecision,
+    consulted: Consulted,
     /// The rules' slots by name: how a rule of the next generation finds its own again.
     pub(crate) slots: HashMap<Name, RuleSlot>,
 }
@@ -29,7 +30,15 @@ impl Filter {
         default: FilterDecision,
         slots: HashMap<Name, RuleSlot>,
     ) -> Filter {
-        Filter { classifier: Classifier::new(conditions), rules, default, slots }
+        let (classifier, consulted) =
+            (Classifier::new(conditions), classifier::consulted(conditions));
+        Filter { classifier, rules, default, consulted, slots }
+    }
+
+    /// What packets of a flow must be equal in for this to say the same about them.
+    #[inline]
+    pub(crate) fn consulted(&self) -> Consulted {
+        self.consulted
     }
 
     /// Whether asking could ever have an effect.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::PolicyError;
 use super::links::{self, Links};
+use super::moved::Editions;
 use super::report::Report;
 use super::rules::{self, Slots};
 use super::tables::{self, Stale, fill_tables, is_crowded};
@@ -70,7 +71,8 @@ impl Policy {
         let state = Arc::new(State::default());
         let links = links::compile(&Links::default(), &mut Report::new(&state));
         let digests = Digests::default();
-        Policy { generation: 0, edition: 0, state, digests, links, tables: Arc::default() }
+        let (moved, tables) = (Editions::default(), Arc::default());
+        Policy { generation: 0, edition: 0, moved, state, digests, links, tables }
     }
 
     /// The next generation, or everything that is wrong with it. What the delta does not touch
@@ -150,6 +152,15 @@ impl Policy {
                 instance.filters[key.point as usize] = filter;
             }
         }
+        let edition = self.edition + 1;
+        let mut moved = self.moved.next(edition);
+        let another = |key: &FilterKey| state.filters.get(key) != self.state.filters.get(key);
+        if touched.filters.iter().any(|key| another(key)) {
+            moved.filters();
+        }
+        if !steering.is_empty() {
+            moved.steering();
+        }
         let steer = touched.links || !steering.is_empty();
         for (name, rules) in steering {
             if let Some(instance) = links.instance_named_mut(&name) {
@@ -163,15 +174,15 @@ impl Policy {
                 Stale::of(keys, &changed, &state, &links)
             }
         };
-        let tables = fill_tables(&self.tables, &stale, steer, &state, &mut links);
+        let tables = fill_tables(&self.tables, &stale, steer, &state, &mut links, &mut moved);
         if asked {
             tables::check_loops(touched.set(), &tables, &links, &mut report);
         }
         if !report.errors.is_empty() {
             return Err(report.errors);
         }
-        let (edition, state) = (self.edition + 1, Arc::new(state));
-        Ok(Policy { generation, edition, state, digests, links, tables })
+        let state = Arc::new(state);
+        Ok(Policy { generation, edition, moved, state, digests, links, tables })
     }
 
     /// The filters that are not as they were; `None` for one that is gone.

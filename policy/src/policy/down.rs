@@ -31,13 +31,21 @@ impl Policy {
         let changed: BTreeSet<PortId> =
             down.symmetric_difference(&self.links.down).copied().collect();
         policy.edition += 1;
+        policy.moved = self.moved.next(policy.edition);
         policy.links.down = down;
         let resolved = hops::resolve_all(&self.state, &mut policy.links);
         let stale = match is_crowded(&self.tables, &self.state) {
             true => Stale::All,
             false => Stale::These(self.prefixes_by(&changed, &resolved)),
         };
-        policy.tables = fill_tables(&self.tables, &stale, true, &self.state, &mut policy.links);
+        policy.tables = fill_tables(
+            &self.tables,
+            &stale,
+            true,
+            &self.state,
+            &mut policy.links,
+            &mut policy.moved,
+        );
         policy
     }
 

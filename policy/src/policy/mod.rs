@@ -12,6 +12,7 @@ mod hooks;
 mod hops;
 mod links;
 mod listing;
+mod moved;
 mod policy_routes;
 mod report;
 mod routes;
@@ -26,6 +27,7 @@ pub use error::{Mistake, PolicyError, Subject, Thing};
 use links::Links;
 pub(crate) use links::pipeline_field;
 pub use listing::{MatchedRoute, RouteInfo};
+pub use moved::{Editions, Moved};
 pub(crate) use report::{Naming, is_name};
 pub(crate) use sets::is_name_of_set;
 
@@ -95,6 +97,7 @@ pub struct PolicyRouteInfo<'a> {
 pub struct Policy {
     generation: u64,
     edition: u64,
+    moved: Editions,
     state: Arc<State>,
     digests: Digests,
     links: Links,
@@ -115,6 +118,12 @@ impl Policy {
     /// The digests of what was asked for.
     pub fn digests(&self) -> Digests {
         self.digests
+    }
+
+    /// What the editions that led here have changed, and when.
+    #[inline]
+    pub fn moved(&self) -> &Editions {
+        &self.moved
     }
 
     /// A port by number.

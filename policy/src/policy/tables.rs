@@ -11,6 +11,7 @@ use sluice_packet::descriptor::number_of;
 use super::error::{Mistake, Thing};
 use super::hops::{self, Leads, Via};
 use super::links::{Links, family_of};
+use super::moved::Editions;
 use super::report::Report;
 use super::{policy_routes, routes};
 use crate::fib::Fib;
@@ -128,19 +129,21 @@ pub(super) fn is_crowded(tables: &Tables, state: &State) -> bool {
 }
 
 /// Brings the tables up to date, and with `steer` where policy routes lead; `old` are the tables so
-/// far.
+/// far. Says in `moved` what has changed.
 pub(super) fn fill_tables(
     old: &Arc<Tables>,
     stale: &Stale,
     steer: bool,
     state: &State,
     links: &mut Links,
+    moved: &mut Editions,
 ) -> Arc<Tables> {
     let all: Prefixes;
     let (mut hops, prefixes) = match stale {
         Stale::These(prefixes) if prefixes.0.is_empty() && !steer => return Arc::clone(old),
         Stale::These(prefixes) => (old.hops.clone(), prefixes),
         Stale::All => {
+            moved.everything();
             let connected = links.instances.iter().flatten().flat_map(|instance| {
                 instance.connected.keys().map(|&prefix| (instance.main, prefix))
             });
@@ -152,19 +155,24 @@ pub(super) fn fill_tables(
         Stale::These(_) => old.fibs.clone(),
         Stale::All => Vec::new(),
     };
+    let anew = matches!(stale, Stale::All);
     fibs.resize_with(links.tables.len(), Fib::default);
     for (table, instance) in links.all_tables() {
         let Some(fib) = fibs.get_mut(table.id.index()) else { continue };
         let prefixes = prefixes.of(table.id);
         let mut set = routes::Set::new(instance, &table.name, prefixes.len(), state);
         for &(_, prefix) in prefixes {
-            match routes::winner(prefix, table, instance, links, set.at(prefix), &mut hops) {
+            let leaf = routes::winner(prefix, table, instance, links, set.at(prefix), &mut hops);
+            let was = match leaf {
                 Some(leaf) => fib.insert(prefix, leaf),
-                None => drop(fib.remove(prefix)),
+                None => fib.remove(prefix),
+            };
+            if was != leaf && !anew {
+                moved.route(prefix);
             }
         }
     }
-    let steered = match steer || matches!(stale, Stale::All) {
+    let steered = match steer || anew {
         true => steer_anew(state, links, &mut hops),
         false => Vec::new(),
     };
@@ -175,6 +183,9 @@ pub(super) fn fill_tables(
     }
     for (id, steering) in steered {
         if let Some(instance) = links.instances.get_mut(id.index()).and_then(Option::as_mut) {
+            if instance.steering.as_ref().is_some_and(|old| !old.leads_as(&steering)) {
+                moved.steering();
+            }
             instance.steering = Some(steering);
         }
     }
