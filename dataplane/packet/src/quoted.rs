@@ -25,11 +25,9 @@ pub struct Quoted {
 }
 
 impl Quoted {
-    /// What the ICMP or ICMPv6 error that `error` describes quotes; `frame` is the first segment
-    /// of its buffer chain. `None` if it is no error, or quotes nothing that has ports or the
-    /// like: a later fragment, or too few bytes.
-    pub fn read(error: &Descriptor, frame: &[u8]) -> Option<Quoted> {
-        let is_error = match (error.key.family, error.key.protocol) {
+    /// Whether it is an error message that quotes the packet that it is about.
+    pub fn may_quote(error: &Descriptor) -> bool {
+        match (error.key.family, error.key.protocol) {
             // Neither redirects, which are for a link, nor source quench, which is no more (RFC 6633).
             (Family::Inet, protocol::ICMP) => matches!(
                 error.icmp_type,
@@ -44,8 +42,14 @@ impl Quoted {
                     | icmpv6::PARAMETER_PROBLEM
             ),
             _ => false,
-        };
-        if !is_error || error.fragment != Fragment::Whole {
+        }
+    }
+
+    /// What the ICMP or ICMPv6 error that `error` describes quotes; `frame` is the first segment
+    /// of its buffer chain. `None` if it is no error, or quotes nothing that has ports or the
+    /// like: a later fragment, or too few bytes.
+    pub fn read(error: &Descriptor, frame: &[u8]) -> Option<Quoted> {
+        if !Self::may_quote(error) || error.fragment != Fragment::Whole {
             return None;
         }
         let start = usize::from(error.l3_offset) + usize::from(error.l4_offset) + icmp::HEADER;

@@ -1,0 +1,70 @@
+//! Making room.
+
+use super::Table;
+use crate::half::HalfId;
+use crate::phase::Class;
+
+/// Seconds after which an answered connection of a protocol without connections may go.
+const IDLE_SECONDS: u32 = 30;
+/// Connections of class [`Class::Idle`] that are looked at for one that may go.
+const LOOKS: usize = 8;
+
+impl Table {
+    /// Takes the oldest half-open connection out, else the oldest that is closing, else the oldest
+    /// that is idle. `false` if there is none.
+    #[cold]
+    pub(super) fn evict(&mut self, tick: u32) -> bool {
+        for class in [Class::HalfOpen, Class::Closing] {
+            if let Some(connection) = self.lists.oldest(class) {
+                self.evict_one(connection, class);
+                return true;
+            }
+        }
+        let patience = self.clock.ticks(IDLE_SECONDS);
+        for _ in 0..LOOKS {
+            let Some(connection) = self.lists.oldest(Class::Idle) else { return false };
+            if self.idle(connection, tick) >= patience {
+                self.evict_one(connection, Class::Idle);
+                return true;
+            }
+            // It is in use: it is asked again when all others were.
+            self.lists.take(&mut self.states, Class::Idle, connection);
+            self.lists.push(&mut self.states, Class::Idle, connection);
+        }
+        false
+    }
+
+    /// Takes out of two full buckets what goes first by class, and of the class what was silent
+    /// longest, but never `own`, which is being made. `false` if all that is there must stay.
+    #[cold]
+    pub(super) fn evict_neighbour(&mut self, hash: u64, own: u32, tick: u32) -> bool {
+        let patience = self.clock.ticks(IDLE_SECONDS);
+        let first = self
+            .index
+            .neighbours(hash)
+            .map(|half| {
+                let connection = HalfId(half).connection();
+                let class = self.states[connection as usize].tcp.phase().class();
+                (class, self.idle(connection, tick), connection)
+            })
+            .filter(|&(class, idle, connection)| match class {
+                Class::HalfOpen | Class::Closing => connection != own,
+                Class::Idle => connection != own && idle >= patience,
+                Class::Open => false,
+            })
+            .min_by_key(|&(class, idle, _)| (class as u8, u32::MAX - idle));
+        if let Some((class, _, connection)) = first {
+            self.evict_one(connection, class);
+        }
+        first.is_some()
+    }
+
+    fn evict_one(&mut self, connection: u32, class: Class) {
+        self.forget(connection);
+        match class {
+            Class::HalfOpen => self.counters.evicted_half_open += 1,
+            Class::Closing => self.counters.evicted_closing += 1,
+            Class::Idle | Class::Open => self.counters.evicted_idle += 1,
+        }
+    }
+}

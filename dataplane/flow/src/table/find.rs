@@ -1,0 +1,123 @@
+//! Looking a burst up, in passes: while one packet's cache line is on its way, the next one's is
+//! asked for.
+
+use sluice_packet::{Descriptor, Mask, protocol};
+
+use super::Table;
+use crate::half::HalfId;
+use crate::key;
+use crate::prefetch::prefetch;
+
+/// Packets of a burst at most.
+pub(super) const BURST: usize = 64;
+
+/// What one pass leaves for the next.
+pub(super) struct Scratch {
+    hashes: [u64; BURST],
+    tails: [u64; BURST],
+    candidates: [u32; BURST],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { hashes: [0; BURST], tails: [0; BURST], candidates: [0; BURST] }
+    }
+}
+
+impl Table {
+    /// Looks the packets of a burst up, all of one instance. `found` gets the half of each of
+    /// `packets`, or [`HalfId::NONE`]; other places are left as they are. A connection that has been
+    /// idle too long is not found any more.
+    #[inline]
+    pub fn find<'a>(
+        &mut self,
+        packets: Mask,
+        instance: u16,
+        now: u64,
+        descriptor: impl Fn(usize) -> &'a Descriptor,
+        found: &mut [HalfId; BURST],
+    ) {
+        let Table { scratch, hasher, index, halves, states, .. } = self;
+        let Scratch { hashes, tails, candidates } = &mut **scratch;
+        let mut keyed = packets;
+        for slot in packets {
+            let d = descriptor(slot);
+            let slot = slot % BURST;
+            found[slot] = HalfId::NONE;
+            match key::tail(d, instance) {
+                Some(tail) => {
+                    let hash = hasher.hash_of(d, tail);
+                    index.prefetch(hash);
+                    (hashes[slot], tails[slot]) = (hash, tail);
+                }
+                None => keyed.remove(slot),
+            }
+        }
+        let mut likely = keyed;
+        let mut open = Mask::EMPTY;
+        for slot in keyed {
+            let slot = slot % BURST;
+            match index.candidate(hashes[slot]) {
+                Some(candidate) => {
+                    candidates[slot] = candidate;
+                    prefetch(&halves[candidate as usize]);
+                    if (tails[slot] >> 32) as u8 == protocol::TCP {
+                        prefetch(&states[candidate as usize / 2]);
+                    }
+                }
+                None => {
+                    likely.remove(slot);
+                    if index.passes(hashes[slot]) {
+                        open.insert(slot);
+                    }
+                }
+            }
+        }
+        let tick = self.clock.tick(now);
+        let mut stale = Mask::EMPTY;
+        for slot in likely {
+            let d = descriptor(slot);
+            let slot = slot % BURST;
+            let half = &halves[candidates[slot] as usize];
+            if half.key.is_of(d, tails[slot]) {
+                found[slot] = HalfId(candidates[slot]);
+                if tick.wrapping_sub(half.seen) > self.shortest {
+                    stale.insert(slot);
+                }
+            } else {
+                open.insert(slot);
+            }
+        }
+        if !(open | stale).is_empty() {
+            self.find_rest(open, stale, tick, descriptor, found);
+        }
+    }
+
+    /// Those whose tag is another's as well, or which are in their second bucket; and those which
+    /// may have been idle too long.
+    #[cold]
+    #[inline(never)]
+    fn find_rest<'a>(
+        &mut self,
+        open: Mask,
+        mut stale: Mask,
+        tick: u32,
+        descriptor: impl Fn(usize) -> &'a Descriptor,
+        found: &mut [HalfId; BURST],
+    ) {
+        for slot in open {
+            let d = descriptor(slot);
+            let tail = self.scratch.tails[slot];
+            let is_it = |half: u32| self.halves[half as usize].key.is_of(d, tail);
+            if let Some(half) = self.index.find(self.scratch.hashes[slot], is_it) {
+                found[slot] = HalfId(half);
+                stale.insert(slot);
+            }
+        }
+        for slot in stale {
+            if !self.is_alive(found[slot].connection(), tick) {
+                found[slot] = HalfId::NONE;
+            }
+        }
+    }
+}
