@@ -196,8 +196,7 @@ impl Stack {
         let others = self.entries.iter().filter(|e| e.origin != Origin::Configured);
         let new = hooks.iter().filter(|hook| hook.made.is_some()).count();
         // What is replaced is given back after the new ones have been given out.
-        let taken = self.entries.iter().filter(|e| e.slot.is_some()).count() + self.leaving.len();
-        if taken + new > MAX_HOOKS {
+        if self.slots.used() + new > MAX_HOOKS {
             return Err(PlanError::Full(hooks.len()));
         }
         let running = others.filter(|e| e.runs()).map(|e| (&e.hook, None));
@@ -215,9 +214,6 @@ impl Stack {
             .partition(|entry| entry.origin == Origin::Configured);
         let mut old: Vec<Option<Entry>> = old.into_iter().map(Some).collect();
         let mut added = Vec::new();
-        // While slots are looked for, all of them have to be here.
-        let mut taken: Vec<Slot> = old.iter().flatten().filter_map(|e| e.slot).collect();
-        taken.extend(others.iter().filter_map(|e| e.slot));
         let mut new = Vec::with_capacity(plan.0.len() + others.len());
         for Configured { hook, made } in plan.0 {
             let place =
@@ -227,10 +223,12 @@ impl Stack {
                 new.extend(place.and_then(|place| old[place].take()));
                 continue;
             };
-            let free = (0..MAX_HOOKS).find(|s| !taken.contains(s) && !self.leaving.contains_key(s));
-            let Some(slot) = free else { continue };
-            taken.push(slot);
-            give(plane, slot, true, &made);
+            let Some(slot) = self.slots.free() else {
+                debug_assert!(false, "the plan has counted the free slots");
+                continue;
+            };
+            // A worker that takes none is stuck, and says so elsewhere; it passes the hook over.
+            self.give(plane, slot, true, &made).ok();
             let origin = Origin::Configured;
             let entry = self.entry(hook, origin, Some(slot), made.counters, None, None);
             added.push(entry.id);
@@ -262,18 +260,13 @@ impl Stack {
 
     /// An object that a worker was too late with has come.
     pub fn came_back(&mut self, slot: Slot) {
-        if let Some(missing) = self.leaving.get_mut(&slot) {
-            *missing -= 1;
-            if *missing == 0 {
-                self.leaving.remove(&slot);
-            }
-        }
+        self.slots.came_back(slot);
     }
 
     /// Registers a fault of `--fault`, before there are instances.
     ///
     /// # Errors
-    /// [`StackError::NoSuchEvent`], [`StackError::Full`].
+    /// [`StackError::Full`], [`StackError::Timeout`].
     pub fn register_fault(
         &mut self,
         plane: &mut dyn Plane,
@@ -281,7 +274,7 @@ impl Stack {
         made: &Made,
     ) -> Result<(), StackError> {
         let slot = self.free_slot()?;
-        give(plane, slot, false, made);
+        self.give(plane, slot, false, made)?;
         let entry = self.entry(hook, Origin::Fault, Some(slot), made.counters, None, None);
         self.entries.push(entry);
         Ok(())
@@ -336,10 +329,20 @@ impl Stack {
     }
 
     fn free_slot(&self) -> Result<Slot, StackError> {
-        let taken = |slot: &Slot| {
-            self.leaving.contains_key(slot) || self.entries.iter().any(|e| e.slot == Some(*slot))
-        };
-        (0..MAX_HOOKS).find(|slot| !taken(slot)).ok_or(StackError::Full(MAX_HOOKS))
+        self.slots.free().ok_or(StackError::Full(MAX_HOOKS))
+    }
+
+    /// Gives the workers their objects. From here on the slot is in use.
+    fn give(
+        &mut self,
+        plane: &mut dyn Plane,
+        slot: Slot,
+        guarded: bool,
+        made: &Made,
+    ) -> Result<(), Unanswered> {
+        let workers = plane.workers();
+        self.slots.have(slot, workers);
+        plane.give(slot, guarded, (0..workers).map(|_| (made.factory)()).collect())
     }
 
     /// Publishes the order of what is registered. That it exists was found out when the last of
@@ -354,9 +357,7 @@ impl Stack {
     fn take_back(&mut self, plane: &mut dyn Plane, slot: Option<Slot>) -> Result<(), Unanswered> {
         let Some(slot) = slot else { return Ok(()) };
         let taken = plane.take_back(slot);
-        if let Err(Unanswered(workers)) = &taken {
-            self.leaving.insert(slot, workers.len());
-        }
+        self.slots.have(slot, taken.as_ref().err().map_or(0, |Unanswered(workers)| workers.len()));
         taken
     }
 
@@ -409,13 +410,6 @@ impl Stack {
     }
 }
 
-/// Gives the workers their objects. A worker that takes none is stuck, and says so elsewhere; it
-/// passes the hook over.
-fn give(plane: &mut dyn Plane, slot: Slot, guarded: bool, made: &Made) -> Option<Unanswered> {
-    let objects = (0..plane.workers()).map(|_| (made.factory)()).collect();
-    plane.give(slot, guarded, objects).err()
-}
-
 impl Api<'_> {
     /// Registers a hook at an event of a protocol of an instance (`net_hook_register`). When this
     /// returns, workers run it from their next burst on; in an instance that is just coming to be,
@@ -461,7 +455,7 @@ impl Api<'_> {
             Body::Nics(listener) => (&[] as &'static [&'static str], Some(listener.clone())),
         };
         if let (Some(slot), Body::Packets(made)) = (slot, &spec.body)
-            && let Some(unanswered) = give(self.plane, slot, true, made)
+            && let Err(unanswered) = self.stack.give(self.plane, slot, true, made)
         {
             self.stack.take_back(self.plane, Some(slot)).ok();
             return Err(StackError::Timeout(unanswered));

@@ -19,6 +19,7 @@ mod hooks;
 mod instances;
 mod nic;
 mod notices;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ pub use notices::{Notice, Notify, What};
 
 use instances::{Instances, Modules};
 use notices::Watchers;
+use slots::Slots;
 
 /// The version of this interface (`NETINFO_VERSION`, `HOOK_VERSION`). Everything that an author
 /// makes says for which it was written.
@@ -158,9 +160,7 @@ pub enum StackError {
 pub struct Stack {
     registry: Registry,
     entries: Vec<Entry>,
-    /// Hooks that are out of the order, while workers still have objects of theirs: the slot, and
-    /// how many objects.
-    leaving: BTreeMap<Slot, usize>,
+    slots: Slots,
     next_hook: u32,
     instances: Instances,
     modules: Modules,

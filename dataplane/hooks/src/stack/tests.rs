@@ -584,6 +584,52 @@ fn a_worker_that_never_returns_keeps_its_object_and_the_slot() {
     assert_eq!(plane.runs("default", Protocol::Inet, Event::Forwarding), [1, 0]);
 }
 
+#[test]
+fn what_is_registered_while_another_goes_gets_another_slot() {
+    let mut plane = Fake::new(&["default", "red"]);
+    let (mut stack, handles) = stack(&mut plane);
+    let objects: Arc<AtomicUsize> = Arc::default();
+    let handle = inet(handles[0]);
+    // `Fake::give` fails the test if the slot's objects are still with the workers.
+    let replaces: Notify = {
+        let objects = Arc::clone(&objects);
+        Arc::new(move |api, notice| {
+            let name = format!("instead of {}", notice.hook.as_deref().expect("a hook"));
+            if !notice.appeared {
+                api.register(handle, Event::PhysicalIn, &spec(&name, &objects)).unwrap();
+            }
+        })
+    };
+    let mut api = stack.api(&mut plane);
+    api.watch_hooks(handle, Event::Forwarding, "k", replaces).unwrap();
+    let of_module = api.register(handle, Event::Forwarding, &spec("a", &objects)).unwrap();
+    stack.api(&mut plane).unregister(of_module).unwrap();
+    assert_eq!(plane.runs("default", Protocol::Inet, Event::PhysicalIn), [1]);
+
+    // One of the operator's, which goes with a commit.
+    let hooks = vec![configured("b", Hint::None, Some(made(&objects)))];
+    let plan = stack.plan(&plane.policy, hooks).unwrap();
+    assert!(stack.adopt(&mut plane, plan).is_empty());
+    assert_eq!(stack.hooks()[0].slot, Some(0));
+    let plan = stack.plan(&plane.policy, Vec::new()).unwrap();
+    let gone = stack.adopt(&mut plane, plan);
+    assert_eq!(plane.runs("default", Protocol::Inet, Event::PhysicalIn), [1, 2]);
+    assert!(stack.retire(&mut plane, gone).is_empty());
+
+    // One that a module leaves behind.
+    let create = |api: &mut Api<'_>, instance| {
+        if instance == InstanceHandle(0) {
+            let left = spec("c", &Arc::default());
+            api.register(inet(instance), Event::Forwarding, &left).unwrap();
+        }
+    };
+    let module = Logged { create, ..Logged::new("m", &Log::default()) };
+    stack.api(&mut plane).register_module(Arc::new(module)).unwrap();
+    stack.api(&mut plane).unregister_module("m").unwrap();
+    assert_eq!(plane.runs("default", Protocol::Inet, Event::PhysicalIn), [1, 2, 3]);
+    assert_eq!(objects.load(Ordering::Relaxed), 6, "three hooks on two workers");
+}
+
 fn configured(name: &str, hint: Hint, made: Option<Made>) -> Configured {
     let hook = ForeignHook {
         instance: None,
