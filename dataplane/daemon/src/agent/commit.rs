@@ -291,15 +291,7 @@ impl Agent {
         for worker in &mut self.workers {
             worker.order(Order::Detach(id));
         }
-        let deadline = Instant::now() + RETURN;
-        let mut missing: Vec<bool> = vec![true; self.workers.len()];
-        while missing.contains(&true) && Instant::now() < deadline {
-            self.beat();
-            for (worker, given) in self.take_returns() {
-                missing[worker] &= given != Given::Port(id);
-            }
-            std::thread::sleep(Duration::from_micros(50));
-        }
+        self.wait_for_return(Given::Port(id), RETURN);
         self.ports.close(id);
     }
 

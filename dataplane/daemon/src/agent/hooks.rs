@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
+use rtrb::Consumer;
 use sluice_dpdk::Mbuf;
 use sluice_hooks::stack::{Configured, Entry};
 use sluice_hooks::stack::{InstanceHandle, NicChange, Nics, Plan, Plane, Slot, Unanswered};
@@ -16,7 +17,7 @@ use sluice_policy::model::Name;
 use sluice_policy::{InstanceId, Policy, PortId};
 use sluice_quiescent::Epoch;
 
-use super::Agent;
+use super::{Agent, LOOK};
 use crate::worker::{Order, Returned};
 
 /// Lines of the log a second for one hook, and how many at once.
@@ -105,27 +106,11 @@ impl Plane for Agent {
     }
 
     fn take_back(&mut self, slot: Slot) -> Result<(), Unanswered> {
-        let mut missing = vec![true; self.workers.len()];
         for worker in &mut self.workers {
             worker.order(Order::TakeHook(slot));
         }
-        let deadline = Instant::now() + RETURN;
-        loop {
-            for (worker, given) in self.take_returns() {
-                if given == Given::Hook(slot) {
-                    missing[worker] = false;
-                } else if let Given::Hook(other) = given {
-                    self.late.push(other);
-                }
-            }
-            if !missing.contains(&true) || Instant::now() >= deadline {
-                break;
-            }
-            self.beat();
-            std::thread::sleep(Duration::from_micros(50));
-        }
+        let missing = self.wait_for_return(Given::Hook(slot), RETURN);
         self.publisher.reclaim();
-        let missing: Vec<usize> = (0..missing.len()).filter(|&w| missing[w]).collect();
         if missing.is_empty() { Ok(()) } else { Err(Unanswered(missing)) }
     }
 }
@@ -142,21 +127,27 @@ impl Agent {
         result
     }
 
-    /// Takes in what workers give back, and drops it.
-    pub(super) fn take_returns(&mut self) -> Vec<(usize, Given)> {
-        let mut all = Vec::new();
-        for (index, worker) in self.workers.iter_mut().enumerate() {
-            while let Ok(returned) = worker.returns.pop() {
-                all.push((
-                    index,
-                    match returned {
-                        Returned::Port(port, _) => Given::Port(port),
-                        Returned::Hook(slot, _) => Given::Hook(slot),
-                    },
-                ));
+    /// Takes in what workers give back, and drops it. Returns the workers that gave what is
+    /// `awaited`. A hook's object that nobody waits for any more has come late: the stack is told
+    /// when it has the agent next.
+    pub(super) fn take_returns(&mut self, awaited: Option<Given>) -> Vec<usize> {
+        let returns = self.workers.iter_mut().map(|worker| &mut worker.returns);
+        take_in(returns, awaited, &mut self.late)
+    }
+
+    /// Waits until every worker has given something back. Returns those that do not within `limit`.
+    pub(super) fn wait_for_return(&mut self, awaited: Given, limit: Duration) -> Vec<usize> {
+        let deadline = Instant::now() + limit;
+        let mut missing: Vec<usize> = (0..self.workers.len()).collect();
+        loop {
+            let gave = self.take_returns(Some(awaited));
+            missing.retain(|worker| !gave.contains(worker));
+            if missing.is_empty() || Instant::now() >= deadline {
+                return missing;
             }
+            self.beat();
+            std::thread::sleep(LOOK);
         }
-        all
     }
 
     /// What becomes of the operator's hooks with this policy: everything that can fail.
@@ -243,11 +234,7 @@ impl Agent {
 
     /// Takes hooks out that panic too often, and takes in objects that come late.
     pub(super) fn watch_hooks(&mut self) {
-        let returned = self.take_returns();
-        self.late.extend(returned.iter().filter_map(|(_, given)| match given {
-            Given::Hook(slot) => Some(*slot),
-            Given::Port(_) => None,
-        }));
+        self.take_returns(None);
         let panics = |slot| self.statistics.sum(|block| block.hook(slot).panics.get());
         let bad: Vec<(Slot, Name, u64)> = self
             .stack
@@ -341,5 +328,58 @@ impl Agent {
             Some(((instance, interface.name.clone()), nics))
         });
         facts.collect()
+    }
+}
+
+/// Empties the workers' rings. Returns the workers that gave what is `awaited`; hooks' slots that
+/// came unawaited are `late`.
+fn take_in<'a>(
+    returns: impl Iterator<Item = &'a mut Consumer<Returned>>,
+    awaited: Option<Given>,
+    late: &mut Vec<Slot>,
+) -> Vec<usize> {
+    let mut gave = Vec::new();
+    for (worker, returns) in returns.enumerate() {
+        while let Ok(returned) = returns.pop() {
+            let given = match returned {
+                Returned::Port(port, _) => Given::Port(port),
+                Returned::Hook(slot, _) => Given::Hook(slot),
+            };
+            match given {
+                given if Some(given) == awaited => gave.push(worker),
+                Given::Hook(slot) => late.push(slot),
+                // A port that is closed late is looked after by itself.
+                Given::Port(_) => {}
+            }
+        }
+    }
+    gave
+}
+
+#[cfg(test)]
+mod tests {
+    use rtrb::RingBuffer;
+
+    use super::*;
+
+    #[test]
+    fn a_hooks_object_that_comes_while_something_else_is_awaited_is_late() {
+        let rings = (0..2).map(|_| RingBuffer::new(8));
+        let (mut give, mut returns): (Vec<_>, Vec<_>) = rings.unzip();
+        let port = |id| Returned::Port(PortId(id), (Vec::new(), None));
+        let mut given = |worker: usize, what| assert!(give[worker].push(what).is_ok());
+        given(0, Returned::Hook(3, None));
+        given(0, port(1));
+        given(1, port(2));
+        given(1, Returned::Hook(5, None));
+        let mut late = Vec::new();
+        let awaited = Some(Given::Port(PortId(1)));
+        assert_eq!(take_in(returns.iter_mut(), awaited, &mut late), [0]);
+        assert_eq!(late, [3, 5]);
+        given(1, Returned::Hook(5, None));
+        given(0, Returned::Hook(5, None));
+        assert_eq!(take_in(returns.iter_mut(), Some(Given::Hook(5)), &mut late), [0, 1]);
+        assert_eq!(take_in(returns.iter_mut(), None, &mut late), [0; 0]);
+        assert_eq!(late, [3, 5], "what was awaited is not late");
     }
 }

@@ -51,6 +51,9 @@ const BUSY: Duration = Duration::from_millis(1);
 /// How often it looks around when nothing happens: counters of devices, links without events.
 const QUIET: Duration = Duration::from_millis(250);
 
+/// How often the agent looks when it waits for workers.
+const LOOK: Duration = Duration::from_micros(50);
+
 /// Orders to a worker that are kept free for what has to arrive.
 const ORDER_RESERVE: usize = 256;
 /// How long a worker may take no orders.
@@ -94,7 +97,7 @@ impl WorkerHandle {
                 Err(rtrb::PushError::Full(back)) if Instant::now() < deadline => order = back,
                 Err(_) => return false,
             }
-            std::thread::sleep(Duration::from_micros(50));
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Agent {
     /// Tries to attach the ports that are lost and due, and to detach what is left of others.
     pub(super) fn find_lost(&mut self) {
         if self.ports.is_closing() {
-            self.take_returns();
+            self.take_returns(None);
             self.ports.finish_closing();
         }
         for id in self.ports.due() {
