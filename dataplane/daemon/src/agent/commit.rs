@@ -11,13 +11,14 @@ use sluice_channel::Reply;
 use sluice_pipelines::Generation;
 use sluice_policy::model::{Delta, FilterPoint, Name, Port};
 use sluice_policy::{Names, Policy, PortEntry, PortId, RuleSlot};
+use sluice_quiescent::Epoch;
 
-use super::Agent;
 use super::hooks::Given;
 use super::ports::Handles;
+use super::{Agent, LOOK};
 use crate::worker::Order;
 
-/// How long a commit waits for the workers to adopt it.
+/// How long workers may take to adopt what is published.
 const ADOPTION: Duration = Duration::from_secs(1);
 /// How long a port's queues may take to come back from the workers.
 const RETURN: Duration = Duration::from_secs(2);
@@ -254,13 +255,7 @@ impl Agent {
             self.hand_out(id, of_port);
         }
 
-        let deadline = Instant::now() + ADOPTION;
-        while !self.publisher.adopted(epoch) && Instant::now() < deadline {
-            self.beat();
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        let waiting: Vec<u16> =
-            self.publisher.waiting(epoch).into_iter().map(|worker| worker as u16).collect();
+        let waiting = self.wait_for_adoption(epoch);
         for id in leaving {
             self.release(id);
         }
@@ -275,6 +270,17 @@ impl Agent {
         }
         self.ports.read_devices(&self.statistics);
         Reply::Committed { generation, waiting }
+    }
+
+    /// Waits until every worker runs what was published as `epoch`. Returns those that do not
+    /// within [`ADOPTION`].
+    pub(super) fn wait_for_adoption(&mut self, epoch: Epoch) -> Vec<u16> {
+        let deadline = Instant::now() + ADOPTION;
+        while !self.publisher.adopted(epoch) && Instant::now() < deadline {
+            self.beat();
+            std::thread::sleep(LOOK);
+        }
+        self.publisher.waiting(epoch).into_iter().map(|worker| worker as u16).collect()
     }
 
     /// Gives workers their parts of a port.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use rtrb::Consumer;
 use sluice_dpdk::Mbuf;
-use sluice_hooks::stack::{Configured, Entry};
-use sluice_hooks::stack::{InstanceHandle, NicChange, Nics, Plan, Plane, Slot, Unanswered};
+use sluice_hooks::stack::{
+    Configured, Entry, InstanceHandle, NicChange, Nics, Plan, Plane, Slot, Unanswered,
+};
 use sluice_hooks::{
     Hook, HookOrder, InjectError, Injection, Note, OwnedPacket, Ports, Stack, TokenBucket,
 };
@@ -24,13 +25,6 @@ use crate::worker::{Order, Returned};
 const LOG: (u64, u64) = (5, 10);
 /// How long workers may take to give a hook's objects back.
 const RETURN: Duration = Duration::from_secs(1);
-/// How long workers may take to see that an interface is down.
-const ADOPTION: Duration = Duration::from_secs(1);
-
-/// What is about to be published: orders are resolved for this policy.
-pub struct Staged {
-    policy: Policy,
-}
 
 /// What is left to be done once a generation is published.
 pub struct FollowUp {
@@ -49,10 +43,7 @@ pub enum Given {
 
 impl Plane for Agent {
     fn policy(&self) -> &Policy {
-        match &self.staged {
-            Some(staged) => &staged.policy,
-            None => &self.publisher.current().policy,
-        }
+        self.staged.as_ref().unwrap_or(&self.publisher.current().policy)
     }
 
     fn ports(&self) -> &Ports {
@@ -197,7 +188,7 @@ impl Agent {
             .map(|instance| instance.name.clone())
             .filter(|name| !there.iter().any(|(_, there)| there == name))
             .collect();
-        self.staged = Some(Staged { policy });
+        self.staged = Some(policy);
         let (hooks, order) = self.with_stack(|stack, agent| {
             let hooks = stack.adopt(agent, plan);
             for name in &new {
@@ -207,10 +198,7 @@ impl Agent {
             (hooks, stack.order(agent.policy()).unwrap_or_default())
         });
         let staged = self.staged.take();
-        let policy = match staged {
-            Some(Staged { policy }) => policy,
-            None => self.publisher.current().policy.clone(),
-        };
+        let policy = staged.unwrap_or_else(|| self.publisher.current().policy.clone());
         (policy, order, FollowUp { hooks, instances: gone })
     }
 
@@ -293,11 +281,7 @@ impl Agent {
             return;
         }
         if changes.iter().any(|(_, _, _, change)| *change == NicChange::Down) {
-            let deadline = Instant::now() + ADOPTION;
-            while !self.publisher.adopted(epoch) && Instant::now() < deadline {
-                self.beat();
-                std::thread::sleep(Duration::from_micros(50));
-            }
+            self.wait_for_adoption(epoch);
         }
         self.with_stack(|stack, agent| {
             for (instance, interface, id, change) in changes {

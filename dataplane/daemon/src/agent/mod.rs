@@ -31,8 +31,8 @@ use sluice_hooks::stack::{NicWatch, Slot};
 use sluice_hooks::{Program, Stack, TokenBucket};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Injector, Report};
-use sluice_policy::DropReason;
 use sluice_policy::model::Delta;
+use sluice_policy::{DropReason, Policy};
 use sluice_quiescent::Publisher;
 
 use crate::doorbell::Doorbell;
@@ -40,7 +40,6 @@ use crate::kernel::LinkWatch;
 use crate::worker::{Order, Returned};
 
 use commit::Transaction;
-use hooks::Staged;
 use neighbours::Neighbours;
 use ports::PortTable;
 use rule_log::RuleLogger;
@@ -114,7 +113,7 @@ pub struct Agent {
     /// What operators can load.
     programs: Vec<&'static Program>,
     /// What is about to be published, while a commit is under way.
-    staged: Option<Staged>,
+    staged: Option<Policy>,
     /// Slots whose objects came back after they were waited for.
     late: Vec<Slot>,
     /// What was told of the interfaces.

@@ -8,7 +8,7 @@ use sluice_policy::{Event, Protocol};
 use std::sync::Arc;
 
 use super::instances::{InstanceHandle, ProtocolHandle};
-use super::notices::{Notice, Topic, What};
+use super::notices::{Notice, Topic};
 use super::{Api, NicListener, Plane, Slot, Stack, StackError, Unanswered, VERSION};
 use crate::program::Made;
 use crate::registry::{HookOrder, RegistryError};
@@ -127,32 +127,9 @@ impl Entry {
             && self.hook.instance.as_ref().is_none_or(|only| only == instance)
     }
 
-    fn runs(&self) -> bool {
+    pub(super) fn runs(&self) -> bool {
         self.state == HookState::Running
     }
-}
-
-/// A hook of the desired state: in which order these are given is the order of registration.
-pub struct Configured {
-    /// Where it stands, for whom, and what it wants.
-    pub hook: ForeignHook,
-    /// What runs; `None` when it is as it was, and what runs goes on.
-    pub made: Option<Made>,
-}
-
-/// What becomes of the operator's hooks with the next policy: made by [`Stack::plan`], which can
-/// fail; carried out by [`Stack::adopt`], which cannot.
-pub struct Plan(Vec<Configured>);
-
-/// Why the operator's hooks cannot be.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PlanError {
-    /// The hints contradict each other.
-    #[error(transparent)]
-    Order(#[from] RegistryError),
-    /// More hooks than fit.
-    #[error("{0} hooks are loaded, {MAX_HOOKS} fit: unload some")]
-    Full(usize),
 }
 
 impl Stack {
@@ -181,69 +158,6 @@ impl Stack {
 
     fn standing(&self) -> Vec<(&ForeignHook, Option<Slot>)> {
         self.entries.iter().filter(|e| e.runs()).map(|e| (&e.hook, e.slot)).collect()
-    }
-
-    /// Looks whether the operator's hooks of `policy` can stand beside those of modules. Nothing
-    /// changes.
-    ///
-    /// # Errors
-    /// [`PlanError`].
-    pub fn plan(
-        &self,
-        policy: &sluice_policy::Policy,
-        hooks: Vec<Configured>,
-    ) -> Result<Plan, PlanError> {
-        let others = self.entries.iter().filter(|e| e.origin != Origin::Configured);
-        let new = hooks.iter().filter(|hook| hook.made.is_some()).count();
-        // What is replaced is given back after the new ones have been given out.
-        if self.slots.used() + new > MAX_HOOKS {
-            return Err(PlanError::Full(hooks.len()));
-        }
-        let running = others.filter(|e| e.runs()).map(|e| (&e.hook, None));
-        let all: Vec<_> = hooks.iter().map(|hook| (&hook.hook, None)).chain(running).collect();
-        self.registry.order(policy, &all)?;
-        Ok(Plan(hooks))
-    }
-
-    /// Registers the hooks of a plan and gives their objects out; the policy of `plane` is the next
-    /// one. Returns those that have gone: they are to be [retired](Stack::retire) once the next
-    /// order is published.
-    pub fn adopt(&mut self, plane: &mut dyn Plane, plan: Plan) -> Vec<Entry> {
-        let (old, others): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut self.entries)
-            .into_iter()
-            .partition(|entry| entry.origin == Origin::Configured);
-        let mut old: Vec<Option<Entry>> = old.into_iter().map(Some).collect();
-        let mut added = Vec::new();
-        let mut new = Vec::with_capacity(plan.0.len() + others.len());
-        for Configured { hook, made } in plan.0 {
-            let place =
-                old.iter().position(|e| e.as_ref().is_some_and(|e| e.hook.name == hook.name));
-            let Some(made) = made else {
-                // As it was, but the order of registration may have changed.
-                new.extend(place.and_then(|place| old[place].take()));
-                continue;
-            };
-            let Some(slot) = self.slots.free() else {
-                debug_assert!(false, "the plan has counted the free slots");
-                continue;
-            };
-            // A worker that takes none is stuck, and says so elsewhere; it passes the hook over.
-            self.give(plane, slot, true, &made).ok();
-            let origin = Origin::Configured;
-            let entry = self.entry(hook, origin, Some(slot), made.counters, None, None);
-            added.push(entry.id);
-            new.push(entry);
-        }
-        new.extend(others);
-        self.entries = new;
-        let gone: Vec<Entry> = old.into_iter().flatten().collect();
-        for entry in &gone {
-            self.tell_of(plane, entry, false);
-        }
-        for id in added {
-            self.tell_of_id(plane, id, true);
-        }
-        gone
     }
 
     /// Takes the objects of hooks that are in no order any more back from the workers. Returns the
@@ -313,7 +227,7 @@ impl Stack {
         self.retire(plane, gone);
     }
 
-    fn entry(
+    pub(super) fn entry(
         &mut self,
         hook: ForeignHook,
         origin: Origin,
@@ -333,7 +247,7 @@ impl Stack {
     }
 
     /// Gives the workers their objects. From here on the slot is in use.
-    fn give(
+    pub(super) fn give(
         &mut self,
         plane: &mut dyn Plane,
         slot: Slot,
@@ -361,7 +275,7 @@ impl Stack {
         taken
     }
 
-    fn tell_of_id(&mut self, plane: &mut dyn Plane, id: HookId, appeared: bool) {
+    pub(super) fn tell_of_id(&mut self, plane: &mut dyn Plane, id: HookId, appeared: bool) {
         let Some(place) = self.entries.iter().position(|entry| entry.id == id) else { return };
         // What is told of can change the list: it is told of a copy.
         let entry = &self.entries[place];
@@ -369,7 +283,7 @@ impl Stack {
         self.tell_of_hook(plane, &hook, handle, appeared);
     }
 
-    fn tell_of(&mut self, plane: &mut dyn Plane, entry: &Entry, appeared: bool) {
+    pub(super) fn tell_of(&mut self, plane: &mut dyn Plane, entry: &Entry, appeared: bool) {
         self.tell_of_hook(plane, &entry.hook, entry.handle, appeared);
     }
 
@@ -395,16 +309,10 @@ impl Stack {
                 } else {
                     changed.1 += 1
                 }
-                let there = Notice::appeared(
-                    What::Hook,
-                    instance,
-                    &name,
-                    Some(protocol),
-                    Some(hook.event),
-                    Some(hook.name.clone()),
-                );
+                let (of, at) = ((instance, &name), Some(hook.event));
+                let notice = Notice::new(appeared, of, protocol, at, Some(hook.name.clone()));
                 let topic = Topic::hooks(ProtocolHandle { instance, protocol }, hook.event);
-                self.api(plane).tell(topic, &Notice { appeared, ..there });
+                self.api(plane).tell(topic, &notice);
             }
         }
     }

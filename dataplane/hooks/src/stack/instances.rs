@@ -10,7 +10,7 @@ use std::time::Instant;
 use sluice_policy::model::Name;
 use sluice_policy::{Event, Protocol};
 
-use super::notices::{Notice, Topic, What};
+use super::notices::{Notice, Topic};
 use super::{Api, Plane, SharedModule, Stack, StackError, VERSION};
 
 /// An instance (`netid_t`). The number is not used again.
@@ -203,14 +203,13 @@ impl Stack {
         for protocol in Protocol::ALL {
             let Some(instance) = self.instances.get_mut(handle) else { return handle };
             instance.protocols.push((protocol, Vec::new()));
-            let notice = Notice::appeared(What::Protocol, handle, name, Some(protocol), None, None);
+            let notice = Notice::new(true, (handle, name), protocol, None, None);
             self.api(plane).tell(Topic::protocols(handle), &notice);
             for event in Event::ALL.into_iter().filter(|&event| protocol.has(event)) {
                 let Some(instance) = self.instances.get_mut(handle) else { return handle };
                 let of = instance.protocols.iter_mut().find(|(p, _)| *p == protocol);
                 of.into_iter().for_each(|(_, events)| events.push(event));
-                let notice =
-                    Notice::appeared(What::Event, handle, name, Some(protocol), Some(event), None);
+                let notice = Notice::new(true, (handle, name), protocol, Some(event), None);
                 let topic = Topic::events(ProtocolHandle { instance: handle, protocol });
                 self.api(plane).tell(topic, &notice);
             }
@@ -230,12 +229,11 @@ impl Stack {
         let protocols = std::mem::take(&mut instance.protocols);
         for (protocol, events) in protocols.into_iter().rev() {
             for event in events.into_iter().rev() {
-                let (what, of) = (What::Event, (Some(protocol), Some(event)));
-                let notice = Notice::gone(what, handle, &name, of.0, of.1, None);
+                let notice = Notice::new(false, (handle, &name), protocol, Some(event), None);
                 let topic = Topic::events(ProtocolHandle { instance: handle, protocol });
                 self.api(plane).tell(topic, &notice);
             }
-            let notice = Notice::gone(What::Protocol, handle, &name, Some(protocol), None, None);
+            let notice = Notice::new(false, (handle, &name), protocol, None, None);
             self.api(plane).tell(Topic::protocols(handle), &notice);
         }
         for module in self.modules.all.clone() {

@@ -15,6 +15,7 @@
 //! is. That the object is here again is the proof that no worker runs it or will.
 
 mod api;
+mod configured;
 mod hooks;
 mod instances;
 mod nic;
@@ -37,7 +38,8 @@ use crate::ports::Ports;
 use crate::registry::{HookOrder, Registry};
 
 pub use api::Api;
-pub use hooks::{Configured, Entry, HookId, HookSpec, HookState, Origin, Plan, PlanError};
+pub use configured::{Configured, Plan, PlanError};
+pub use hooks::{Entry, HookId, HookSpec, HookState, Origin};
 pub use instances::{InstanceHandle, Module, ModuleContext, ProtocolHandle};
 pub use nic::{NicChange, NicEvent, NicListener, NicWatch, Nics};
 pub use notices::{Notice, Notify, What};

@@ -51,28 +51,22 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub(super) fn appeared(
-        what: What,
-        instance: InstanceHandle,
-        name: &Name,
-        protocol: Option<Protocol>,
+    /// Of a protocol of the instance `of`; with `event` of an event of it, with `hook` too of a hook
+    /// at that event.
+    pub(super) fn new(
+        appeared: bool,
+        of: (InstanceHandle, &Name),
+        protocol: Protocol,
         event: Option<Event>,
         hook: Option<Name>,
     ) -> Notice {
-        let instance_name = name.clone();
-        Notice { appeared: true, what, instance, instance_name, protocol, event, hook }
-    }
-
-    pub(super) fn gone(
-        what: What,
-        instance: InstanceHandle,
-        name: &Name,
-        protocol: Option<Protocol>,
-        event: Option<Event>,
-        hook: Option<Name>,
-    ) -> Notice {
-        let there = Notice::appeared(what, instance, name, protocol, event, hook);
-        Notice { appeared: false, ..there }
+        let what = match (event, &hook) {
+            (None, _) => What::Protocol,
+            (Some(_), None) => What::Event,
+            (Some(_), Some(_)) => What::Hook,
+        };
+        let (instance, instance_name) = (of.0, of.1.clone());
+        Notice { appeared, what, instance, instance_name, protocol: Some(protocol), event, hook }
     }
 }
 
@@ -247,23 +241,20 @@ impl Api<'_> {
         let stack = &*self.stack;
         let instance = topic.instance;
         let Some(name) = stack.instances.name(instance) else { return Vec::new() };
-        let appeared = |what, protocol, event, hook| {
-            Notice::appeared(what, instance, name, Some(protocol), event, hook)
-        };
+        let there =
+            |protocol, event, hook| Notice::new(true, (instance, name), protocol, event, hook);
         match (topic.protocol, topic.event) {
             (None, _) => {
                 let protocols = stack.instances.protocols(instance);
-                protocols.map(|p| appeared(What::Protocol, p, None, None)).collect()
+                protocols.map(|p| there(p, None, None)).collect()
             }
             (Some(protocol), None) => {
                 let events = stack.instances.events(ProtocolHandle { instance, protocol });
-                events.map(|e| appeared(What::Event, protocol, Some(e), None)).collect()
+                events.map(|e| there(protocol, Some(e), None)).collect()
             }
             (Some(protocol), Some(event)) => {
                 let hooks = stack.entries.iter().filter(|e| e.stands_at(name, protocol, event));
-                hooks
-                    .map(|e| appeared(What::Hook, protocol, Some(event), Some(e.hook.name.clone())))
-                    .collect()
+                hooks.map(|e| there(protocol, Some(event), Some(e.hook.name.clone()))).collect()
             }
         }
     }
