@@ -1,11 +1,11 @@
 //! The stages that ship with Sluice, and the [`Pipeline`] that runs them over a burst.
 //!
-//! One module a stage. Those that are hooks ([`filter`], [`route`], [`forward`]) are registered by
+//! One module a stage. Those that are hooks ([`flow`], [`filter`], [`route`], [`forward`]) are registered by
 //! [`register`] and run in the order that the policy resolves; [`decode`], [`arp`], [`local`],
 //! [`neighbour`] and [`tx`] are fixed in their places, and so is [`fragments`] before [`route`].
 //!
-//! A known flow will one day be looked up between [`decode`] and the first hook that does not
-//! insist on every packet: the flow table's place is in [`pipeline::Pipeline::run`].
+//! What is remembered of a connection answers for most packets ([`flow`]): the stages behind leave
+//! those alone.
 //!
 //! What must never be: a stage that blocks, allocates, locks, logs or calls the kernel; a packet
 //! that leaves a burst uncounted.
@@ -17,6 +17,7 @@ pub mod answer;
 pub mod arp;
 pub mod decode;
 pub mod filter;
+pub mod flow;
 pub mod forward;
 pub mod fragments;
 pub mod inject;
@@ -45,6 +46,7 @@ pub use run::Authors;
 pub fn register(registry: &mut Registry) {
     let filter =
         |point| move || -> Box<dyn sluice_hooks::Hook> { Box::new(filter::Filter::new(point)) };
+    registry.builtin(Stage::Flow, Arc::new(|| Box::new(flow::FlowStage)));
     registry.builtin(Stage::IngressFilter, Arc::new(filter(FilterPoint::Ingress)));
     registry.builtin(Stage::Route, Arc::new(|| Box::new(route::Route)));
     registry.builtin(Stage::ForwardFilter, Arc::new(filter(FilterPoint::Forward)));

@@ -8,11 +8,12 @@ use sluice_hooks::{
     Burst, Context, Direction, HookOrder, Injected, Originated, Outbox, Ports, Registry, Way,
     count_drop,
 };
-use sluice_packet::Mask;
+use sluice_packet::{ConnectionState, DescriptorFlags, Mask};
 use sluice_policy::Policy;
 use sluice_policy::{DropReason, Event, InstanceId, PortId, Stage};
 
 use crate::agent::{AgentLink, Report};
+use crate::flow::Flows;
 use crate::fragments::Fragments;
 use crate::inject::{self, Entrance, Injections};
 use crate::neighbour::Neighbours;
@@ -123,10 +124,11 @@ impl<'a> Round<'a> {
 }
 
 impl Pipeline {
-    /// The pipeline of one worker: its own object of every hook in `registry`; `hertz` is the
-    /// frequency of the time-stamp counter.
+    /// The pipeline of one worker: its own object of every hook in `registry`, and its connections;
+    /// `hertz` is the frequency of the time-stamp counter.
     pub fn new(
         registry: &Registry,
+        flows: Flows,
         outbox: Outbox,
         neighbours: Arc<NeighbourTable>,
         output: Output,
@@ -134,7 +136,7 @@ impl Pipeline {
         hertz: u64,
     ) -> Pipeline {
         Pipeline {
-            hooks: Hooks::new(registry),
+            hooks: Hooks::new(registry, flows),
             outbox,
             fragments: Fragments::new(hertz),
             neighbours: Neighbours::new(neighbours, hertz),
@@ -164,8 +166,6 @@ impl Pipeline {
         let facts = generation.ports.get(port);
         decode::process(&generation.policy, port, facts, statistics, burst);
         stopwatch.stop(statistics, Stage::Decode, received, start);
-
-        // The flow table's lookup will stand here: packets of known flows take the short way.
 
         let mut rest = burst.live();
         while let Some((_, packets)) = burst.same_instance(rest) {
@@ -218,11 +218,12 @@ impl Pipeline {
         self.note_held(statistics);
     }
 
-    /// Looks at the held packets, if it is time: sends those whose next hop has answered, drops
+    /// Looks after connections and held packets, as far as it is time for them: sends those whose next hop has answered, drops
     /// those whose next hop never will.
-    pub fn tend_held(&mut self, generation: &Generation, statistics: WorkerBlock<'_>, now: u64) {
+    pub fn tend(&mut self, generation: &Generation, statistics: WorkerBlock<'_>, now: u64) {
         let stopwatch = Stopwatch { runs: false };
         let round = Round { generation, statistics, now, stopwatch };
+        self.hooks.flows.tend(&generation.policy, &generation.order, now);
         if self.fragments.due(now) {
             self.release_fragments(&round);
             self.note_held(statistics);
@@ -440,8 +441,13 @@ impl Pipeline {
         let stopwatch = round.stopwatch;
         let mut hooks = Run { hooks, order, stopwatch };
         let mut own = packets;
+        let tracks = cx.instance.tracks();
+        hooks.hooks.flows.pass_over();
 
         if origin == Origin::Own {
+            if tracks {
+                answer_established(burst, packets);
+            }
             let undecided = without_way(burst, packets);
             hooks.run(cx, burst, undecided, Event::RouteDecision);
             if order.is_asked_between_instances() {
@@ -452,7 +458,20 @@ impl Pipeline {
             own = Mask::EMPTY;
             if origin == Origin::Port {
                 hooks.observe(cx, burst, packets, Direction::Inbound);
-                hooks.run(cx, burst, packets, Event::PhysicalIn);
+                // No fragment is plain.
+                let odd = packets & !burst.plain();
+                if tracks && !odd.is_empty() {
+                    fragments.process(cx, burst, odd);
+                }
+            }
+            if origin == Origin::Port || tracks {
+                hooks.run(cx, burst, packets & burst.live(), Event::PhysicalIn);
+                let known = packets & burst.known();
+                if known == packets & burst.live() && !order.has_authors(cx.instance.id) {
+                    burst.set_to_lower(known);
+                    hooks.leave(cx, burst, known, neighbours, output, agent);
+                    return;
+                }
 
                 let arps = packets & burst.arp();
                 if !arps.is_empty() {
@@ -462,19 +481,22 @@ impl Pipeline {
                 }
 
                 ip = packets & burst.live() & !arps;
+                let unknown = ip & !burst.known();
                 let start = stopwatch.start();
-                own = local::process(cx, burst, ip, agent);
-                stopwatch.stop(statistics, Stage::Local, ip.len(), start);
+                own = local::process(cx, burst, unknown, agent);
+                if tracks {
+                    answer_established(burst, own);
+                }
+                stopwatch.stop(statistics, Stage::Local, unknown.len(), start);
 
-                // No fragment is plain.
-                let odd = ip & burst.live() & !burst.plain() & !own;
-                if !odd.is_empty() && cx.instance.follows_fragments() {
+                let odd = unknown & burst.live() & !burst.plain() & !own;
+                if !odd.is_empty() && !tracks && cx.instance.follows_fragments() {
                     fragments.process(cx, burst, odd);
                 }
             }
             hooks.run(cx, burst, ip & burst.live(), Event::RouteDecision);
             if order.is_asked_between_instances() {
-                loopback::process(&mut hooks, cx, burst, ip);
+                loopback::process(&mut hooks, cx, burst, ip & !burst.known());
             }
 
             let forwarded = ip & burst.live() & !own;
@@ -496,9 +518,38 @@ impl Pipeline {
 
         let leaving = packets & burst.live();
         hooks.observe(cx, burst, leaving, Direction::Outbound);
-        let start = stopwatch.start();
+        hooks.leave(cx, burst, leaving, neighbours, output, agent);
+    }
+}
+
+impl Run<'_> {
+    /// Packets leave by their ports.
+    #[inline]
+    fn leave(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        leaving: Mask,
+        neighbours: &mut Neighbours,
+        output: &mut Output,
+        agent: &mut AgentLink,
+    ) {
+        self.hooks.flows.leave(cx, burst, leaving);
+        let start = self.stopwatch.start();
         neighbours.process(cx, burst, leaving, output, agent);
-        stopwatch.stop(statistics, Stage::Neighbour, leaving.len(), start);
+        self.stopwatch.stop(cx.statistics, Stage::Neighbour, leaving.len(), start);
+    }
+}
+
+/// What the router itself sends counts as an answer to what it was sent.
+#[cold]
+fn answer_established(burst: &mut Burst, packets: Mask) {
+    for slot in packets {
+        if let Some(packet) = burst.parts(slot)
+            && packet.descriptor.flags.contains(DescriptorFlags::LOCAL_ORIGIN)
+        {
+            packet.descriptor.state = ConnectionState::Established;
+        }
     }
 }
 

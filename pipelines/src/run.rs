@@ -12,20 +12,22 @@ use sluice_hooks::{
 use sluice_packet::{Family, Mask};
 use sluice_policy::{DropReason, Event, Stage};
 
+use crate::flow::Flows;
 use crate::pipeline::Stopwatch;
 use crate::redecode;
 
 /// A worker's hooks.
 pub(crate) struct Hooks {
     stages: Vec<(Stage, Box<dyn Hook>)>,
+    pub(crate) flows: Flows,
     pub(crate) authors: Authors,
 }
 
 impl Hooks {
     /// An object of every stage in `registry`, and none of an author's.
-    pub(crate) fn new(registry: &Registry) -> Hooks {
+    pub(crate) fn new(registry: &Registry, flows: Flows) -> Hooks {
         let stages = registry.stages().into_iter().zip(registry.instantiate()).collect();
-        Hooks { stages, authors: Authors::default() }
+        Hooks { stages, flows, authors: Authors::default() }
     }
 }
 
@@ -132,9 +134,17 @@ impl Run<'_> {
         for &HookIndex(index) in self.order.hooks(cx.instance.id, protocol, cx.event) {
             let index = usize::from(index);
             if let Some((stage, hook)) = self.hooks.stages.get_mut(index) {
+                let asked = selected & !burst.known();
+                if asked.is_empty() {
+                    continue;
+                }
                 let start = self.stopwatch.start();
-                hook.process(cx, burst, selected);
-                self.stopwatch.stop(cx.statistics, *stage, selected.len(), start);
+                if *stage == Stage::Flow {
+                    self.hooks.flows.find(cx, self.order, burst, asked);
+                } else {
+                    hook.process(cx, burst, asked);
+                }
+                self.stopwatch.stop(cx.statistics, *stage, asked.len(), start);
             } else {
                 let slot = index - self.hooks.stages.len();
                 run_author(&mut self.hooks.authors, slot, cx, burst, selected, self.stopwatch);

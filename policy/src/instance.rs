@@ -86,6 +86,14 @@ impl Instance {
         self.filter_at(point).is_some_and(|filter| !filter.is_open())
     }
 
+    /// Whether packets meet the filter: the pipeline has its stage, and it could have an effect.
+    #[inline]
+    pub fn asks(&self, point: FilterPoint) -> bool {
+        let stage = point.stage();
+        let placed = stage.event().is_some_and(|event| self.stages(event).contains(&stage));
+        placed && self.filters(point)
+    }
+
     /// What the filter says about a packet. `egress` is the interface it is to leave by, where
     /// that is known already (forward and egress).
     #[inline]

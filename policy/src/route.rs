@@ -29,7 +29,7 @@ pub struct ResolvedNextHop {
 
 impl ResolvedNextHop {
     /// By no interface.
-    pub(crate) const NOWHERE: ResolvedNextHop =
+    pub const NOWHERE: ResolvedNextHop =
         ResolvedNextHop { interface: InterfaceId(0), via: None, family: Family::Inet };
 }
 

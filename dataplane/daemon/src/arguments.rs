@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Neighbours that the neighbour table has room for.
     #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(2..=1 << 24))]
     pub max_neighbours: u32,
+    /// Connections that each worker remembers. One takes about 250 bytes, as long as it lives.
+    #[arg(long, value_name = "N", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(8..=1 << 26))]
+    pub max_flows: u32,
     /// End in good order when the process that started this one dies.
     #[arg(long)]
     pub die_with_parent: bool,

@@ -40,6 +40,8 @@ pub struct Burst {
     arp: Mask,
     plain: Mask,
     close: Mask,
+    /// Whose connection answers for them.
+    known: Mask,
     to_lower: Mask,
     /// Whose bytes hooks have asked to change since they were decoded.
     rewritten: Mask,
@@ -81,6 +83,7 @@ impl Burst {
             arp: Mask::EMPTY,
             plain: Mask::EMPTY,
             close: Mask::EMPTY,
+            known: Mask::EMPTY,
             to_lower: Mask::EMPTY,
             rewritten: Mask::EMPTY,
             changed: Mask::EMPTY,
@@ -110,6 +113,7 @@ impl Burst {
         self.inet6 = Mask::EMPTY;
         self.arp = Mask::EMPTY;
         self.plain = Mask::EMPTY;
+        self.known = Mask::EMPTY;
         self.to_lower = Mask::EMPTY;
         self.rewritten = Mask::EMPTY;
         self.changed = Mask::EMPTY;
@@ -130,6 +134,7 @@ impl Burst {
         self.mbufs[slot] = Some(mbuf);
         self.live.insert(slot);
         self.arp.remove(slot);
+        self.known.remove(slot);
         self.to_lower.remove(slot);
         self.rewritten.remove(slot);
         self.changed.remove(slot);
@@ -182,6 +187,27 @@ impl Burst {
     pub fn set_plain(&mut self, plain: Mask, close: Mask) {
         self.plain = plain;
         self.close = close;
+    }
+
+    /// The live packets for which what is remembered of their connection answers: stages leave
+    /// them alone, and their way is decided. A hook that changes one or chooses its way takes it
+    /// out.
+    #[inline]
+    pub fn known(&self) -> Mask {
+        self.live & self.known
+    }
+
+    /// Says for which packets their connection answers.
+    #[inline]
+    pub fn set_known(&mut self, packets: Mask) {
+        self.known = packets;
+        self.decided |= packets;
+    }
+
+    /// Says that a packet is no longer one that its connection answers for.
+    #[inline]
+    pub fn forget_known(&mut self, slot: usize) {
+        self.known.remove(slot & (BURST - 1));
     }
 
     /// The live packets whose hop limit is still as they came.
@@ -275,6 +301,11 @@ impl Burst {
         let slot = slot & (BURST - 1);
         self.rewritten.insert(slot);
         self.plain.remove(slot);
+        if self.known.contains(slot) {
+            // The stages decide about what it has become.
+            self.known.remove(slot);
+            self.decided.remove(slot);
+        }
         self.longest = u16::MAX;
     }
 
@@ -359,6 +390,7 @@ impl Burst {
             Family::Inet => self.inet6.remove(slot),
             Family::Inet6 => self.inet6.insert(slot),
         }
+        self.known.remove(slot & (BURST - 1));
         self.plain.remove(slot & (BURST - 1));
         self.longest = u16::MAX;
         self.descriptors[slot & (BURST - 1)] = descriptor;

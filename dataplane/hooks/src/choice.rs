@@ -177,6 +177,7 @@ impl Context<'_> {
 
 fn choose(burst: &mut Burst, slot: usize, way: Way, egress: InterfaceId) {
     burst.set_way(slot, way, egress);
+    burst.forget_known(slot);
     burst.set_decided(sluice_packet::Mask::only(slot));
 }
 

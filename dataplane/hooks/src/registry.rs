@@ -79,8 +79,10 @@ impl Registry {
                         }
                         Place::Foreign(index) => Some(self.builtin.len() + authors[index].1?),
                     });
-                    let indices = indices.map(|index| HookIndex(index as u16));
-                    order.set(instance.id, protocol, event, indices.collect());
+                    let indices: Vec<usize> = indices.collect();
+                    let authored = indices.iter().any(|&index| index >= self.builtin.len());
+                    let indices = indices.into_iter().map(|index| HookIndex(index as u16));
+                    order.set(instance.id, protocol, event, indices.collect(), authored);
                 }
             }
         }
@@ -97,6 +99,8 @@ type Lists = [[Box<[HookIndex]>; EVENTS]; PROTOCOLS];
 #[derive(Clone, Debug, Default)]
 pub struct HookOrder {
     lists: Vec<Lists>,
+    /// At which events authors' hooks stand in each instance, one bit an event.
+    authored: Vec<u8>,
     /// Whether some instance has a hook that sees what goes from one instance to another.
     between: bool,
 }
@@ -108,13 +112,29 @@ impl HookOrder {
         protocol: Protocol,
         event: Event,
         hooks: Box<[HookIndex]>,
+        authored: bool,
     ) {
         if self.lists.len() <= instance.index() {
             self.lists.resize_with(instance.index() + 1, Lists::default);
+            self.authored.resize(instance.index() + 1, 0);
         }
         let sees = matches!(event, Event::LoopbackIn | Event::LoopbackOut | Event::Observing);
+        self.authored[instance.index()] |= u8::from(authored) << event as u8;
         self.between |= sees && !hooks.is_empty();
         self.lists[instance.index()][protocol as usize][event as usize] = hooks;
+    }
+
+    /// Whether an author's hook stands at some event of an instance.
+    #[inline]
+    pub fn has_authors(&self, instance: InstanceId) -> bool {
+        self.authored.get(instance.index()).is_some_and(|&events| events != 0)
+    }
+
+    /// Whether an author's hook stands at an event of an instance.
+    #[inline]
+    pub fn has_authors_at(&self, instance: InstanceId, event: Event) -> bool {
+        let events = self.authored.get(instance.index()).copied().unwrap_or_default();
+        events & 1 << event as u8 != 0
     }
 
     /// Whether some instance has a hook at LOOPBACK_OUT, LOOPBACK_IN or OBSERVING.

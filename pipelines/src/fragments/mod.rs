@@ -5,7 +5,10 @@
 //! each worker keeps what first fragments say ([`table`]), and a later one is matched by its
 //! first's ports ([`DescriptorFlags::FIRST_KNOWN`]); all else it carries itself. One that comes
 //! before its first waits for it, [`PATIENCE`] at most; then it is routed by what can be seen of
-//! it, as it is where too many wait already. Filters know nothing of this.
+//! it, as it is where too many wait already.
+//!
+//! Where connections are tracked, all fragments are followed, ahead of the first stage: a later one
+//! belongs to the connection of its first, and one without a first to none.
 //!
 //! Memory is fixed when the worker starts; both what is kept and what waits is bounded in all, for
 //! each source, and in time. All fragments of a datagram come to one worker as long as they come

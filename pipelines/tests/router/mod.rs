@@ -11,8 +11,10 @@ use std::sync::{Arc, OnceLock};
 use rtrb::{Consumer, RingBuffer};
 use sluice_channel::{Limits, Statistics};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, Mbuf, Mempool, tsc, tsc_hz};
+use sluice_flow::{Limits as FlowLimits, Table};
 use sluice_hooks::{Burst, Factory, ForeignHook, Outbox, PortFacts, Ports, Registry};
 use sluice_packet::ipv6;
+use sluice_pipelines::flow::Flows;
 use sluice_pipelines::neighbour::resolver::{Action, Resolver};
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::neighbour::table::NeighbourTable;
@@ -78,6 +80,9 @@ fn eal() -> &'static Eal {
     })
 }
 
+/// Few enough that bounds are met.
+const FLOWS: FlowLimits = FlowLimits { connections: 1024, huge_pages: false };
+
 /// An author's hook.
 pub struct Registration {
     pub hook: ForeignHook,
@@ -132,6 +137,7 @@ impl Router {
             resolver: Resolver::new(writer),
             pipeline: Pipeline::new(
                 &registry,
+                Flows::new(Table::new(FLOWS, [1, 2], hertz).expect("memory")),
                 Outbox::new(pool.clone(), hertz),
                 table,
                 output,
@@ -256,7 +262,7 @@ impl Router {
         }
         // Held packets are looked at every millisecond of the time-stamp counter.
         std::thread::sleep(std::time::Duration::from_millis(2));
-        self.pipeline.tend_held(&self.generation, statistics, tsc());
+        self.pipeline.tend(&self.generation, statistics, tsc());
         while self.pipeline.inject(&self.generation, statistics, tsc()) > 0 {}
         self.leaving()
     }

@@ -89,6 +89,7 @@ fn dataplane(document: Option<&DataplaneDocument>, reader: &mut Reader) -> Datap
         limits.rules = reader.one(path, "rules", &given.rules).unwrap_or(limits.rules);
         let neighbours = reader.one(path, "neighbours", &given.neighbours);
         limits.neighbours = neighbours.unwrap_or(limits.neighbours);
+        limits.flows = reader.one(path, "flows", &given.flows).unwrap_or(limits.flows);
     }
     Dataplane {
         cores: if cores.is_empty() { default.cores } else { cores },

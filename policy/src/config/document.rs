@@ -68,6 +68,8 @@ pub(super) struct LimitsDocument {
     pub(super) rules: Option<One<Count<16, 65_535>>>,
     /// Neighbours of all interfaces; 4096 if left out.
     pub(super) neighbours: Option<One<Count<16, 1_048_576>>>,
+    /// Connections that each worker remembers, some 250 bytes each; 131072 if left out.
+    pub(super) flows: Option<One<Count<16, 67_108_864>>>,
 }
 
 /// A port: one DPDK device.

@@ -59,11 +59,13 @@ pub struct Limits {
     pub rules: u32,
     /// Neighbours of all interfaces.
     pub neighbours: u32,
+    /// Connections that each worker remembers.
+    pub flows: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { ports: 32, rules: 16_384, neighbours: 4096 }
+        Limits { ports: 32, rules: 16_384, neighbours: 4096, flows: 131_072 }
     }
 }
 

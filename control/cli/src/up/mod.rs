@@ -266,6 +266,7 @@ fn dataplane_args(
         ("--max-ports", limits.ports.to_string()),
         ("--max-rules", limits.rules.to_string()),
         ("--max-neighbours", limits.neighbours.to_string()),
+        ("--max-flows", limits.flows.to_string()),
         ("--log", options.log.clone()),
         ("--log-format", options.log_format.name().to_owned()),
     ] {

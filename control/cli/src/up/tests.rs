@@ -45,7 +45,7 @@ fn the_dataplane_section_becomes_arguments() {
     assert_eq!(
         text.join(" "),
         "--dir /tmp/x --name lab --cores 1,3 --memory 256 --max-ports 32 --max-rules 16384 \
-         --max-neighbours 4096 --log warn --log-format text --die-with-parent"
+         --max-neighbours 4096 --max-flows 131072 --log warn --log-format text --die-with-parent"
     );
     let args = control_args(&directory, &cli.appliance.state(), &options);
     let text: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();

@@ -8,11 +8,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use rtrb::RingBuffer;
+use rustix::rand::{GetRandomFlags, getrandom};
 use sluice_channel::statistics::MAX_HOOKS;
 use sluice_channel::{CrashReport, Limits, Server};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, LogLevel, tsc_hz};
+use sluice_flow::{Limits as FlowLimits, Table};
 use sluice_hooks::stack::NicWatch;
 use sluice_hooks::{HookOrder, Outbox, Ports, Registry, Stack};
+use sluice_pipelines::flow::Flows;
 use sluice_pipelines::neighbour::table::NeighbourTable;
 use sluice_pipelines::tx::{HandedOver, MAX_PORTS, Output};
 use sluice_pipelines::{AgentLink, Generation, Pipeline, inject};
@@ -100,8 +103,10 @@ impl Agent {
             let (give_back, returns) = RingBuffer::new(MAX_PORTS * 2 + MAX_HOOKS);
             let (report, reports) = RingBuffer::new(REPORT_RING);
             let (injector, injections) = inject::ring();
+            let flows = Table::new(FlowLimits::connections(arguments.max_flows), seed()?, hertz)?;
             let mut pipeline = Pipeline::new(
                 &registry,
+                Flows::new(flows),
                 Outbox::new(ports.standard_pool(), hertz),
                 Arc::clone(&table),
                 outputs.remove(0),
@@ -196,6 +201,14 @@ fn tell_of_crash(crash: &CrashReport) {
              drops it does not help before the stage that crashes, so keep its sender away"
         );
     }
+}
+
+/// What keys a worker's hash of connections: nobody who sends packets can know it.
+fn seed() -> anyhow::Result<[u64; 2]> {
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes[..], GetRandomFlags::empty())?;
+    let [first, second] = bytes.as_chunks::<8>().0 else { unreachable!("two words") };
+    Ok([u64::from_ne_bytes(*first), u64::from_ne_bytes(*second)])
 }
 
 /// A stream that becomes readable when the process is told to stop.

@@ -199,7 +199,7 @@ impl Worker {
         }
         worked += pipeline.output.receive(statistics);
         worked += pipeline.inject(generation, statistics, now);
-        pipeline.tend_held(generation, statistics, now);
+        pipeline.tend(generation, statistics, now);
         pipeline.output.flush(statistics);
         for worker in pipeline.output.take_handed_to() {
             if let Some(doorbell) = self.peers.get(worker) {

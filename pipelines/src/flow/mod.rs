@@ -1,0 +1,347 @@
+//! The flow stage: finds each packet's connection, and lets what is known of it take the short way.
+//!
+//! It stands at PHYSICAL_IN, ahead of the other stages ([`Flows::find`]). A packet whose connection
+//! is in the table is *tracked*: its state ([`ConnectionState`]) is what filters match on. If beside
+//! that the decisions about packets like it are remembered, it is *known*
+//! ([`Burst::known`](sluice_hooks::Burst::known)): its way is set, and the stages that follow leave
+//! it alone. Authors' hooks see it all the same. When packets leave ([`Flows::leave`]), those of no
+//! connection get one, and the known ones are counted at the rules that let them pass.
+//!
+//! What is remembered is a [`Path`], and it holds for packets that equal the one it was made for in
+//! all that the instance's rules look at ([`Consulted`]), as long as nothing has moved that it was
+//! decided by ([`sluice_policy::Policy::moved`]). When something has, the decision alone is taken
+//! again, by the evaluator that everyone calls, for the next packet of the connection or when the
+//! clock hand comes by: the connection and its state live on. `docs/adr/0016-flow-table.md` has the
+//! reasons.
+
+mod decide;
+mod path;
+
+use sluice_dpdk::BURST;
+use sluice_flow::{Fate, Half, HalfId, NO_PATH, Strictness, Table};
+use sluice_hooks::{Burst, Context, Hook, HookOrder, Way};
+use sluice_packet::{
+    ConnectionState, Consulted, Descriptor, DescriptorFlags, Fragment, Mask, Quoted, TcpSegment,
+    checksum, protocol,
+};
+use sluice_policy::{Event, Instance, InstanceId, Moved, NoRecorder, Policy, RouteDecision};
+
+use decide::Decision;
+use path::{PathId, Paths};
+
+/// The flow stage's place in the order of hooks. The pipeline runs the stage itself, since it has a
+/// part where packets leave, too.
+pub struct FlowStage;
+
+impl Hook for FlowStage {
+    fn process(&mut self, _: &mut Context<'_>, _: &mut Burst, _: Mask) {}
+}
+
+/// The connections of one worker, and what is remembered about their packets.
+pub struct Flows {
+    table: Table,
+    paths: Paths,
+    /// The halves that the packets of the burst in hand belong to.
+    found: [HalfId; BURST],
+    /// The paths of those that are known.
+    known: [PathId; BURST],
+    /// Packets of the burst in hand that begin a connection if they leave.
+    beginning: Mask,
+}
+
+/// What packets are judged by in one burst.
+struct Judging<'a, 'b> {
+    cx: &'a Context<'b>,
+    order: &'a HookOrder,
+    consulted: Consulted,
+    strict: Strictness,
+    /// The low bits of the policy's edition.
+    edition: u32,
+}
+
+impl Flows {
+    /// Over an empty table.
+    pub fn new(table: Table) -> Flows {
+        Flows {
+            table,
+            paths: Paths::new(),
+            found: [HalfId::NONE; BURST],
+            known: [Paths::NONE; BURST],
+            beginning: Mask::EMPTY,
+        }
+    }
+
+    /// Nothing begins with the burst that comes: its packets are not looked up.
+    #[inline]
+    pub(crate) fn pass_over(&mut self) {
+        self.beginning = Mask::EMPTY;
+    }
+
+    /// Tracks packets of one instance, and says which of them are known.
+    pub(crate) fn find(
+        &mut self,
+        cx: &Context<'_>,
+        order: &HookOrder,
+        burst: &mut Burst,
+        packets: Mask,
+    ) {
+        let (instance, policy) = (cx.instance, cx.policy);
+        let strict = if instance.tracks() { Strictness::Strict } else { Strictness::Loose };
+        let consulted = instance.consults();
+        let judging = Judging { cx, order, consulted, strict, edition: policy.edition() as u32 };
+        // A hook that chooses ways is asked for each packet.
+        let remembers = !order.has_authors_at(instance.id, Event::RouteDecision);
+        let fits = burst.longest() <= policy.least_mtu();
+        self.beginning = Mask::EMPTY;
+        let descriptor = |slot| burst.descriptor(slot);
+        self.table.find(packets, instance.id.0, cx.now, descriptor, &mut self.found);
+        let plain = burst.plain();
+        let mut known = Mask::EMPTY;
+        let (mut first, mut alike) = (Paths::NONE, packets == burst.live());
+        for slot in packets {
+            let id = self.found[slot];
+            if id.is_none() {
+                self.meet(&judging, burst, slot);
+                continue;
+            }
+            let d = burst.descriptor(slot);
+            let segment = segment(burst, slot, d);
+            let state = self.table.track(id, d, segment.as_ref(), strict, cx.now);
+            let may_be_known =
+                remembers && (plain.contains(slot) || is_simple(d, consulted.icmp_code));
+            if consulted.state
+                && let Some(packet) = burst.parts(slot)
+            {
+                packet.descriptor.state = state;
+            }
+            if !may_be_known {
+                continue;
+            }
+            let d = burst.descriptor(slot);
+            let half = self.table.half(id);
+            let mut path = half.path;
+            if !answers(half, d, state, consulted)
+                || self.paths.get(path, judging.edition).is_none()
+                || !policy.moved().is_current(half.edition)
+            {
+                path = self.decide(&judging, id, d, state);
+            }
+            let Some(kept) = self.paths.get(path, judging.edition) else { continue };
+            if !fits && d.l3_length > kept.path.mtu {
+                continue;
+            }
+            if first == Paths::NONE {
+                first = path;
+            }
+            alike &= path == first;
+            burst.set_way(slot, Way::NextHop(kept.next_hop), kept.path.hop.interface);
+            self.known[slot] = path;
+            known.insert(slot);
+        }
+        burst.set_known(known);
+        if alike && known == packets {
+            burst.set_alike();
+        }
+    }
+
+    /// A packet of no connection: what state it is in, and whether it begins one.
+    #[cold]
+    #[inline(never)]
+    fn meet(&mut self, judging: &Judging<'_, '_>, burst: &mut Burst, slot: usize) {
+        let Some(packet) = burst.parts(slot) else { return };
+        let d = *packet.descriptor;
+        let frame = packet.mbuf.data();
+        let strict = judging.strict == Strictness::Strict;
+        let state = if let Some(quoted) = Quoted::read(&d, frame) {
+            match self.table.related(&d, &quoted, judging.cx.instance.id.0, judging.cx.now) {
+                Some(_) => ConnectionState::Related,
+                None if strict => ConnectionState::Invalid,
+                None => ConnectionState::Untracked,
+            }
+        } else {
+            let state = Table::classify(&d, judging.strict);
+            let lost = strict && d.fragment == Fragment::Later;
+            let forged = strict
+                && state == ConnectionState::New
+                && d.fragment == Fragment::Whole
+                && checksum::verify(&d, packet.mbuf.segments()).is_err();
+            if forged || lost && state == ConnectionState::Untracked {
+                ConnectionState::Invalid
+            } else {
+                state
+            }
+        };
+        packet.descriptor.state = state;
+        if state == ConnectionState::New && d.fragment != Fragment::Later {
+            self.beginning.insert(slot);
+        }
+    }
+
+    /// Takes the decision about a packet again, as far as something has moved or it differs from
+    /// the one that was decided about. Yields its path, if it has one.
+    #[cold]
+    #[inline(never)]
+    fn decide(
+        &mut self,
+        judging: &Judging<'_, '_>,
+        id: HalfId,
+        d: &Descriptor,
+        state: ConnectionState,
+    ) -> PathId {
+        let Judging { cx, order, consulted, edition, .. } = *judging;
+        let half = self.table.half_mut(id);
+        if half.path != NO_PATH
+            && answers(half, d, state, consulted)
+            && holds(cx.policy, cx.instance, half, d, &mut self.paths)
+        {
+            half.edition = edition;
+            return half.path;
+        }
+        let path = match decide::about(cx.policy, cx.instance, order, d) {
+            Decision::Path(path) => self.paths.take(path, cx.policy),
+            Decision::Denied | Decision::Other => None,
+        };
+        half.path = path.unwrap_or(Paths::NONE);
+        half.edition = edition;
+        half.ingress = d.ingress;
+        half.traffic_class = d.traffic_class;
+        half.tcp_flags = d.tcp_flags;
+        half.state = state;
+        half.path
+    }
+
+    /// Packets leave: those that begin a connection have begun it, and those that are known count
+    /// at the rules of their path.
+    #[inline]
+    pub(crate) fn leave(&mut self, cx: &Context<'_>, burst: &Burst, leaving: Mask) {
+        let beginning = self.beginning & leaving & !burst.changed();
+        if !beginning.is_empty() {
+            self.begin(cx, burst, beginning);
+        }
+        let known = leaving & burst.known();
+        let mut counters = cx.rule_counters();
+        let (mut path, mut packets, mut bytes) = (Paths::NONE, 0, 0);
+        for slot in known {
+            if self.known[slot] != path {
+                self.paths.count(path, packets, bytes, &mut counters);
+                (path, packets, bytes) = (self.known[slot], 0, 0);
+            }
+            packets += 1;
+            bytes += u64::from(burst.descriptor(slot).l3_length);
+        }
+        self.paths.count(path, packets, bytes, &mut counters);
+    }
+
+    #[inline(never)]
+    fn begin(&mut self, cx: &Context<'_>, burst: &Burst, packets: Mask) {
+        for slot in packets {
+            let d = burst.descriptor(slot);
+            let segment = segment(burst, slot, d);
+            let inserted = self.table.insert(d, cx.instance.id.0, segment.as_ref(), cx.now);
+            // Others of the same burst may be of a connection that the first of them has begun.
+            if let Some(inserted) = inserted.filter(|inserted| !inserted.new) {
+                self.table.track(inserted.id, d, segment.as_ref(), Strictness::Loose, cx.now);
+            }
+        }
+        self.beginning = Mask::EMPTY;
+    }
+
+    /// Lets the clock hand go on, by no more than a few connections. Those that are silent are
+    /// judged by what policy is now: one that would be denied ends.
+    #[inline]
+    pub(crate) fn tend(&mut self, policy: &Policy, order: &HookOrder, now: u64) {
+        let Flows { table, paths, .. } = self;
+        table.tend(now, PACE, |_, half| {
+            let aside = half.path == NO_PATH || half.path == Paths::NONE;
+            if aside || policy.moved().is_current(half.edition) {
+                return Fate::Keep;
+            }
+            judge_silent(policy, order, half, paths)
+        });
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn judge_silent(policy: &Policy, order: &HookOrder, half: &mut Half, paths: &mut Paths) -> Fate {
+    let Some(instance) = policy.instance(InstanceId(half.key().instance())) else {
+        return Fate::End;
+    };
+    let d = of_half(half);
+    if !holds(policy, instance, half, &d, paths) {
+        match decide::about(policy, instance, order, &d) {
+            Decision::Path(path) => half.path = paths.take(path, policy).unwrap_or(Paths::NONE),
+            Decision::Denied => return Fate::End,
+            Decision::Other => half.path = Paths::NONE,
+        }
+    }
+    half.edition = policy.edition() as u32;
+    Fate::Keep
+}
+
+/// A packet as the one that was decided about.
+fn of_half(half: &Half) -> Descriptor {
+    let mut key = half.key().flow_key();
+    let icmp = matches!(key.protocol, protocol::ICMP | protocol::ICMPV6);
+    let icmp_type = if icmp { std::mem::take(&mut key.dst_port) as u8 } else { 0 };
+    Descriptor {
+        key,
+        ingress: half.ingress,
+        traffic_class: half.traffic_class,
+        tcp_flags: half.tcp_flags,
+        icmp_type,
+        state: half.state,
+        hop_limit: u8::MAX,
+        ..Descriptor::default()
+    }
+}
+
+/// Whether what was decided under an earlier policy still holds under this one.
+fn holds(
+    policy: &Policy,
+    instance: &Instance,
+    half: &Half,
+    d: &Descriptor,
+    paths: &mut Paths,
+) -> bool {
+    let moved = policy.moved().since(half.edition, d.key.family, d.key.dst);
+    if !Moved::ROUTES.contains(moved) {
+        return false;
+    }
+    if half.path == Paths::NONE {
+        return moved.is_empty();
+    }
+    let Some(next_hop) = paths.renew(half.path, policy) else { return false };
+    moved.is_empty() || instance.route(d, &mut NoRecorder) == RouteDecision::Forward(next_hop)
+}
+
+/// Whether what was decided about a direction of a connection holds for a packet of it, as far as the
+/// packet goes.
+#[inline(always)]
+fn answers(half: &Half, d: &Descriptor, state: ConnectionState, consulted: Consulted) -> bool {
+    let flags = (half.tcp_flags ^ d.tcp_flags) & consulted.tcp_flags;
+    let class = (half.traffic_class ^ d.traffic_class) & consulted.traffic_class;
+    (half.ingress == d.ingress) & (half.state == state) & (flags | class == 0)
+}
+
+/// Connections that the clock hand looks at in one turn of a worker.
+const PACE: usize = 16;
+
+/// What the tracker asks of a TCP segment.
+#[inline]
+fn segment(burst: &Burst, slot: usize, d: &Descriptor) -> Option<TcpSegment> {
+    if d.key.protocol != protocol::TCP {
+        return None;
+    }
+    TcpSegment::read(d, burst.mbuf(slot)?.data())
+}
+
+/// Whether nothing has to be asked of the packet that plain packets are not asked either.
+#[inline]
+fn is_simple(d: &Descriptor, icmp_code: u8) -> bool {
+    let flags = DescriptorFlags::all() - DescriptorFlags::DONT_FRAGMENT;
+    d.fragment == Fragment::Whole
+        && d.hop_limit > 1
+        && !d.flags.intersects(flags)
+        && d.icmp_code & icmp_code == 0
+}

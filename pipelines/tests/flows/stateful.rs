@@ -1,0 +1,1 @@
+//! Filters that look at the state of connections.
