@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo lab test unit model e2e soak lint asan fuzz bench-channel bench-fib bench-filters bench-io bench-hooks bench-load bench-throughput clean
+.PHONY: help deps bench-deps build demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-io bench-hooks bench-load bench-throughput clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -15,16 +15,18 @@ FUZZ_SECONDS ?= 30
 # Debian packages: to build, to run the demo and the tests, to measure, to lint.
 PACKAGES := libdpdk-dev libclang-dev clang pkg-config gcc \
 	iproute2 ethtool iputils-ping tcpdump iperf3 curl traceroute util-linux procps \
-	python3 python3-pytest python3-pytest-timeout python3-scapy \
+	python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-scapy \
 	dpdk \
 	shellcheck pyflakes3
+# What `make bench` sets beside Sluice, if Debian has it.
+PEERS := dpdk-dev nftables libbpf-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what is missing (apt; nothing to do, nothing said)
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust, see https://rustup.rs"; exit 1; }
-	@missing=(); for package in $(PACKAGES); do \
+	@missing=(); for package in $(PACKAGES) $(MORE); do \
 	  [[ "$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null)" == installed ]] \
 	    || missing+=("$$package"); \
 	done; \
@@ -35,6 +37,9 @@ deps: ## install what is missing (apt; nothing to do, nothing said)
 	  { apt update && apt install --no-install-recommends -y "$${missing[@]}"; } </dev/null >"$$log" 2>&1 \
 	    || { cat "$$log"; exit 1; }; \
 	fi
+
+bench-deps: MORE := $(PEERS)
+bench-deps: deps
 
 build: deps ## the three programs, in release mode
 	cargo build --release --locked -p sluice -p sluice-control -p sluice-dataplane
@@ -57,7 +62,7 @@ model: deps ## loom explores every interleaving of the quiescent-state reclamati
 
 e2e: build ## Sluice between real hosts in network namespaces
 	cd tests && $(SUDO) env PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release \
-	  $(PYTHON) -m pytest $(E2E)
+	  $(PYTHON) -m pytest -n 2 --dist loadfile $(E2E)
 
 # What `make e2e` does in moments; every variable may be given. tests/README.md says what they are.
 SOAK := SLUICE_TRUTH_PACKETS=1000000 SLUICE_KILLS=10000 SLUICE_DATAPLANE_KILLS=500 \
@@ -99,6 +104,10 @@ fuzz: deps ## every fuzz target for FUZZ_SECONDS=30 (needs nightly)
 	    cargo +nightly fuzz run --fuzz-dir "$$folder" "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
 	  done; \
 	done
+
+bench: bench-deps build ## the standing set: every workload beside its peers and its goal (15 minutes)
+	cargo build --release --locked -p sluice-pktgen
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) bench/standing.py --binaries $(TARGET)/release --plots docs/plots $(BENCH)
 
 bench-channel: deps ## routes a second through the channel, beside a Unix socket pair in the same run
 	cargo build --release --locked -p sluice-bench-channel

@@ -1,6 +1,14 @@
-"""Fixtures of the end-to-end tests, and what is checked after each of them."""
+"""Fixtures of the end-to-end tests, and what is checked after each of them.
 
+Two tests may run at a time (`make e2e` says so to pytest-xdist): each has namespaces, directories and a
+worker's core of its own. One that is marked `alone` measures time or processors, or takes both cores:
+while it runs nothing else does.
+"""
+
+import contextlib
+import fcntl
 import os
+import pathlib
 import shutil
 import signal
 import sys
@@ -21,6 +29,30 @@ def pytest_configure(config):
         if not (binaries() / program).exists():
             pytest.exit(f"{binaries() / program} is not built (run: make build)", returncode=1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that the labs clean up
+
+
+GATE, MACHINE = pathlib.Path(__file__), pathlib.Path(__file__).parents[1] / "pytest.ini"
+
+
+@contextlib.contextmanager
+def locked(file, how):
+    """Holds a lock of a file for as long as the `with` lasts."""
+    with open(file) as opened:
+        fcntl.flock(opened, how)
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """A test that is to be alone has the machine to itself; the others share it.
+
+    Who waits for the machine stands in the gate, so that nothing overtakes it for ever. The wait is
+    no part of the test's time."""
+    alone = item.get_closest_marker("alone") is not None
+    with contextlib.ExitStack() as held:
+        with locked(GATE, fcntl.LOCK_EX):
+            held.enter_context(locked(MACHINE, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        yield
 
 
 @pytest.fixture

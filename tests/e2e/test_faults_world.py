@@ -185,6 +185,7 @@ def test_f17_a_confirmation_does_not_depend_on_the_wall_clock(lab, clock):
         assert halves.generation() > applied["generation"] > before
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(max(120, STOPPED * 3))
 def test_f18_stopped_for_a_while(alternating):
     """A dataplane that did not run, as of a suspended machine: it goes on, without catching up on
@@ -213,6 +214,7 @@ two_cores = pytest.mark.skipif(
 )
 
 
+@pytest.mark.alone
 @two_cores
 def test_f19_a_stalled_worker(lab):
     """One worker stands still: it is said within a second, the other forwards, a commit says whom
@@ -247,6 +249,7 @@ def stalled(halves):
     return {row["worker"] for row in halves.ask("/v1/workers") if row.get("stalled_ms")}
 
 
+@pytest.mark.alone
 def test_f20_another_program_on_the_same_core(alternating):
     """Loss is allowed, a deadlock is not; afterwards it forwards as before."""
     core = laboratory.worker_core()
@@ -267,6 +270,7 @@ def test_f20_another_program_on_the_same_core(alternating):
     assert forwards(alternating)
 
 
+@pytest.mark.alone
 def test_f21_a_worker_panics(lab, monkeypatch):
     """The process ends at once and leaves a report, its supervisor starts it again, and a packet
     that does it twice is named."""

@@ -4,6 +4,10 @@ import os
 import pathlib
 import time
 
+import pytest
+
+pytestmark = pytest.mark.alone
+
 
 def cpu_seconds(pid):
     """What all threads of a process have run so far."""

@@ -11,6 +11,7 @@ needs_two_cores = pytest.mark.skipif(len(CORES) < 2, reason="this machine has a 
 pytestmark = needs_two_cores
 
 
+@pytest.mark.alone
 def test_two_ports_on_different_workers(pair):
     pair.server.iperf_server()
     with pair.sluice(cores=CORES, lan_options="workers: [0]", wan_options="workers: [1]") as sluice:
@@ -22,6 +23,7 @@ def test_two_ports_on_different_workers(pair):
         assert queues == {0: [{"port": "lan", "queue": 0}], 1: [{"port": "wan", "queue": 0}]}
 
 
+@pytest.mark.alone
 def test_the_queues_of_a_port_are_shared_out(lab):
     pair = Pair(lab, queues=2)
     two = {
@@ -40,6 +42,7 @@ def test_the_queues_of_a_port_are_shared_out(lab):
         assert len(rx) == 2 and min(rx) > 20, rx
 
 
+@pytest.mark.alone
 def test_a_rule_push_reaches_every_worker(pair):
     with pair.sluice(cores=CORES, lan_options="workers: [0]", wan_options="workers: [1]") as sluice:
         assert pair.client.reaches("10.0.2.2")

@@ -18,6 +18,7 @@ ALTERNATIONS = int(os.environ.get("SLUICE_ALTERNATIONS", 1000))
 RATE = int(os.environ.get("SLUICE_RATE", 2000))
 
 
+@pytest.mark.alone
 def test_r01_control_killed_loses_nothing(alternating):
     """R1: without a control process it forwards on; the next one finds everything as it was."""
     halves = alternating.halves
@@ -33,6 +34,7 @@ def test_r01_control_killed_loses_nothing(alternating):
     assert load.came["thin"] == []
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(max(90, ALTERNATIONS))
 def test_r02_alternating_policies_under_load(alternating):
     """R2: each packet is handled by A or by B, and none is lost."""
@@ -50,6 +52,7 @@ def test_r02_alternating_policies_under_load(alternating):
     assert counted[f"whole-{live}"] <= len(load.came["wan" if live == "A" else "thin"])
 
 
+@pytest.mark.alone
 def test_r03_dataplane_restart(pair):
     """R3: a dataplane that was killed is back with its policy, and traffic in under a second."""
     with pair.sluice("routes: [{ to: 192.0.2.0/24, blackhole: true }]\n") as sluice:
@@ -70,6 +73,7 @@ def test_r03_dataplane_restart(pair):
         assert {"192.0.2.0/24", "198.51.100.0/24"} <= prefixes, "file and live change are back"
 
 
+@pytest.mark.alone
 def test_r10_ten_thousand_routes_and_rules(lab):
     """R10: from nothing to forwarding in two seconds, with 10,000 routes and 10,000 rules."""
     alternating = Alternating(lab, routes=10_000)

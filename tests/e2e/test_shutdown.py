@@ -23,6 +23,7 @@ def handed_out(sluice):
     return sum(row["handed_out"] for row in sluice.show("stats")["workers"])
 
 
+@pytest.mark.alone
 def test_what_is_between_two_workers_at_the_end_is_accounted_for(pair):
     """One queue to send by, so that one of the workers hands every packet to the other."""
     cores = sorted(os.sched_getaffinity(0))[:2]

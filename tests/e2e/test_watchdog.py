@@ -9,6 +9,7 @@ import time
 import pytest
 
 from lab import Stream, datagram, threads
+from lab.load import slowness
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
 TWO = {"lan_options": "workers: [0]", "wan_options": "workers: [1]"}
@@ -32,6 +33,7 @@ def stalls(sluice):
     return [int(ms) for ms in re.findall(r"worker is stalled.*for_ms=(\d+)", sluice.log)]
 
 
+@pytest.mark.alone
 @needs_two_cores
 def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
     with pair.sluice(cores=CORES, **TWO) as sluice:
@@ -56,6 +58,7 @@ def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
         assert sluice.wait_until(lambda: pair.client.reaches("10.0.2.2"))
 
 
+@pytest.mark.alone
 @needs_two_cores
 def test_fault_19_a_stopped_worker_does_not_keep_a_port_or_the_end(pair):
     sluice = pair.sluice(cores=CORES, **TWO)
@@ -84,6 +87,7 @@ def test_fault_19_a_stopped_worker_does_not_keep_a_port_or_the_end(pair):
         sluice.discard()
 
 
+@pytest.mark.alone
 def test_fault_18_a_process_that_was_stopped_goes_on_without_a_storm(pair):
     """Stopped as a whole, for longer than a neighbour stays reachable unasked would take."""
     with pair.sluice() as sluice:
@@ -100,6 +104,7 @@ def test_fault_18_a_process_that_was_stopped_goes_on_without_a_storm(pair):
         assert all(ms < 3000 for ms in stalls(sluice)), "nobody stood still but all together"
 
 
+@pytest.mark.alone
 def test_fault_21_a_panic_leaves_a_report_and_poison_is_named(pair, monkeypatch):
     monkeypatch.setenv("SLUICE_FAULT", f"panic-on-udp-port={POISON}")
     with pair.sluice() as sluice:
@@ -113,7 +118,7 @@ def test_fault_21_a_panic_leaves_a_report_and_poison_is_named(pair, monkeypatch)
                     lambda: sluice.processes().get("sluice-dataplane") not in (None, victim), 10
                 )
                 assert stream.wait_for(200, patience=15), "traffic flows again"
-            assert stream.gap < 2.0, f"R3: {stream.gap} s without traffic"
+            assert stream.gap < 2.0 * slowness(), f"R3: {stream.gap} s without traffic"
             assert sluice.wait_until(lambda: len(list(crashes.glob("*.json"))) == crash)
             assert sluice.wait_until(sluice.committed, patience=15)
         assert sluice.logs("last dataplane crashed", f"port {POISON}")
