@@ -29,7 +29,7 @@ const ROOMS: [u16; 4] = [STANDARD_ROOM, 4_096, 10_240, 16_384];
 /// Bytes that a buffer costs beside its packet: mbuf, headroom, alignment.
 const BUFFER_OVERHEAD: u32 = 320;
 /// Most and fewest buffers of a pool.
-const POOL: std::ops::RangeInclusive<u32> = 1_023..=65_535;
+const POOL: std::ops::RangeInclusive<u32> = 1_023..=262_143;
 /// How long a lost port is left alone between two tries to attach it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
