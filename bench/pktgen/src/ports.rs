@@ -1,4 +1,4 @@
-//! The two ports: one to send by, one to receive from. They may be the same.
+//! The two ports: a near one to send by, and a far one where packets arrive. They may be the same.
 
 use std::time::{Duration, Instant};
 
@@ -15,18 +15,24 @@ const MBUFS: u32 = 16_383;
 
 /// The ports and their queues.
 pub struct Ports {
-    /// Where to send.
-    pub tx: TxQueue,
-    /// Where what was sent comes back.
-    pub rx: RxQueue,
-    /// Other queues, which are only emptied: what a router says back to where packets came from.
-    pub others: Vec<RxQueue>,
+    /// Where packets are sent, and where they come home if they are turned round.
+    pub near: End,
+    /// Where packets arrive; `None` if at the near end.
+    pub far: Option<End>,
     /// Where packets come from.
     pub pool: Mempool,
-    /// Link address of the sending port.
-    pub mac: [u8; 6],
     _ports: Vec<Port>,
     _eal: Eal,
+}
+
+/// A port's queues.
+pub struct End {
+    /// To send.
+    pub tx: TxQueue,
+    /// To receive.
+    pub rx: RxQueue,
+    /// Its link address.
+    pub mac: [u8; 6],
 }
 
 /// Which ports, and what with.
@@ -59,26 +65,29 @@ impl Ports {
         let room = required_data_room(wanted.tx, wanted.mtu);
         let pool = Mempool::new(&eal, "pktgen", MBUFS, room)?;
         let mut ports = Vec::new();
-        let mut queues = Vec::new();
-        let devices: &[&str] =
-            if wanted.tx == wanted.rx { &[wanted.tx] } else { &[wanted.tx, wanted.rx] };
-        for device in devices {
-            let mut port =
-                Port::attach(&eal, device).with_context(|| format!("device `{device}`"))?;
-            let setup = PortSetup { rss: false, ..PortSetup::new(&pool) };
-            queues.push(port.configure(setup)?);
-            port.start()?;
-            port.promiscuous(true).ok();
-            ports.push(port);
-        }
+        let near = open(&eal, &pool, wanted.tx, &mut ports)?;
+        let far = match wanted.rx {
+            rx if rx == wanted.tx => None,
+            rx => Some(open(&eal, &pool, rx, &mut ports)?),
+        };
         wait_for_link(&ports)?;
-        let (rx, tx): (Vec<_>, Vec<_>) = queues.into_iter().unzip();
-        let mut rx: Vec<RxQueue> = rx.into_iter().flatten().collect();
-        let tx = tx.into_iter().flatten().next().context("the port has no transmit queue")?;
-        let last = rx.pop().context("the port has no receive queue")?;
-        let mac = ports[0].mac();
-        Ok(Ports { tx, rx: last, others: rx, pool, mac, _ports: ports, _eal: eal })
+        Ok(Ports { near, far, pool, _ports: ports, _eal: eal })
     }
+}
+
+fn open(eal: &Eal, pool: &Mempool, device: &str, ports: &mut Vec<Port>) -> anyhow::Result<End> {
+    let mut port = Port::attach(eal, device).with_context(|| format!("device `{device}`"))?;
+    let setup = PortSetup { rss: false, ..PortSetup::new(pool) };
+    let (mut rx, mut tx) = port.configure(setup)?;
+    port.start()?;
+    port.promiscuous(true).ok();
+    let end = End {
+        tx: tx.pop().with_context(|| format!("`{device}` has no transmit queue"))?,
+        rx: rx.pop().with_context(|| format!("`{device}` has no receive queue"))?,
+        mac: port.mac(),
+    };
+    ports.push(port);
+    Ok(end)
 }
 
 fn wait_for_link(ports: &[Port]) -> anyhow::Result<()> {

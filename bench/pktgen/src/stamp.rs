@@ -10,7 +10,7 @@ pub struct Stamp {
     pub run: u16,
     /// The packet's number within the run.
     pub sequence: u64,
-    /// The time-stamp counter when it was given to the device, in cycles.
+    /// When it was given to the device, in cycles since the run began.
     pub sent: u64,
 }
 

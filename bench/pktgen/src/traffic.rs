@@ -1,5 +1,6 @@
-//! What the packets look like: sizes, protocols, flows. All of it follows from a packet's sequence
-//! number alone, so that who receives it knows which flow it is of without being told.
+//! What the packets look like: sizes, protocols, flows. All of it follows from what a packet's stamp
+//! says, its number and when it was sent, so that who receives it knows which flow it is of without
+//! being told.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -64,6 +65,8 @@ pub enum Pattern {
     Zipf,
     /// Each packet is of a flow of its own; `flows` says after how many they come again.
     New,
+    /// Each packet is of any of 2^40 flows, from sources all over: what a flood looks like.
+    Flood,
 }
 
 impl FromStr for Pattern {
@@ -75,7 +78,8 @@ impl FromStr for Pattern {
             "random" => Ok(Pattern::Random),
             "zipf" => Ok(Pattern::Zipf),
             "new" => Ok(Pattern::New),
-            _ => Err(format!("`{text}` is not known: even, random, zipf or new")),
+            "flood" => Ok(Pattern::Flood),
+            _ => Err(format!("`{text}` is not known: even, random, zipf, new or flood")),
         }
     }
 }
@@ -114,9 +118,15 @@ pub struct Traffic {
     pub flows: u32,
     /// Which flow a packet is of.
     pub pattern: Pattern,
+    /// So many flows end in each cycle of the time-stamp counter, and others take their place.
+    pub turnover: f64,
     /// Sizes of the frames.
     pub sizes: Sizes,
 }
+
+/// Flows are numbered within so many bits; they come again behind that.
+const NUMBERS: u64 = (1 << 24) - 1;
+const FLOOD: u64 = (1 << 40) - 1;
 
 /// Mixes a number (SplitMix64, Steele et al. 2014).
 fn mix(n: u64) -> u64 {
@@ -127,19 +137,27 @@ fn mix(n: u64) -> u64 {
 }
 
 impl Traffic {
-    /// The flow of the packet with this number.
-    pub fn flow(&self, sequence: u64) -> u32 {
+    /// The flow of a packet.
+    pub fn flow(&self, stamp: &Stamp) -> u64 {
         let flows = u64::from(self.flows.max(1));
         let flow = match self.pattern {
-            Pattern::Even | Pattern::New => sequence % flows,
-            Pattern::Random => mix(sequence) % flows,
+            Pattern::Even | Pattern::New => stamp.sequence % flows,
+            Pattern::Random => mix(stamp.sequence) % flows,
             Pattern::Zipf => {
                 // The inverse of the distribution: ranks up to r have ln r / ln flows of the whole.
-                let part = mix(sequence) as f64 / u64::MAX as f64;
+                let part = mix(stamp.sequence) as f64 / u64::MAX as f64;
                 ((flows as f64).powf(part) as u64).clamp(1, flows) - 1
             }
+            Pattern::Flood => return mix(stamp.sequence) & FLOOD,
         };
-        flow as u32
+        // Which flows there are moves on by one for each that ends.
+        ((stamp.sent as f64 * self.turnover) as u64 + flow) & NUMBERS
+    }
+
+    /// Where the order of a flow is kept, of as many places as there are flows at a time; nowhere for
+    /// flows of one packet.
+    pub fn place(&self, flow: u64) -> Option<usize> {
+        (self.pattern != Pattern::Flood).then(|| (flow % u64::from(self.flows.max(1))) as usize)
     }
 
     /// Bytes before the payload.
@@ -163,7 +181,7 @@ impl Traffic {
 
     /// Writes the frame with this number, as long as [`length`](Self::length) says.
     pub fn write(&self, frame: &mut [u8], stamp: Stamp) {
-        let flow = self.flow(stamp.sequence);
+        let flow = self.flow(&stamp);
         let headers = self.headers();
         frame[..6].copy_from_slice(&self.router);
         frame[6..12].copy_from_slice(&self.own);
@@ -233,13 +251,17 @@ impl Traffic {
         segment[place..place + 2].copy_from_slice(&sum.to_be_bytes());
     }
 
-    /// The five-tuple of a flow: sources and destinations first, then ports.
-    fn key(&self, flow: u32) -> FlowKey {
-        let destination = flow % self.destinations.max(1);
+    /// The five-tuple of a flow: ports first, then sources; destinations go along.
+    fn key(&self, flow: u64) -> FlowKey {
+        let (port, source, destination) = if self.pattern == Pattern::Flood {
+            (flow as u16, flow >> 16, flow >> 24)
+        } else {
+            (1024 + (flow & 0x3fff) as u16, flow >> 14, flow)
+        };
         FlowKey {
-            src: self.source + u128::from(flow >> 14),
-            dst: self.destination + u128::from(destination),
-            src_port: 1024 + (flow & 0x3fff) as u16,
+            src: self.source + u128::from(source),
+            dst: self.destination + u128::from(destination % u64::from(self.destinations.max(1))),
+            src_port: port,
             dst_port: 5001,
             protocol: if self.transport == Transport::Udp { protocol::UDP } else { protocol::TCP },
             family: self.family,
@@ -272,6 +294,7 @@ mod tests {
             destinations: 100,
             flows: 1024,
             pattern: Pattern::Even,
+            turnover: 0.0,
             sizes: "64".parse().unwrap(),
         }
     }
@@ -329,12 +352,46 @@ mod tests {
         }
     }
 
+    fn stamp(sequence: u64, sent: u64) -> Stamp {
+        Stamp { run: 1, sequence, sent }
+    }
+
+    #[test]
+    fn flows_end_and_others_take_their_place() {
+        // One in a thousand cycles.
+        let traffic = Traffic { flows: 100, turnover: 0.001, ..traffic() };
+        let at = |sent| -> std::collections::BTreeSet<u64> {
+            (0..100).map(|n| traffic.flow(&stamp(n, sent))).collect()
+        };
+        assert_eq!(at(0), (0..100).collect());
+        assert_eq!(at(10_500), (10..110).collect());
+        let places: std::collections::BTreeSet<_> =
+            at(10_500).into_iter().map(|flow| traffic.place(flow)).collect();
+        assert_eq!(places.len(), 100, "no two flows of one time share a place");
+    }
+
+    #[test]
+    fn a_flood_comes_from_everywhere() {
+        let traffic = Traffic { pattern: Pattern::Flood, ..traffic() };
+        let keys: std::collections::HashSet<_> = (0..100_000)
+            .map(|n| traffic.key(traffic.flow(&stamp(n, 0))))
+            .map(|key| (key.src, key.src_port, key.dst))
+            .collect();
+        assert!(keys.len() > 99_990, "{} of 100,000", keys.len());
+        let sources: std::collections::HashSet<_> = keys.iter().map(|key| key.0).collect();
+        assert!(sources.len() > 90_000, "{} sources", sources.len());
+        assert!(
+            keys.iter().all(|key| (traffic.source..traffic.source + (1 << 24)).contains(&key.0))
+        );
+        assert_eq!(traffic.place(traffic.flow(&stamp(7, 0))), None);
+    }
+
     #[test]
     fn flows_are_spread_as_the_pattern_says() {
         let count = |pattern| {
             let traffic = Traffic { pattern, flows: 100, ..traffic() };
             let mut counts = [0_u32; 100];
-            (0..100_000).for_each(|n| counts[traffic.flow(n) as usize] += 1);
+            (0..100_000).for_each(|n| counts[traffic.flow(&stamp(n, 0)) as usize] += 1);
             counts
         };
         assert!(count(Pattern::Even).iter().all(|n| *n == 1000));

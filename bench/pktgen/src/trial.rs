@@ -1,13 +1,17 @@
 //! One trial: packets at a rate for a time, and what came back of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use sluice_dpdk::{BURST, Mbuf, free_bulk, tsc, tsc_hz};
 
+use crate::frame;
+use crate::load::Load;
 use crate::ports::Ports;
-use crate::stamp::{self, Stamp};
-use crate::traffic::Traffic;
+use crate::progress::Counts;
+use crate::search::Trial;
+use crate::stamp::Stamp;
 
 /// How long packets may be under way after the last was sent.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -27,8 +31,10 @@ pub struct Outcome {
     pub disordered: u64,
     /// Seconds from the first to the last packet sent.
     pub seconds: f64,
-    /// Latency in nanoseconds.
+    /// Latency in nanoseconds, one way. Empty if packets carry no stamp.
     pub latency: Histogram<u64>,
+    /// There and back, if packets were turned round at the far end.
+    pub two_way: Option<Histogram<u64>>,
 }
 
 impl Outcome {
@@ -56,42 +62,67 @@ impl Outcome {
 /// The trials of one set of ports.
 pub struct Trials<'a> {
     ports: &'a mut Ports,
-    traffic: &'a Traffic,
+    load: &'a Load,
+    /// Whether packets that arrive at the far end are sent home.
+    two_way: bool,
+    counts: Arc<Counts>,
+    /// Packets sent and received by all trials.
+    totals: (u64, u64),
     run: u16,
-    /// The next number that is in order, by flow.
+    /// The next number that is in order, by a flow's place.
     next: Vec<u64>,
     slots: [Option<Mbuf>; BURST],
 }
 
+/// When a trial stops sending.
+#[derive(Clone, Copy)]
+enum Until {
+    Time(Duration),
+    Packets(u64),
+}
+
 impl<'a> Trials<'a> {
-    /// Trials of this traffic.
-    pub fn new(ports: &'a mut Ports, traffic: &'a Traffic) -> Trials<'a> {
-        let next = vec![0; traffic.flows.max(1) as usize];
-        Trials { ports, traffic, run: 0, next, slots: [const { None }; BURST] }
+    /// Trials of this load.
+    pub fn new(
+        ports: &'a mut Ports,
+        load: &'a Load,
+        two_way: bool,
+        counts: Arc<Counts>,
+    ) -> Trials<'a> {
+        let next = vec![0; load.flows()];
+        let slots = [const { None }; BURST];
+        let two_way = two_way && ports.far.is_some();
+        Trials { ports, load, two_way, counts, totals: (0, 0), run: 0, next, slots }
     }
 
-    /// Sends at `rate` packets a second (`None`: as fast as the device takes them) for `time`, and
-    /// waits for what is under way.
-    pub fn run(&mut self, rate: Option<f64>, time: Duration) -> Outcome {
+    fn trial(&mut self, rate: Option<f64>, until: Until) -> Outcome {
         self.run = self.run.wrapping_add(1);
         self.next.fill(0);
         let hertz = tsc_hz();
-        let per_packet = rate.map(|rate| hertz as f64 / rate.max(1.0));
         let cycles = |time: Duration| (time.as_secs_f64() * hertz as f64) as u64;
+        let per_packet = rate.map(|rate| hertz as f64 / rate.max(1e-3));
+        let histogram = || {
+            // Up to a minute, to three figures.
+            Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are in order")
+        };
         let mut outcome = Outcome {
             wanted: rate,
             sent: 0,
             received: 0,
             disordered: 0,
             seconds: 0.0,
-            latency: Histogram::new_with_bounds(1, 10_000_000_000, 3)
-                .unwrap_or_else(|_| unreachable!()),
+            latency: histogram(),
+            two_way: self.two_way.then(histogram),
         };
         let start = tsc();
-        let end = start + cycles(time);
+        let (end, most) = match until {
+            Until::Time(time) => (start + cycles(time), u64::MAX),
+            // What cannot be sent within a minute never can.
+            Until::Packets(packets) => (start + cycles(Duration::from_secs(60)), packets),
+        };
         let mut now = start;
         let mut given = 0_u64;
-        while now < end {
+        while now < end && outcome.sent < most {
             let due = match per_packet {
                 Some(per_packet) => ((now - start) as f64 / per_packet) as u64 + 1,
                 None => u64::MAX,
@@ -101,20 +132,22 @@ impl<'a> Trials<'a> {
             if per_packet.is_some() && behind > 4 * AT_ONCE as u64 {
                 given = due - AT_ONCE as u64;
             }
-            let n = behind.min(AT_ONCE as u64) as usize;
+            let n = behind.min(AT_ONCE as u64).min(most - outcome.sent) as usize;
             if n > 0 {
-                let sent = self.send(n, outcome.sent, now);
+                let sent = self.send(n, outcome.sent, now - start);
                 outcome.sent += sent as u64;
                 given += sent as u64;
             }
-            self.receive(&mut outcome, hertz);
+            self.receive(&mut outcome, start, hertz);
+            self.counts.store(self.totals.0 + outcome.sent, self.totals.1 + outcome.received);
             now = tsc();
         }
         outcome.seconds = (now - start) as f64 / hertz as f64;
         let until = now + cycles(DRAIN);
         while tsc() < until && outcome.received < outcome.sent {
-            self.receive(&mut outcome, hertz);
+            self.receive(&mut outcome, start, hertz);
         }
+        self.totals = (self.totals.0 + outcome.sent, self.totals.1 + outcome.received);
         outcome
     }
 
@@ -125,59 +158,111 @@ impl<'a> Trials<'a> {
         }
         for (place, slot) in self.slots[..n].iter_mut().enumerate() {
             let sequence = first + place as u64;
-            let length = self.traffic.length(sequence);
+            let length = self.load.length(sequence);
             let frame = slot.as_mut().and_then(|mbuf| mbuf.append(length));
             if let Some(frame) = frame {
-                self.traffic.write(frame, Stamp { run: self.run, sequence, sent: now });
+                self.load.write(frame, Stamp { run: self.run, sequence, sent: now });
             }
         }
-        let sent = self.ports.tx.tx(&mut self.slots, n);
+        let sent = self.ports.near.tx.tx(&mut self.slots, n);
         free_bulk(&mut self.slots[..n - sent]);
         sent
     }
 
-    fn receive(&mut self, outcome: &mut Outcome, hertz: u64) {
-        let n = self.ports.rx.rx(&mut self.slots);
-        let now = tsc();
-        for slot in &mut self.slots[..n] {
-            let Some(mbuf) = slot else { continue };
-            if let Some(stamp) = payload(mbuf.data()).and_then(Stamp::read)
-                && stamp.run == self.run
-            {
-                outcome.received += 1;
-                let flow = self.traffic.flow(stamp.sequence) as usize;
-                if stamp.sequence < self.next[flow] {
-                    outcome.disordered += 1;
-                } else {
-                    self.next[flow] = stamp.sequence + 1;
+    fn receive(&mut self, outcome: &mut Outcome, start: u64, hertz: u64) {
+        if let Some(far) = &mut self.ports.far {
+            let n = far.rx.rx(&mut self.slots);
+            let since = tsc().wrapping_sub(start);
+            let mut arrived = Arrivals { load: self.load, run: self.run, next: &mut self.next };
+            arrived.count(&self.slots[..n], since, hertz, outcome, !self.two_way);
+            if self.two_way {
+                // What is not ours stays here.
+                let mut ours = 0;
+                for place in 0..n {
+                    let mbuf = self.slots[place].as_mut();
+                    if mbuf.is_some_and(|mbuf| frame::turn_round(mbuf.data_mut(), far.mac)) {
+                        self.slots.swap(ours, place);
+                        ours += 1;
+                    }
                 }
-                let cycles = now.saturating_sub(stamp.sent);
-                let nanos = u128::from(cycles) * 1_000_000_000 / u128::from(hertz);
-                outcome.latency.saturating_record(nanos as u64);
+                free_bulk(&mut self.slots[ours..n]);
+                let sent = far.tx.tx(&mut self.slots, ours);
+                free_bulk(&mut self.slots[..ours - sent]);
+            } else {
+                free_bulk(&mut self.slots[..n]);
             }
         }
+        let n = self.ports.near.rx.rx(&mut self.slots);
+        let since = tsc().wrapping_sub(start);
+        if self.ports.far.is_none() {
+            let mut arrived = Arrivals { load: self.load, run: self.run, next: &mut self.next };
+            arrived.count(&self.slots[..n], since, hertz, outcome, true);
+        } else if let Some(two_way) = &mut outcome.two_way {
+            for stamp in self.slots[..n].iter().flatten().filter_map(|m| frame::stamp(m.data())) {
+                if stamp.run == self.run {
+                    outcome.received += 1;
+                    two_way.saturating_record(nanos(since.saturating_sub(stamp.sent), hertz));
+                }
+            }
+        }
+        // Anything else at the near end is what a router says back to where packets came from.
         free_bulk(&mut self.slots[..n]);
-        for other in &mut self.ports.others {
-            let n = other.rx(&mut self.slots);
-            free_bulk(&mut self.slots[..n]);
+    }
+}
+
+impl Trial for Trials<'_> {
+    fn run(&mut self, rate: Option<f64>, time: Duration) -> Outcome {
+        self.trial(rate, Until::Time(time))
+    }
+
+    fn burst(&mut self, packets: u64) -> Outcome {
+        self.trial(None, Until::Packets(packets))
+    }
+}
+
+/// Looks at what has arrived.
+struct Arrivals<'a> {
+    load: &'a Load,
+    run: u16,
+    next: &'a mut [u64],
+}
+
+impl Arrivals<'_> {
+    fn count(
+        &mut self,
+        packets: &[Option<Mbuf>],
+        since: u64,
+        hertz: u64,
+        outcome: &mut Outcome,
+        home: bool,
+    ) {
+        for mbuf in packets.iter().flatten() {
+            match self.load {
+                Load::Made(traffic) => {
+                    let Some(stamp) = frame::stamp(mbuf.data()) else { continue };
+                    if stamp.run != self.run {
+                        continue;
+                    }
+                    outcome.received += u64::from(home);
+                    if let Some(place) = traffic.place(traffic.flow(&stamp)) {
+                        if stamp.sequence < self.next[place] {
+                            outcome.disordered += 1;
+                        } else {
+                            self.next[place] = stamp.sequence + 1;
+                        }
+                    }
+                    outcome
+                        .latency
+                        .saturating_record(nanos(since.saturating_sub(stamp.sent), hertz));
+                }
+                Load::Replayed(_) => {
+                    outcome.received += u64::from(home && frame::is_packet(mbuf.data()));
+                }
+            }
         }
     }
 }
 
-/// The payload of a frame of ours, as it comes back: behind Ethernet, perhaps a VLAN tag, IP and
-/// UDP or TCP. `None` for anything else.
-fn payload(frame: &[u8]) -> Option<&[u8]> {
-    let tagged = frame.get(12..14)? == [0x81, 0x00];
-    let l3 = if tagged { 18 } else { 14 };
-    let (l4, protocol) = match frame.get(l3 - 2..l3)? {
-        [0x08, 0x00] => (l3 + 20, *frame.get(l3 + 9)?),
-        [0x86, 0xdd] => (l3 + 40, *frame.get(l3 + 6)?),
-        _ => return None,
-    };
-    let header = match protocol {
-        17 => 8,
-        6 => 20,
-        _ => return None,
-    };
-    frame.get(l4 + header..).filter(|payload| payload.len() >= stamp::LENGTH)
+fn nanos(cycles: u64, hertz: u64) -> u64 {
+    (u128::from(cycles) * 1_000_000_000 / u128::from(hertz)) as u64
 }
