@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import signal
-import struct
+import statistics
 import subprocess
 import sys
 import time
@@ -11,40 +12,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
-PAGES_NEEDED = 640
-PCAP_MAC = bytes([0x02, 0x70, 0x63, 0x61, 0x70, 0x00])
-FLOWS = 1024
 WARM_UP = 0.3
 WINDOW = 0.7
-
-
-def flows_pcap(path, flows):
-    """Writes `flows` UDP/IPv4 frames of 60 bytes (64 with the frame check sequence)."""
-
-    def checksum(header):
-        total = sum(struct.unpack("!10H", header))
-        while total >> 16:
-            total = (total & 0xFFFF) + (total >> 16)
-        return ~total & 0xFFFF
-
-    with open(path, "wb") as out:
-        out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
-        for n in range(flows):
-            src = bytes([10, 0, 0, 2 + n % 250])
-            dst = bytes([10, 1, n // 256, n % 256])
-            fields = (0x45, 0, 46, n, 0x4000, 64, 17)
-            head = struct.pack("!BBHHHBBH4s4s", *fields, 0, src, dst)
-            head = struct.pack("!BBHHHBBH4s4s", *fields, checksum(head), src, dst)
-            udp = struct.pack("!HHHH", 1024 + n, 9, 26, 0) + bytes(18)
-            frame = PCAP_MAC + bytes.fromhex("020000000099") + b"\x08\x00" + head + udp
-            out.write(struct.pack("<IIII", 0, n, len(frame), len(frame)) + frame)
 
 
 class Hugepages:
     """Reserves hugepages for a block and gives back what was added."""
 
-    def __init__(self, pages=PAGES_NEEDED):
-        self.pages = pages
+    def __init__(self, mebibytes=1280):
+        self.pages = mebibytes // 2
 
     def __enter__(self):
         self.before = int(HUGEPAGES.read_text())
@@ -60,6 +36,12 @@ class Hugepages:
             subprocess.run(["mount", "-t", "hugetlbfs", "none", self.mounted], check=True)
         return self
 
+    def withhold(self):
+        """Gives back what nobody has taken yet: who starts from now on finds none."""
+        meminfo = Path("/proc/meminfo").read_text()
+        free = int(re.search(r"HugePages_Free:\s+(\d+)", meminfo)[1])
+        HUGEPAGES.write_text(str(int(HUGEPAGES.read_text()) - free))
+
     def __exit__(self, *_):
         if self.mounted:
             subprocess.run(["umount", self.mounted], check=False)
@@ -67,15 +49,15 @@ class Hugepages:
 
 
 class Contender:
-    """A forwarder that can be paused, with a packet counter and a worker thread."""
+    """A forwarder that can be paused, with a packet counter and worker threads."""
 
     name = ""
 
     def pids(self):
         raise NotImplementedError
 
-    def worker(self):
-        """The worker thread as (pid, tid)."""
+    def workers(self):
+        """The worker threads, each as (pid, tid)."""
         raise NotImplementedError
 
     def packets(self):
@@ -90,15 +72,16 @@ class Contender:
             os.kill(pid, signal.SIGCONT)
 
     def cpu_seconds(self):
-        pid, tid = self.worker()
-        return int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[0]) / 1e9
+        """What the workers have run, on average of them."""
+        schedstats = [Path(f"/proc/{pid}/task/{tid}/schedstat").read_text() for pid, tid in self.workers()]
+        return statistics.fmean(int(text.split()[0]) for text in schedstats) / 1e9
 
-    def window(self):
+    def window(self, seconds=WINDOW):
         """Nanoseconds of CPU time a packet, over one window."""
         self.resume()
         time.sleep(WARM_UP)
         packets, cpu = self.packets(), self.cpu_seconds()
-        time.sleep(WINDOW)
+        time.sleep(seconds)
         packets, cpu = self.packets() - packets, self.cpu_seconds() - cpu
         self.pause()
         if packets <= 0:
@@ -106,24 +89,37 @@ class Contender:
         return cpu * 1e9 / packets
 
 
-def thread_named(pid, *names):
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().strip() in names:
-            return int(task.name)
-    sys.exit(f"bench: process {pid} has no thread {names[0]}")
+def interleaved(contenders, rounds):
+    """Nanoseconds a packet of each contender, by name: so many windows of each, in turn, so that
+    whatever else the machine does hits all of them alike."""
+    costs = {contender.name: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            costs[contender.name].append(contender.window())
+    return costs
+
+
+def threads_named(pid, pattern):
+    tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
+    return [int(task.name) for task in tasks if re.fullmatch(pattern, (task / "comm").read_text().strip())]
 
 
 class Testpmd(Contender):
-    def __init__(self, mode, pcap, main_core, core):
-        self.name = f"testpmd {mode}"
+    def __init__(self, mode, devices, cores=(1,), main_core=0, name=None, memory=256, mbufs=16384, queues=1, huge=True, environment=None, more=()):
+        """`devices` in the order of ports. The pool is of `mbufs` in so many MiB of `memory`."""
+        self.name = name or f"testpmd {mode}"
+        pages = ["--huge-unlink"] if huge else ["--no-huge"]
         self.process = subprocess.Popen(
-            ["stdbuf", "-oL", "dpdk-testpmd", "-l", f"{main_core},{core}", "--no-pci", "-m", "256", f"--file-prefix=bench-{mode}-{os.getpid()}",
-             "--no-telemetry", "--huge-unlink", f"--vdev=net_pcap0,rx_pcap={pcap},infinite_rx=1", "--vdev=net_null0,no-rx=1",
-             "--", "-i", f"--forward-mode={mode}", "--burst=64", "--total-num-mbufs=16384"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+            ["stdbuf", "-oL", "dpdk-testpmd", "-l", ",".join(map(str, (main_core, *cores))), "--no-pci", "-m", str(memory),
+             f"--file-prefix=bench-{os.getpid()}-{id(self)}", "--no-telemetry", *pages,
+             *(f"--vdev={device}" for device in devices),
+             "--", "-i", f"--forward-mode={mode}", "--burst=64", f"--total-num-mbufs={mbufs}",
+             f"--rxq={queues}", f"--txq={queues}", f"--nb-cores={len(cores)}", *more],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+            env={**os.environ, **(environment or {})})
         self.ask("start")
         time.sleep(0.5)
-        self.thread = thread_named(self.process.pid, f"rte-worker-{core}", f"lcore-worker-{core}")
+        self.threads = threads_named(self.process.pid, r"(rte|lcore)-worker-\d+")
         self.pause()
 
     def ask(self, command):
@@ -131,17 +127,17 @@ class Testpmd(Contender):
         self.process.stdin.write(f"{command}\nshow port summary all\n".encode())
         said = b""
         while b"Number of available ports" not in said:
-            byte = self.process.stdout.read(4096)
-            if not byte:
+            some = self.process.stdout.read(4096)
+            if not some:
                 sys.exit(f"bench: {self.name} ended: {said.decode(errors='replace')[-800:]}")
-            said += byte
+            said += some
         return said.decode(errors="replace")
 
     def pids(self):
         return [self.process.pid]
 
-    def worker(self):
-        return self.process.pid, self.thread
+    def workers(self):
+        return [(self.process.pid, thread) for thread in self.threads]
 
     def packets(self):
         for line in self.ask("show port stats 0").splitlines():
@@ -156,32 +152,29 @@ class Testpmd(Contender):
 
 
 class Sluice(Contender):
-    def __init__(self, directory, pcap, core, binaries, name="sluice", also=""):
-        self.name = name
-        self.dir = Path(directory) / self.name.replace(" ", "").replace("+", "-")
+    def __init__(self, directory, configuration, binaries, name="sluice", counter="tx", environment=None, before=(), paused=True):
+        """Runs a configuration; `counter` of the totals is what counts as packets."""
+        self.name, self.counter = name, counter
+        self.dir = Path(directory) / re.sub(r"[^a-z0-9]+", "-", name.lower())
         self.sluice = Path(binaries) / "sluice"
-        config = Path(directory) / f"{self.dir.name}.yaml"
-        config.write_text(
-            f"dataplane: {{ cores: [{core}], memory: 256 }}\n"
-            "ports:\n"
-            f'  in: {{ device: "net_pcap0,rx_pcap={pcap},infinite_rx=1", addresses: [10.0.0.1/16] }}\n'
-            '  out: { device: "net_null0,no-rx=1", addresses: [10.2.0.1/24] }\n'
-            "routes: [ { to: 10.1.0.0/16, via: 10.2.0.2 } ]\n"
-            'neighbours: [ { interface: out, address: 10.2.0.2, mac: "02:00:00:00:00:42" } ]\n'
-            + also)
-        self.log = open(Path(directory) / f"{self.dir.name}.log", "w+")
-        self.process = subprocess.Popen([self.sluice, "up", "-c", config, "--dir", self.dir],
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.config = Path(f"{self.dir}.yaml")
+        self.config.write_text(configuration)
+        self.log = open(f"{self.dir}.log", "w+")
+        self.process = subprocess.Popen(
+            [*before, self.sluice, "up", "-c", self.config, "--dir", self.dir],
+            stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **(environment or {})})
         for line in self.process.stdout:
             if "ready" in line:
                 break
         else:
             self.log.seek(0)
             sys.exit(f"bench: sluice did not start:\n{self.log.read()}")
-        self.dataplane = next(int(pid) for pid in os.listdir("/proc") if pid.isdigit() and self.is_dataplane(pid))
-        self.thread = thread_named(self.dataplane, "worker-0")
+        children = (pid for pid in os.listdir("/proc") if pid.isdigit())
+        self.dataplane = next(int(pid) for pid in children if self.is_dataplane(pid))
+        self.threads = threads_named(self.dataplane, r"worker-\d+")
         time.sleep(0.5)
-        self.pause()
+        if paused:
+            self.pause()
 
     def is_dataplane(self, pid):
         try:
@@ -194,19 +187,21 @@ class Sluice(Contender):
     def pids(self):
         return [self.dataplane]
 
-    def worker(self):
-        return self.dataplane, self.thread
+    def workers(self):
+        return [(self.dataplane, thread) for thread in self.threads]
+
+    def run(self, *command):
+        """What a command of `sluice` prints."""
+        said = subprocess.run([self.sluice, "--dir", self.dir, *command], capture_output=True, text=True)
+        if said.returncode:
+            sys.exit(f"bench: sluice {' '.join(map(str, command))}: {said.stderr}")
+        return said.stdout
 
     def ask(self, *command):
-        said = subprocess.run([self.sluice, "--dir", self.dir, "--json", *command], check=True, capture_output=True)
-        return json.loads(said.stdout)
+        return json.loads(self.run("--json", *command))
 
     def packets(self):
-        stats = self.ask("show", "stats")
-        return stats["total"]["tx"]
-
-    def stages(self):
-        return subprocess.run([self.sluice, "--dir", self.dir, "show", "pipeline"], capture_output=True, text=True).stdout
+        return self.ask("show", "stats")["total"][self.counter]
 
     def close(self):
         self.resume()
@@ -215,3 +210,4 @@ class Sluice(Contender):
             self.process.wait(15)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()

@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from contenders import FLOWS, ROOT, Hugepages, Sluice, Testpmd, flows_pcap
+from contenders import ROOT, Hugepages, Sluice, Testpmd, interleaved
+from workloads import FLOWS, SINK, configuration, flows_pcap, pcap_device, routes
 
 HOOKS = {
     "an empty burst hook": "{ program: pass-burst, event: forwarding }",
@@ -34,19 +35,18 @@ def main():
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     contenders = []
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, Hugepages(640 + 320 * len(HOOKS)):
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, Hugepages(1280 + 640 * len(HOOKS)):
         pcap = Path(directory) / "flows.pcap"
         flows_pcap(pcap, FLOWS)
+        device = pcap_device(0, pcap)
         try:
-            contenders.append(Testpmd("macswap", pcap, options.main_core, options.core))
-            contenders.append(Sluice(directory, pcap, options.core, options.binaries, "no hook"))
+            contenders.append(Testpmd("macswap", [device, SINK], (options.core,), options.main_core))
+            text = configuration(device, cores=(options.core,), more=routes())
+            contenders.append(Sluice(directory, text, options.binaries, "no hook"))
             for name, hook in HOOKS.items():
                 also = f"hooks: {{ measured: {hook} }}\n"
-                contenders.append(Sluice(directory, pcap, options.core, options.binaries, name, also))
-            costs = {contender.name: [] for contender in contenders}
-            for _ in range(max(options.rounds, 5)):
-                for contender in contenders:
-                    costs[contender.name].append(contender.window())
+                contenders.append(Sluice(directory, text + also, options.binaries, name))
+            costs = interleaved(contenders, max(options.rounds, 5))
         finally:
             for contender in contenders:
                 contender.close()

@@ -20,7 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from contenders import FLOWS, ROOT, Hugepages, Sluice, Testpmd, flows_pcap
+from contenders import ROOT, Hugepages, Sluice, Testpmd, interleaved
+from workloads import FLOWS, SINK, configuration, flows_pcap, pcap_device, routes
 
 FILTERS = """
 filters:
@@ -58,20 +59,19 @@ def main():
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory, Hugepages():
         pcap = Path(directory) / "flows.pcap"
         flows_pcap(pcap, FLOWS)
+        device = pcap_device(0, pcap)
         try:
             for mode in ("io", "macswap"):
-                contenders.append(Testpmd(mode, pcap, options.main_core, options.core))
-            contenders.append(Sluice(directory, pcap, options.core, options.binaries))
+                contenders.append(Testpmd(mode, [device, SINK], (options.core,), options.main_core))
+            text = configuration(device, cores=(options.core,), more=routes())
+            contenders.append(Sluice(directory, text, options.binaries))
             if not options.no_filters:
-                contenders.append(Sluice(directory, pcap, options.core, options.binaries, "sluice + filters", FILTERS))
-            costs = {contender.name: [] for contender in contenders}
-            for _ in range(max(options.rounds, 5)):
-                for contender in contenders:
-                    costs[contender.name].append(contender.window())
+                contenders.append(Sluice(directory, text + FILTERS, options.binaries, "sluice + filters"))
+            costs = interleaved(contenders, max(options.rounds, 5))
             stages = ""
             if options.stages:
                 contenders[2].resume()
-                stages = contenders[2].stages()
+                stages = contenders[2].run("show", "pipeline")
         finally:
             for contender in contenders:
                 contender.close()
