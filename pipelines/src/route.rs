@@ -43,8 +43,8 @@ impl Hook for Route {
                 }
             },
         );
-        if ways == 1 {
-            burst.set_alike();
+        if let (1, Some(slot)) = (ways, packets.into_iter().next()) {
+            burst.set_alike(slot);
         }
         burst.set_decided(packets);
     }

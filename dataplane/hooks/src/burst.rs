@@ -56,8 +56,8 @@ pub struct Burst {
     observed: Direction,
     /// No IP packet is longer, in bytes with its header.
     longest: u16,
-    /// Whether all packets leave the same way.
-    alike: bool,
+    /// The slot of a packet whose way is that of all live ones.
+    alike: Option<u8>,
     /// The instance that all packets are of; then nothing is written per packet.
     uniform: Option<InstanceId>,
 }
@@ -92,7 +92,7 @@ impl Burst {
             metadata: [Metadata::default(); BURST],
             observed: Direction::Inbound,
             longest: u16::MAX,
-            alike: false,
+            alike: None,
             uniform: None,
         }
     }
@@ -120,7 +120,7 @@ impl Burst {
         self.decided = Mask::EMPTY;
         self.annotated = Mask::EMPTY;
         self.longest = u16::MAX;
-        self.alike = false;
+        self.alike = None;
         self.uniform = None;
     }
 
@@ -142,7 +142,7 @@ impl Burst {
         self.annotated.remove(slot);
         self.set_various();
         self.set_descriptor(slot, descriptor);
-        self.alike = false;
+        self.part();
         self.ways[slot] = way;
         Ok(slot)
     }
@@ -442,13 +442,29 @@ impl Burst {
     /// Which way a packet is to leave.
     #[inline]
     pub fn way(&self, slot: usize) -> Way {
-        self.ways[slot & (BURST - 1)]
+        self.ways[self.decided_at(slot)]
+    }
+
+    /// The slot whose way and egress are those of a packet.
+    #[inline(always)]
+    fn decided_at(&self, slot: usize) -> usize {
+        self.alike.map_or(slot, usize::from) & (BURST - 1)
+    }
+
+    /// Each packet has a way of its own from now on.
+    #[inline]
+    fn part(&mut self) {
+        if let Some(slot) = self.alike.take() {
+            let slot = usize::from(slot) & (BURST - 1);
+            self.ways = [self.ways[slot]; BURST];
+            self.egress = [self.egress[slot]; BURST];
+        }
     }
 
     /// Those of `packets` that leave this way.
     #[inline]
     pub fn leaving(&self, packets: Mask, way: Way) -> Mask {
-        if self.alike {
+        if self.alike.is_some() {
             return packets;
         }
         let mut others = Mask::EMPTY;
@@ -467,21 +483,22 @@ impl Burst {
     /// The interface that a packet is to leave by, once its way is decided.
     #[inline]
     pub fn egress(&self, slot: usize) -> InterfaceId {
-        self.egress[slot & (BURST - 1)]
+        self.egress[self.decided_at(slot)]
     }
 
     /// Decides which way a packet leaves, and by which interface.
     #[inline]
     pub fn set_way(&mut self, slot: usize, way: Way, egress: InterfaceId) {
-        self.alike = false;
+        self.part();
         self.ways[slot & (BURST - 1)] = way;
         self.egress[slot & (BURST - 1)] = egress;
     }
 
-    /// Says that all live packets leave the same way, until another is [set](Self::set_way) for one.
+    /// Says that all live packets leave as the one in `slot`, until another way is
+    /// [set](Self::set_way) for one.
     #[inline]
-    pub fn set_alike(&mut self) {
-        self.alike = true;
+    pub fn set_alike(&mut self, slot: usize) {
+        self.alike = Some((slot & (BURST - 1)) as u8);
     }
 
     /// Takes a live packet out of the burst: it is the caller's from now on.

@@ -43,7 +43,9 @@ pub struct Flows {
     paths: Paths,
     /// The halves that the packets of the burst in hand belong to.
     found: [HalfId; BURST],
-    /// The paths of those that are known.
+    /// The path that most of the known ones have, and those that have another.
+    common: PathId,
+    others: Mask,
     known: [PathId; BURST],
     /// Packets of the burst in hand that begin a connection if they leave.
     beginning: Mask,
@@ -66,6 +68,8 @@ impl Flows {
             table,
             paths: Paths::new(),
             found: [HalfId::NONE; BURST],
+            common: Paths::NONE,
+            others: Mask::EMPTY,
             known: [Paths::NONE; BURST],
             beginning: Mask::EMPTY,
         }
@@ -95,9 +99,13 @@ impl Flows {
         self.beginning = Mask::EMPTY;
         let descriptor = |slot| burst.descriptor(slot);
         self.table.find(packets, instance.id.0, cx.now, descriptor, &mut self.found);
-        let plain = burst.plain();
+
         let mut known = Mask::EMPTY;
-        let (mut first, mut alike) = (Paths::NONE, packets == burst.live());
+        let mut others = Mask::EMPTY;
+        // Most packets of a burst have one path.
+        let mut common = Paths::NONE;
+        let simple =
+            if remembers { burst.plain() | simple(burst, packets, consulted) } else { Mask::EMPTY };
         for slot in packets {
             let id = self.found[slot];
             if id.is_none() {
@@ -105,43 +113,84 @@ impl Flows {
                 continue;
             }
             let d = burst.descriptor(slot);
-            let segment = segment(burst, slot, d);
-            let state = self.table.track(id, d, segment.as_ref(), strict, cx.now);
-            let may_be_known =
-                remembers && (plain.contains(slot) || is_simple(d, consulted.icmp_code));
+            let state = match self.table.pass(id, d, cx.now) {
+                Some(state) => state,
+                None => self.track(&judging, burst, slot),
+            };
             if consulted.state
                 && let Some(packet) = burst.parts(slot)
             {
                 packet.descriptor.state = state;
             }
-            if !may_be_known {
+            if !simple.contains(slot) {
                 continue;
             }
             let d = burst.descriptor(slot);
             let half = self.table.half(id);
             let mut path = half.path;
-            if !answers(half, d, state, consulted)
-                || self.paths.get(path, judging.edition).is_none()
-                || !policy.moved().is_current(half.edition)
-            {
+            let current = (half.edition == judging.edition) & answers(half, d, state, consulted);
+            if !current || (path != common && self.paths.get(path, judging.edition).is_none()) {
                 path = self.decide(&judging, id, d, state);
+            }
+            if path == common && path != Paths::NONE && fits {
+                known.insert(slot);
+                continue;
             }
             let Some(kept) = self.paths.get(path, judging.edition) else { continue };
             if !fits && d.l3_length > kept.path.mtu {
                 continue;
             }
-            if first == Paths::NONE {
-                first = path;
-            }
-            alike &= path == first;
-            burst.set_way(slot, Way::NextHop(kept.next_hop), kept.path.hop.interface);
-            self.known[slot] = path;
             known.insert(slot);
+            if common == Paths::NONE {
+                common = path;
+            }
+            if path != common {
+                self.known[slot] = path;
+                others.insert(slot);
+            }
         }
-        burst.set_known(known);
-        if alike && known == packets {
-            burst.set_alike();
+        self.settle(burst, packets, known, others, common, judging.edition);
+    }
+
+    /// Sets the ways of known packets: those of `others` have a path of their own, the rest the
+    /// common one.
+    #[inline]
+    fn settle(
+        &mut self,
+        burst: &mut Burst,
+        packets: Mask,
+        known: Mask,
+        others: Mask,
+        common: PathId,
+        edition: u32,
+    ) {
+        (self.common, self.others) = (common, others);
+        let Some(first) = known.into_iter().next() else { return };
+        let alike = others.is_empty() && known == packets && packets == burst.live();
+        let (ways, mut lost) = (if alike { Mask::only(first) } else { known }, Mask::EMPTY);
+        for slot in ways {
+            let path = if others.contains(slot) { self.known[slot] } else { common };
+            match self.paths.get(path, edition) {
+                Some(kept) => {
+                    let egress = kept.path.hop.interface;
+                    burst.set_way(slot, Way::NextHop(kept.next_hop), egress);
+                }
+                // Another path of the same burst has taken its place.
+                None => lost.insert(slot),
+            }
         }
+        if alike && lost.is_empty() {
+            burst.set_alike(first);
+        }
+        burst.set_known(if alike && !lost.is_empty() { Mask::EMPTY } else { known & !lost });
+    }
+
+    /// A packet that may move more of its connection than counters.
+    #[inline(never)]
+    fn track(&mut self, judging: &Judging<'_, '_>, burst: &Burst, slot: usize) -> ConnectionState {
+        let d = burst.descriptor(slot);
+        let segment = segment(burst, slot, d);
+        self.table.track(self.found[slot], d, segment.as_ref(), judging.strict, judging.cx.now)
     }
 
     /// A packet of no connection: what state it is in, and whether it begins one.
@@ -220,16 +269,15 @@ impl Flows {
         }
         let known = leaving & burst.known();
         let mut counters = cx.rule_counters();
-        let (mut path, mut packets, mut bytes) = (Paths::NONE, 0, 0);
-        for slot in known {
-            if self.known[slot] != path {
-                self.paths.count(path, packets, bytes, &mut counters);
-                (path, packets, bytes) = (self.known[slot], 0, 0);
-            }
-            packets += 1;
-            bytes += u64::from(burst.descriptor(slot).l3_length);
+        let length = |slot| u64::from(burst.descriptor(slot).l3_length);
+        let most = known & !self.others;
+        if self.paths.counts(self.common) {
+            let bytes = most.into_iter().map(length).sum();
+            self.paths.count(self.common, most.len() as u64, bytes, &mut counters);
         }
-        self.paths.count(path, packets, bytes, &mut counters);
+        for slot in known & self.others {
+            self.paths.count(self.known[slot], 1, length(slot), &mut counters);
+        }
     }
 
     #[inline(never)]
@@ -336,12 +384,18 @@ fn segment(burst: &Burst, slot: usize, d: &Descriptor) -> Option<TcpSegment> {
     TcpSegment::read(d, burst.mbuf(slot)?.data())
 }
 
-/// Whether nothing has to be asked of the packet that plain packets are not asked either.
+/// Those of `packets`, plain ones aside, that nothing has to be asked of that plain packets are not
+/// asked either.
 #[inline]
-fn is_simple(d: &Descriptor, icmp_code: u8) -> bool {
+fn simple(burst: &Burst, packets: Mask, consulted: Consulted) -> Mask {
     let flags = DescriptorFlags::all() - DescriptorFlags::DONT_FRAGMENT;
-    d.fragment == Fragment::Whole
-        && d.hop_limit > 1
-        && !d.flags.intersects(flags)
-        && d.icmp_code & icmp_code == 0
+    let mut simple = Mask::EMPTY;
+    for slot in packets & !burst.plain() {
+        let d = burst.descriptor(slot);
+        let whole = d.fragment == Fragment::Whole && d.hop_limit > 1;
+        if whole && !d.flags.intersects(flags) && d.icmp_code & consulted.icmp_code == 0 {
+            simple.insert(slot);
+        }
+    }
+    simple
 }

@@ -132,6 +132,12 @@ impl Paths {
         Some(kept.next_hop)
     }
 
+    /// Whether packets of the path count at some rule.
+    #[inline]
+    pub(super) fn counts(&self, id: PathId) -> bool {
+        self.places[place(id)].path.rules.used > 0
+    }
+
     /// Counts packets at the rules of their path.
     #[inline]
     pub(super) fn count(

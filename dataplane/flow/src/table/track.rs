@@ -45,6 +45,24 @@ impl Table {
         }
     }
 
+    /// What [`Table::track`] does to packets that move nothing but counters, nearly all: those of
+    /// protocols other than TCP, but for the first answer. `None` for the others, of which nothing
+    /// is noted.
+    ///
+    /// # Panics
+    /// For [`HalfId::NONE`].
+    #[inline(always)]
+    pub fn pass(&mut self, id: HalfId, d: &Descriptor, now: u64) -> Option<ConnectionState> {
+        let flags = self.halves[id.index()].flags & (REPLY | ANSWERED);
+        if flags == REPLY || d.key.protocol == protocol::TCP {
+            return None;
+        }
+        let tick = self.clock.tick(now);
+        self.note(id, d.l3_length, tick);
+        let answered = flags != 0;
+        Some(if answered { ConnectionState::Established } else { ConnectionState::New })
+    }
+
     fn track_tcp(
         &mut self,
         id: HalfId,
