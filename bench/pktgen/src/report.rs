@@ -45,13 +45,18 @@ impl Latency {
         }
         let at = |quantile| histogram.value_at_quantile(quantile);
         let points = histogram.iter_quantiles(4);
+        let mut curve: Vec<_> = points.map(|at| (at.value_iterated_to(), at.quantile())).collect();
+        // Of points of one value, the last is what all up to it come to.
+        curve.reverse();
+        curve.dedup_by_key(|point| point.0);
+        curve.reverse();
         Some(Latency {
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
             max: histogram.max(),
-            curve: points.map(|at| (at.value_iterated_to(), at.quantile())).collect(),
+            curve,
         })
     }
 }
