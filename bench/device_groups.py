@@ -2,6 +2,8 @@
 process, and go nowhere. Each function is a group that is measured together."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from contenders import ROOT, Hugepages, Sluice, Testpmd, interleaved
 from rows import Costs, Found, Row
-from workloads import FLOWS, GENERATED, SINK, configuration, filters, flows_pcap, other_routes, pcap_device, policy_routes, routes
+from workloads import FLOWS, GENERATED, SINK, acl_rules, configuration, filters, flows_pcap, other_routes, pcap_device, policy_routes, routes
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -31,11 +33,11 @@ class Bench:
         more.setdefault("cores", (self.core,))
         return Testpmd(mode, devices, main_core=self.main_core, name=name, **more)
 
-    def sluice(self, device, name, policy=None, counter="tx", environment=None, kind=Sluice, **more):
+    def sluice(self, device, name, policy=None, counter="tx", environment=None, kind=Sluice, binaries=None, **more):
         """Sluice under the stateful filter, unless told another policy."""
         more.setdefault("cores", (self.core,))
         text = configuration(device, **more, more=policy if policy is not None else stateful())
-        return kind(self.directory, text, self.binaries, name=name, counter=counter, environment=environment)
+        return kind(self.directory, text, binaries or self.binaries, name=name, counter=counter, environment=environment)
 
     def measured(self, contenders, rounds=None):
         """What each costs, by interleaved rounds; `contenders` are functions that start one."""
@@ -126,6 +128,25 @@ def flows(bench):
     return Found(rows, {"flows": costs.kept(), "throughput by flows": points})
 
 
+def acl(bench, rules):
+    """Nanoseconds that dpdk-test-acl takes to classify the same packets by so many rules alone."""
+    files = {"rulesf": bench.directory / "acl.rules", "tracef": bench.directory / "acl.trace"}
+    files["rulesf"].write_text("".join(acl_rules(rules)))
+    files["tracef"].write_text("".join(f"{0x0A000002} {0x0A010000 + n} {n} 9 17\n" for n in range(FLOWS)))
+    command = [
+        "dpdk-test-acl", "-l", str(bench.core), "--no-huge", "-m", "512", "--no-pci", "--no-telemetry", "--no-shconf", "--",
+        *(f"--{option}={path}" for option, path in files.items()),
+        f"--tracenum={FLOWS}", f"--rulenum={rules}", "--iter=2000", "--tracestep=64", "--verbose=0"]
+    times = []
+    for _ in range(bench.rounds):
+        said = subprocess.run(command, capture_output=True, text=True)
+        found = re.search(r"([\d.]+) pkt/sec", said.stdout + said.stderr)
+        if not found:
+            sys.exit(f"bench: dpdk-test-acl: {said.stderr[-800:]}")
+        times.append(1e9 / float(found[1]))
+    return times
+
+
 def policy(bench):
     """How the cost of known flows depends on what the policy holds."""
     sizes = {"rules": [10, 100, 1_000, 10_000], "routes": [10, 1_000, 100_000, 1_000_000], "policy routes": [0, 10, 100, 1_000]}
@@ -153,6 +174,9 @@ def policy(bench):
     for kind, ns in sizes.items():
         name = f"{ns[-1]} {kind}"
         rows.append(Row(f"{ns[-1]:,} {kind}, 1k flows", costs.text(name), f"<= 1.05 x {ns[0]} {kind}", costs.ratio(name, "base"), 1.05))
+        if kind == "rules":
+            times = {"dpdk-test-acl": acl(bench, ns[-1])}
+            rows.append(Row(f"dpdk-test-acl, {ns[-1]:,} rules, classification alone", Costs(times).text("dpdk-test-acl")))
         series[f"throughput by {kind}"] = [[n, round(1000 / costs.ns(f"{n} {kind}" if n != ns[0] else "base"), 2)] for n in ns]
     return Found(rows, series)
 
@@ -208,21 +232,28 @@ def churn(bench):
     return Found([row], {"churn": costs.kept()})
 
 
+def without_hugepages(bench):
+    """The programs, with a dataplane that is told to do without hugepages."""
+    binaries = bench.directory / "ordinary"
+    binaries.mkdir()
+    for program in ("sluice", "sluice-control"):
+        shutil.copy2(bench.binaries / program, binaries)
+    dataplane = binaries / "sluice-dataplane"
+    dataplane.write_text(f'#!/bin/sh\nexec {bench.binaries}/sluice-dataplane --no-huge "$@"\n')
+    dataplane.chmod(0o755)
+    return binaries
+
+
 def pages(bench):
-    """Hugepages and ordinary ones. Who starts on ordinary ones starts when no hugepage is left."""
-    device = bench.pcap()
-    running = []
-    with Hugepages(256 + 320) as hugepages:
-        try:
-            running.append(bench.testpmd([device, SINK], "macswap on hugepages"))
-            running.append(bench.sluice(device, "hugepages"))
-            hugepages.withhold()
-            running.append(bench.testpmd([device, SINK], "macswap on ordinary pages", huge=False))
-            running.append(bench.sluice(device, "ordinary pages"))
-            costs = Costs(interleaved(running, bench.rounds))
-        finally:
-            for contender in running:
-                contender.close()
+    """Hugepages and ordinary ones."""
+    device, ordinary = bench.pcap(), without_hugepages(bench)
+    with Hugepages(256 + 320):
+        costs, _ = bench.measured([
+            lambda: bench.testpmd([device, SINK], "macswap on hugepages"),
+            lambda: bench.testpmd([device, SINK], "macswap on ordinary pages", huge=False),
+            lambda: bench.sluice(device, "hugepages"),
+            lambda: bench.sluice(device, "ordinary pages", binaries=ordinary),
+        ])
     rows = [
         Row("testpmd macswap, ordinary pages", costs.text("macswap on ordinary pages"), "", costs.ratio("macswap on ordinary pages", "macswap on hugepages")),
         Row("1k flows, ordinary pages", costs.text("ordinary pages"), "<= 2 x hugepages", costs.ratio("ordinary pages", "hugepages"), 2),

@@ -95,15 +95,27 @@ def other_routes(count, seed=1, hosts=16):
     ]
 
 
-def filters(count=RULES, *, stateful=True, last="accept", seed=2):
-    """`count` rules ahead of a forwarded packet, of which none matches it but the last."""
+def _rules(count, seed=2):
+    """Rules that match no packet of the benchmarks: protocol, network, port, action."""
     random_ = random.Random(seed)
-    lines = []
-    for n in range(max(count - 1, 0)):
-        destination = ".".join(str(random_.randrange(256)) for _ in range(3)).replace("10.1.", "10.9.", 1)
-        lines.append(
-            f"      - {{ name: r{n}, protocol: {random_.choice(['tcp', 'udp'])}, destination: {destination}.0/24, "
-            f"destination-port: {random_.randrange(10, 60000)}, action: {random_.choice(['accept', 'drop'])} }}\n")
+    for _ in range(count):
+        first = random_.choice([n for n in range(1, 224) if n != 10])
+        network = f"{first}.{random_.randrange(256)}.{random_.randrange(256)}.0/24"
+        yield random_.choice(["tcp", "udp"]), network, random_.randrange(10, 60000), random_.choice(["accept", "drop"])
+
+
+def acl_rules(count):
+    """The rules of `filters` in the form of ClassBench."""
+    for protocol, network, port, _ in _rules(count - 1):
+        yield f"@0.0.0.0/0 {network} 0 : 65535 {port} : {port} {6 if protocol == 'tcp' else 17}/0xff\n"
+    yield "@0.0.0.0/0 10.1.0.0/16 0 : 65535 0 : 65535 17/0xff\n"
+
+
+def filters(count=RULES, *, stateful=True, last="accept"):
+    """`count` rules ahead of a forwarded packet, of which none matches it but the last."""
+    lines = [
+        f"      - {{ name: r{n}, protocol: {protocol}, destination: {network}, destination-port: {port}, action: {action} }}\n"
+        for n, (protocol, network, port, action) in enumerate(_rules(count - 1))]
     lines.append(f'      - {{ name: last, protocol: [udp, tcp], destination: [10.1.0.0/16, "fd01::/16"], action: {last} }}\n')
     keyword = "    stateful: true\n" if stateful else ""
     return f"filters:\n  forward:\n{keyword}    default: drop\n    rules:\n" + "".join(lines)
