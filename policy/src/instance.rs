@@ -94,6 +94,12 @@ impl Instance {
         placed && self.filters(point)
     }
 
+    /// Whether flows are worth remembering: packets are asked more than a table of routes, which is
+    /// sooner asked than the flow is found.
+    pub fn remembers(&self) -> bool {
+        self.steering.is_some() || FilterPoint::ALL.into_iter().any(|point| self.asks(point))
+    }
+
     /// What the filter says about a packet. `egress` is the interface it is to leave by, where
     /// that is known already (forward and egress).
     #[inline]

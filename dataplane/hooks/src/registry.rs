@@ -71,9 +71,11 @@ impl Registry {
                     let places = resolved(instance, protocol, event, &hooks)
                         .map_err(|source| RegistryError::Order { event, source })?;
                     let indices = places.into_iter().filter_map(|place| match place {
-                        // A filter that lets everything pass holds its place, and is not called.
+                        // A filter that lets everything pass holds its place, and is not called; nor
+                        // is the flow stage where nothing is worth remembering.
                         Place::Stage(stage) => {
-                            let open = stage.filter().is_some_and(|point| !instance.filters(point));
+                            let open = stage.filter().is_some_and(|point| !instance.filters(point))
+                                || stage == Stage::Flow && !instance.remembers();
                             let index = self.builtin.iter().position(|(s, _)| *s == stage)?;
                             (!open).then_some(index)
                         }

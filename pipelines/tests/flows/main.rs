@@ -19,6 +19,11 @@ ports:
   p2: { device: net_null2, addresses: [10.0.2.1/24, 'fd00:2::1/64'], mtu: 1280 }
 ";
 
+/// A rule that makes flows worth remembering, about none of those here.
+const ASIDE: &str = "
+filters: { ingress: { rules: [{ protocol: sctp, action: drop }] } }
+";
+
 /// The state of a configuration over these ports.
 fn state(policy: &str) -> State {
     let text = format!("{PORTS}{policy}");
@@ -89,7 +94,7 @@ fn acquaint(router: &mut Router, frame: &[u8]) {
 #[test]
 fn the_third_packet_is_known_and_leaves_as_the_first_did() {
     for frame in [plain_udp(), udp6()] {
-        let mut router = router("", vec![]);
+        let mut router = router(ASIDE, vec![]);
         let first = router.forward(0, &frame).unwrap();
         assert_eq!(asked(&router, Stage::Route), 1);
         for _ in 0..5 {
@@ -99,6 +104,15 @@ fn the_third_packet_is_known_and_leaves_as_the_first_did() {
         assert_eq!(asked(&router, Stage::Flow), 6);
         router.assert_balanced();
     }
+}
+
+#[test]
+fn a_router_without_rules_remembers_nothing() {
+    let mut router = router("", vec![]);
+    for _ in 0..3 {
+        assert!(router.forward(0, &plain_udp()).is_some());
+    }
+    assert_eq!((asked(&router, Stage::Flow), asked(&router, Stage::Route)), (0, 3));
 }
 
 #[test]
@@ -134,32 +148,32 @@ policy-routes:
 
 #[test]
 fn a_flow_that_a_new_rule_denies_stops_at_once() {
-    let mut router = router("", vec![]);
+    let mut router = router(ASIDE, vec![]);
     acquaint(&mut router, &plain_udp());
     let denied = "filters: { forward: { rules: [{ protocol: udp, action: drop }] } }";
     router.commit(&state(denied));
     assert_eq!(router.forward(0, &plain_udp()), None);
     assert_eq!(router.dropped(DropReason::ForwardFilter), 1);
-    router.commit(&state(""));
+    router.commit(&state(ASIDE));
     assert!(router.forward(0, &plain_udp()).is_some());
     router.assert_balanced();
 }
 
 #[test]
 fn a_flow_follows_its_route_and_no_other() {
-    const TO: &str = "routes: [{ to: 192.0.2.0/24, via: 10.0.1.2 }";
-    let mut frame = udp(0, 1, |ip| ip.destination = [192, 0, 2, 7]);
-    frame.truncate(frame.len());
-    let mut router = router(&format!("{TO}]"), vec![]);
+    const TO: &str = "{ to: 192.0.2.0/24, via: 10.0.1.2 }";
+    let frame = udp(0, 1, |ip| ip.destination = [192, 0, 2, 7]);
+    let with = |routes: &str| format!("{ASIDE}routes: [{routes}]");
+    let mut router = router(&with(TO), vec![]);
     acquaint(&mut router, &frame);
     let before = asked(&router, Stage::Route);
-    router.commit(&state(&format!("{TO}, {{ to: 198.51.100.0/24, via: 10.0.2.2 }}]")));
+    router.commit(&state(&with(&format!("{TO}, {{ to: 198.51.100.0/24, via: 10.0.2.2 }}"))));
     assert_eq!(router.forward(0, &frame).unwrap().0, 1);
     assert_eq!(asked(&router, Stage::Route), before, "another destination's route is no matter");
-    let nearer = format!("{TO}, {{ to: 192.0.2.7/32, via: 10.0.2.2 }}]");
-    router.commit(&state(&nearer));
+    let nearer = format!("{TO}, {{ to: 192.0.2.7/32, via: 10.0.2.2 }}");
+    router.commit(&state(&with(&nearer)));
     assert_eq!(router.forward(0, &frame).unwrap().0, 2);
-    router.commit(&state("routes: [{ to: 192.0.2.0/24, blackhole: true }]"));
+    router.commit(&state(&with("{ to: 192.0.2.0/24, blackhole: true }")));
     assert_eq!(router.forward(0, &frame), None);
     assert_eq!(router.dropped(DropReason::Blackhole), 1);
     router.assert_balanced();
@@ -167,7 +181,7 @@ fn a_flow_follows_its_route_and_no_other() {
 
 #[test]
 fn every_packet_has_its_hop_limit_and_length_looked_at() {
-    let mut router = router("", vec![]);
+    let mut router = router(ASIDE, vec![]);
     acquaint(&mut router, &plain_udp());
     let expired = udp(0, 1, |ip| ip.time_to_live = 1);
     assert_eq!(router.forward(0, &expired).unwrap().0, 0, "time exceeded");
@@ -231,7 +245,7 @@ fn a_rule_that_logs_sees_every_packet() {
 
 #[test]
 fn bursts_of_many_flows_keep_their_order_and_their_ways() {
-    let mut router = router("", vec![]);
+    let mut router = router(ASIDE, vec![]);
     let frame = |n: u8| {
         let builder = PacketBuilder::ethernet2(station(0), mac(0))
             .ipv4([10, 0, 0, 2], [10, 0, 1 + n % 2, 2], 64)
