@@ -162,6 +162,12 @@ impl Index {
         taken
     }
 
+    /// Both buckets of a hash.
+    pub(crate) fn buckets(&self, hash: u64) -> [usize; 2] {
+        let place = self.place(hash);
+        [place.first, place.second]
+    }
+
     /// Halves in both buckets of a hash, for when they are full.
     pub(crate) fn neighbours(&self, hash: u64) -> impl Iterator<Item = u32> {
         let place = self.place(hash);

@@ -55,6 +55,11 @@ impl Key {
         }
     }
 
+    /// The source address, in two words.
+    pub(crate) fn source(&self) -> [u64; 2] {
+        self.src
+    }
+
     /// Number of the instance.
     #[inline]
     pub fn instance(&self) -> u16 {
@@ -155,7 +160,7 @@ fn other_side(query: Option<Query>, otherwise: u16) -> u16 {
 }
 
 #[inline(always)]
-fn words(number: u128) -> [u64; 2] {
+pub(crate) fn words(number: u128) -> [u64; 2] {
     [number as u64, (number >> 64) as u64]
 }
 
@@ -180,6 +185,11 @@ impl Hasher {
     #[inline(always)]
     pub(crate) fn hash(&self, key: &Key) -> u64 {
         self.hash_parts(key.src, key.dst, key.tail)
+    }
+
+    /// The hash of an address, for what counts it at a rule.
+    pub(crate) fn hash_source(&self, address: [u64; 2], rule: u16) -> u64 {
+        self.hash_parts(address, [u64::from(rule), 0], 0)
     }
 
     /// The hash of the key of a packet of which [`tail`] gave this.

@@ -13,6 +13,7 @@
 //!   oldest that may go: see [`Class`].
 //! * [`Table::tend`] is the clock hand, which a worker calls once a turn: it takes out what has been
 //!   idle too long and shows the pipeline every half, so that silent connections are judged anew too.
+//! * [`Table::allows`] and [`Table::hold`] count what rules limit ([`limits`]).
 //!
 //! # What must hold
 //!
@@ -33,6 +34,7 @@ mod clock;
 mod half;
 mod index;
 mod key;
+pub mod limits;
 mod lists;
 mod memory;
 mod phase;

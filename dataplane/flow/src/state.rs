@@ -5,7 +5,7 @@ use crate::tcp::Tcp;
 
 /// No connection: the end of a list.
 pub(crate) const NOBODY: u32 = u32::MAX;
-/// [`State::source`] of a connection that no rule counts.
+/// A place of [`State::sources`] that no rule has taken.
 pub(crate) const UNCOUNTED: u32 = u32::MAX;
 
 /// A cache line beside the two halves. Packets of UDP and the like do not touch it, unless they
@@ -19,8 +19,8 @@ pub(crate) struct State {
     pub(crate) previous: u32,
     /// The tick at which it began.
     pub(crate) created: u32,
-    /// Where it is counted among the flows of its source.
-    pub(crate) source: u32,
+    /// Where it is counted among the flows of its source: by two rules at the most.
+    pub(crate) sources: [u32; 2],
 }
 
 const _: () = assert!(size_of::<State>() == 64, "a state is one cache line");
@@ -29,7 +29,7 @@ impl State {
     pub(crate) const EMPTY: State = State::new(Tcp::other(Phase::Other), 0);
 
     pub(crate) const fn new(tcp: Tcp, created: u32) -> State {
-        State { tcp, next: NOBODY, previous: NOBODY, created, source: UNCOUNTED }
+        State { tcp, next: NOBODY, previous: NOBODY, created, sources: [UNCOUNTED; 2] }
     }
 }
 

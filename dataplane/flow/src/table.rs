@@ -3,14 +3,16 @@
 mod age;
 mod evict;
 mod find;
+mod shares;
 mod track;
 
-use sluice_packet::{ConnectionState, Descriptor, Family, Quoted, TcpSegment, protocol};
+use sluice_packet::{ConnectionState, Descriptor, Family, Fragment, Quoted, TcpSegment, protocol};
 
 use crate::clock::{Clock, elapsed};
 use crate::half::{Half, HalfId, REPLY};
 use crate::index::Index;
 use crate::key::{self, Hasher, Key, Query};
+use crate::limits::{Rates, Sources};
 use crate::lists::Lists;
 use crate::memory::{AllocationError, Pages};
 use crate::phase::{Class, Phase};
@@ -28,21 +30,29 @@ const MOST: u32 = 1 << 25;
 pub struct Limits {
     /// Connections; at least 1 and no more than some 33 million.
     pub connections: u32,
+    /// Source addresses that rules can count at once.
+    pub sources: u32,
     /// Whether to ask for huge pages.
     pub huge_pages: bool,
 }
 
+/// Sources of a small table.
+const FEWEST_SOURCES: u32 = 64;
+
 impl Limits {
-    /// So many connections, on huge pages.
+    /// So many connections, half as many sources, on huge pages.
     pub const fn connections(connections: u32) -> Limits {
-        Limits { connections, huge_pages: true }
+        let half = connections / 2;
+        let sources = if half < FEWEST_SOURCES { FEWEST_SOURCES } else { half };
+        Limits { connections, sources, huge_pages: true }
     }
 
     /// Bytes that a table of this size takes, near enough.
     pub const fn bytes(&self) -> usize {
         const EACH: usize =
             2 * size_of::<Half>() + size_of::<State>() + size_of::<[Count; 2]>() + 32 + 4;
-        self.connections as usize * EACH
+        const SOURCE: usize = 24 + 16 + 4;
+        self.connections as usize * EACH + self.sources as usize * SOURCE
     }
 }
 
@@ -93,6 +103,8 @@ pub struct Table {
     /// One bit for each connection in use.
     used: Pages<u64>,
     lists: Lists,
+    rates: Rates,
+    sources: Sources,
     hasher: Hasher,
     clock: Clock,
     timeouts: Timeouts,
@@ -149,6 +161,8 @@ impl Table {
             free: count,
             used: Pages::new(count.div_ceil(64), 0, huge).map_err(failed)?,
             lists: Lists::new(),
+            rates: Rates::new(hertz, huge).map_err(failed)?,
+            sources: Sources::new(limits.sources.min(MOST), huge).map_err(failed)?,
             hasher: Hasher::new(seed),
             clock,
             timeouts: Timeouts::DEFAULT,
@@ -200,8 +214,9 @@ impl Table {
     /// What a packet of no connection is. Loose, all that can have a connection is New.
     ///
     /// Strictly, TCP begins with a SYN alone, and ICMP with a query; ICMP errors that
-    /// [`Table::related`] knows nothing of are Invalid. Untracked is what has no connections: later
-    /// fragments, neighbour discovery, multicast listeners and the like.
+    /// [`Table::related`] knows nothing of are Invalid, and so are later fragments whose first is not
+    /// known. Untracked is what has no connections: neighbour discovery, multicast listeners and the
+    /// like, and loose also these.
     pub fn classify(d: &Descriptor, strictness: Strictness) -> ConnectionState {
         let query = match (d.key.family, d.key.protocol) {
             (Family::Inet, protocol::ICMP) => key::query(d.icmp_type),
@@ -210,8 +225,8 @@ impl Table {
         };
         let strict = strictness == Strictness::Strict;
         if Key::of(d, 0).is_none() {
-            let error = Quoted::may_quote(d);
-            return if error && strict {
+            let lost = d.fragment == Fragment::Later;
+            return if strict && (lost || Quoted::may_quote(d)) {
                 ConnectionState::Invalid
             } else {
                 ConnectionState::Untracked
@@ -341,6 +356,12 @@ impl Table {
         }
     }
 
+    /// The buckets in which a packet's key may be: for tests of attacks by who knows the seed.
+    #[doc(hidden)]
+    pub fn buckets_of(&self, d: &Descriptor, instance: u16) -> Option<[usize; 2]> {
+        Some(self.index.buckets(self.hasher.hash(&Key::of(d, instance)?)))
+    }
+
     /// Packets and bytes of a direction.
     pub fn count(&self, id: HalfId) -> Count {
         let half = self.half(id);
@@ -400,6 +421,7 @@ impl Table {
             let hash = self.hasher.hash(&self.halves[id.index()].key);
             self.index.remove(hash, id.0);
         }
+        self.release(connection);
         let class = self.states[connection as usize].tcp.phase().class();
         self.lists.take(&mut self.states, class, connection);
         self.used[connection as usize / 64] &= !(1 << (connection % 64));
@@ -438,5 +460,7 @@ pub struct Inserted {
     pub new: bool,
 }
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,26 @@
 use super::*;
+use crate::limits::Allowance;
 use sluice_packet::{FlowKey, Mask, tcp as flag};
 
-const HERTZ: u64 = 1_000_000;
-const SECOND: u64 = HERTZ;
+pub(super) const HERTZ: u64 = 1_000_000;
+pub(super) const SECOND: u64 = HERTZ;
 
 fn table(connections: u32) -> Table {
     Table::new(Limits::connections(connections), [1, 2], HERTZ).expect("memory")
 }
 
-fn packet(protocol: u8, src: u128, dst: u128, src_port: u16, dst_port: u16) -> Descriptor {
+pub(super) fn packet(
+    protocol: u8,
+    src: u128,
+    dst: u128,
+    src_port: u16,
+    dst_port: u16,
+) -> Descriptor {
     let key = FlowKey { src, dst, src_port, dst_port, protocol, family: Family::Inet };
     Descriptor { key, l3_length: 100, ..Descriptor::default() }
 }
 
-fn answer(d: &Descriptor) -> Descriptor {
+pub(super) fn answer(d: &Descriptor) -> Descriptor {
     let FlowKey { src, dst, src_port, dst_port, .. } = d.key;
     let key = FlowKey { src: dst, dst: src, src_port: dst_port, dst_port: src_port, ..d.key };
     Descriptor { key, ..*d }
@@ -128,4 +135,32 @@ fn silence_ends_a_connection() {
     }
     assert!(now >= 30 * SECOND);
     assert_eq!(table.counters().aged, 1);
+}
+
+#[test]
+fn a_source_is_counted_while_its_connections_live() {
+    let mut table = table(8);
+    let allowance = Allowance { flows_per_source: Some(2), ..Allowance::default() };
+    let from = |port| packet(protocol::UDP, 1, 2, port, 53);
+    let mut ids = Vec::new();
+    for port in 0..2 {
+        assert!(table.allows(5, &allowance, &from(port), 0));
+        let id = new(&mut table, &from(port), 0).expect("room");
+        assert!(table.hold(id, 5, 2));
+        ids.push(id);
+    }
+    assert!(!table.allows(5, &allowance, &from(3), 0));
+    assert!(table.allows(6, &allowance, &from(3), 0), "another rule");
+    let third = new(&mut table, &from(3), 0).expect("room");
+    assert!(!table.hold(third, 5, 2), "of one burst, all were allowed");
+    table.remove(third);
+    table.remove(ids[0]);
+    assert!(table.allows(5, &allowance, &from(3), 0));
+    // Ageing counts down too.
+    let mut now = 0;
+    while table.counters().connections > 0 {
+        table.tend(now, 64, |_, _| Fate::Keep);
+        now += SECOND / 10;
+    }
+    assert_eq!(table.sources.used(), 0);
 }

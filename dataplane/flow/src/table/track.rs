@@ -154,6 +154,7 @@ impl Table {
     #[cold]
     fn reopen(&mut self, id: HalfId, segment: &TcpSegment, tick: u32) {
         let connection = id.connection();
+        self.release(connection);
         let state = &mut self.states[connection as usize];
         let before = state.tcp.phase();
         let tcp = Tcp::begin(id.side(), segment);
