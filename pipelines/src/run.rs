@@ -7,7 +7,7 @@ use sluice_channel::statistics::{CoreCounters, MAX_HOOKS, WorkerBlock};
 use sluice_dpdk::tsc;
 use sluice_hooks::stack::Slot;
 use sluice_hooks::{
-    Burst, Context, Direction, Guard, Hook, HookIndex, HookOrder, Protocol, Registry,
+    Burst, Context, Direction, Guard, Hook, HookIndex, HookOrder, Protocol, Registry, Wants,
 };
 use sluice_packet::{Family, Mask};
 use sluice_policy::{DropReason, Event, Stage};
@@ -36,14 +36,20 @@ struct Author {
     object: Box<dyn Hook>,
     /// Whether its panics are caught.
     guarded: bool,
+    /// Whether it is not shown packets for which their flow answers.
+    first_of_flow: bool,
 }
 
 /// A worker's objects of the authors' hooks, by slot.
-pub struct Authors([Option<Author>; MAX_HOOKS]);
+pub struct Authors {
+    objects: [Option<Author>; MAX_HOOKS],
+    /// How many of them are content with the first packets of flows.
+    first_of_flow: usize,
+}
 
 impl Default for Authors {
     fn default() -> Self {
-        Authors([const { None }; MAX_HOOKS])
+        Authors { objects: [const { None }; MAX_HOOKS], first_of_flow: 0 }
     }
 }
 
@@ -53,7 +59,9 @@ impl Authors {
 
     /// Takes an object in; the slot is free.
     pub fn put(&mut self, slot: Slot, object: Box<dyn Hook>, guarded: bool) {
-        self.0[slot] = Some(Author { object, guarded });
+        let first_of_flow = object.wants() == Wants::FirstOfFlow;
+        self.first_of_flow += usize::from(first_of_flow);
+        self.objects[slot] = Some(Author { object, guarded, first_of_flow });
     }
 
     /// Gives an object back. The slot's counters are at 0 then, for whoever gets it next: the agent
@@ -61,7 +69,15 @@ impl Authors {
     pub fn take(&mut self, statistics: WorkerBlock<'_>, slot: Slot) -> Option<Box<dyn Hook>> {
         statistics.hook(slot).reset();
         statistics.own(slot).iter().for_each(|counter| counter.set(0));
-        self.0[slot].take().map(|author| author.object)
+        let author = self.objects[slot].take()?;
+        self.first_of_flow -= usize::from(author.first_of_flow);
+        Some(author.object)
+    }
+
+    /// Whether some hook is to be shown the first packets of flows.
+    #[inline]
+    pub(crate) fn want_first_of_flow(&self) -> bool {
+        self.first_of_flow > 0
     }
 }
 
@@ -140,7 +156,8 @@ impl Run<'_> {
                 }
                 let start = self.stopwatch.start();
                 if *stage == Stage::Flow {
-                    self.hooks.flows.find(cx, self.order, burst, asked);
+                    let shows = self.hooks.authors.want_first_of_flow();
+                    self.hooks.flows.find(cx, self.order, burst, asked, shows);
                 } else {
                     hook.process(cx, burst, asked);
                 }
@@ -170,7 +187,12 @@ fn run_author(
     packets: Mask,
     stopwatch: Stopwatch,
 ) {
-    let Some(Some(Author { object, guarded })) = authors.0.get_mut(slot) else { return };
+    let Some(Some(author)) = authors.objects.get_mut(slot) else { return };
+    let Author { object, guarded, first_of_flow } = author;
+    let packets = if *first_of_flow { packets & !burst.known() } else { packets };
+    if packets.is_empty() {
+        return;
+    }
     let statistics = cx.statistics;
     let counters = statistics.hook(slot);
     if counters.panics.get() >= Authors::PANICS {

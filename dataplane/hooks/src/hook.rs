@@ -6,6 +6,7 @@ use sluice_policy::DropReason;
 use crate::burst::Burst;
 use crate::context::Context;
 use crate::packet::Packet;
+use crate::program::Wants;
 
 /// What a hook says of one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +28,24 @@ pub trait Hook: Send {
     /// Looks at the packets of `burst` that `packets` selects: all of one instance and one
     /// protocol. Those that it drops or consumes are not shown to later hooks.
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask);
+
+    /// Which packets it is shown. It is asked when a worker gets the object.
+    fn wants(&self) -> Wants {
+        Wants::EveryPacket
+    }
+}
+
+/// A hook that is content with what [`Wants::FirstOfFlow`] shows it.
+pub(crate) struct FirstOfFlow(pub(crate) Box<dyn Hook>);
+
+impl Hook for FirstOfFlow {
+    fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        self.0.process(cx, burst, packets);
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::FirstOfFlow
+    }
 }
 
 /// A hook over one packet at a time.

@@ -9,7 +9,7 @@ use sluice_channel::statistics::OWN_COUNTERS;
 use sluice_policy::Event;
 use sluice_policy::model::Name;
 
-use crate::hook::Hook;
+use crate::hook::{FirstOfFlow, Hook};
 use crate::observer::{Observer, ReadOnly};
 
 /// Makes the hook's object for one worker. It is called on the agent's thread, once for each
@@ -20,11 +20,15 @@ pub type Factory = Arc<dyn Fn() -> Box<dyn Hook> + Send + Sync>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Wants {
-    /// Every packet. So it is with all hooks as long as flows are not remembered.
+    /// Every packet.
     #[default]
     EveryPacket,
-    /// The first packet of each flow is enough: its answer holds for the others until the hook goes.
-    /// It has to be ready to be shown more than that.
+    /// The first packet of each direction of a flow is enough. What passes is remembered, and the
+    /// packets that follow are not shown as long as it is; of a packet that is dropped nothing is
+    /// remembered. Where flows are not remembered ([`Instance::remembers`]), and for packets that no
+    /// flow answers for, it is shown every packet.
+    ///
+    /// [`Instance::remembers`]: sluice_policy::Instance::remembers
     FirstOfFlow,
 }
 
@@ -36,8 +40,6 @@ pub struct Made {
     /// Names of the counters that the hook has of its own
     /// ([`Context::count`](crate::Context::count)); at most [`OWN_COUNTERS`].
     pub counters: &'static [&'static str],
-    /// Which packets it wants.
-    pub wants: Wants,
     /// Whether it changes nothing, by its type (`HOOK_RDONLY`): what OBSERVING asks for.
     read_only: bool,
 }
@@ -57,13 +59,14 @@ impl Made {
     }
 
     fn of(factory: Factory, read_only: bool) -> Made {
-        Made { factory, counters: &[], wants: Wants::default(), read_only }
+        Made { factory, counters: &[], read_only }
     }
 
     /// The same, content with the first packet of each flow.
     #[must_use]
     pub fn first_of_flow(mut self) -> Made {
-        self.wants = Wants::FirstOfFlow;
+        let factory = self.factory;
+        self.factory = Arc::new(move || Box::new(FirstOfFlow(factory())));
         self
     }
 

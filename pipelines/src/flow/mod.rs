@@ -81,13 +81,15 @@ impl Flows {
         self.beginning = Mask::EMPTY;
     }
 
-    /// Tracks packets of one instance, and says which of them are known.
+    /// Tracks packets of one instance, and says which of them are known; where the first packets of
+    /// flows are to be shown to a hook, those are not.
     pub(crate) fn find(
         &mut self,
         cx: &Context<'_>,
         order: &HookOrder,
         burst: &mut Burst,
         packets: Mask,
+        shows: bool,
     ) {
         let (instance, policy) = (cx.instance, cx.policy);
         let strict = if instance.tracks() { Strictness::Strict } else { Strictness::Loose };
@@ -128,6 +130,10 @@ impl Flows {
             let d = burst.descriptor(slot);
             let half = self.table.half(id);
             let mut path = half.path;
+            if shows && path == NO_PATH {
+                self.table.half_mut(id).path = SHOWN;
+                continue;
+            }
             let current = (half.edition == judging.edition) & answers(half, d, state, consulted);
             if !current || (path != common && self.paths.get(path, judging.edition).is_none()) {
                 path = self.decide(&judging, id, d, state);
@@ -240,6 +246,7 @@ impl Flows {
         let Judging { cx, order, consulted, edition, .. } = *judging;
         let half = self.table.half_mut(id);
         if half.path != NO_PATH
+            && half.path != SHOWN
             && answers(half, d, state, consulted)
             && holds(cx.policy, cx.instance, half, d, &mut self.paths)
         {
@@ -300,7 +307,7 @@ impl Flows {
     pub(crate) fn tend(&mut self, policy: &Policy, order: &HookOrder, now: u64) {
         let Flows { table, paths, .. } = self;
         table.tend(now, PACE, |_, half| {
-            let aside = half.path == NO_PATH || half.path == Paths::NONE;
+            let aside = matches!(half.path, NO_PATH | SHOWN | Paths::NONE);
             if aside || policy.moved().is_current(half.edition) {
                 return Fate::Keep;
             }
@@ -371,6 +378,9 @@ fn answers(half: &Half, d: &Descriptor, state: ConnectionState, consulted: Consu
     let class = (half.traffic_class ^ d.traffic_class) & consulted.traffic_class;
     (half.ingress == d.ingress) & (half.state == state) & (flags | class == 0)
 }
+
+/// The path of a half about which nothing was decided, but of which hooks have been shown a packet.
+const SHOWN: PathId = NO_PATH - 1;
 
 /// Connections that the clock hand looks at in one turn of a worker.
 const PACE: usize = 16;

@@ -1,9 +1,9 @@
 //! The short way, through the whole pipeline in process: packets of a known connection are treated
 //! as the stages would, whatever moves between them.
 
+mod hooks;
 #[path = "../router/mod.rs"]
 mod router;
-mod stateful;
 
 use etherparse::PacketBuilder;
 use router::{Registration, Router, mac, station};

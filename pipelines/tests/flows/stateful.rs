@@ -1,1 +1,0 @@
-//! Filters that look at the state of connections.
