@@ -3,7 +3,7 @@
 use sluice_hooks::{Burst, Context, Hook, Report};
 use sluice_packet::Mask;
 use sluice_policy::model::{Action, FilterPoint};
-use sluice_policy::{DropReason, FilterDecision, InterfaceId};
+use sluice_policy::{FilterDecision, InterfaceId};
 
 use crate::answer::{self, Answer};
 
@@ -16,14 +16,6 @@ impl Filter {
     /// The filter at `point`.
     pub fn new(point: FilterPoint) -> Filter {
         Filter { point }
-    }
-
-    fn drop_reason(&self) -> DropReason {
-        match self.point {
-            FilterPoint::Ingress => DropReason::IngressFilter,
-            FilterPoint::Forward => DropReason::ForwardFilter,
-            FilterPoint::Egress => DropReason::EgressFilter,
-        }
     }
 }
 
@@ -45,10 +37,10 @@ impl Filter {
             }
             match decision.action {
                 Action::Accept | Action::Count => {}
-                Action::Drop => cx.drop(burst, slot, self.drop_reason()),
+                Action::Drop => cx.drop(burst, slot, decision.drop_reason(self.point)),
                 Action::Reject => {
                     answer::send(cx, burst, slot, Answer::Rejected);
-                    cx.drop(burst, slot, self.drop_reason());
+                    cx.drop(burst, slot, decision.drop_reason(self.point));
                 }
             }
         }

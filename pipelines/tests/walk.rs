@@ -380,8 +380,10 @@ fn drop_rule(name: &str, action: Action) -> Rule {
         destination_port: vec![6000..=6000],
         tcp_flags: None,
         icmp: vec![],
+        state: vec![],
         sets: Default::default(),
         action,
+        limit: None,
         log: false,
         position: position(),
     }
@@ -392,6 +394,7 @@ fn with_filter(point: FilterPoint, action: Action) -> State {
     let key = FilterKey { instance: DEFAULT_INSTANCE.into(), point };
     let filter = Filter {
         default: Action::Accept,
+        stateful: None,
         rules: vec![drop_rule("no-6000", action)],
         sets: Default::default(),
     };

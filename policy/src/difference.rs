@@ -17,6 +17,7 @@ impl State {
         steps(&self.neighbours, &to.neighbours, Operation::Neighbour, &mut operations);
         steps(&self.policy_routes, &to.policy_routes, Operation::PolicyRoutes, &mut operations);
         steps(&self.hooks, &to.hooks, Operation::Hook, &mut operations);
+        steps(&self.timeouts, &to.timeouts, Operation::Timeout, &mut operations);
         Delta { operations }
     }
 
@@ -34,6 +35,7 @@ impl State {
                     drop(set(&mut self.policy_routes, key, value));
                 }
                 Operation::Hook(key, value) => drop(set(&mut self.hooks, key, value)),
+                Operation::Timeout(key, value) => drop(set(&mut self.timeouts, key, value)),
             }
         }
     }
@@ -57,6 +59,7 @@ impl State {
                     follow(&mut self.policy_routes, k, v, Table::PolicyRoutes, d);
                 }
                 Operation::Hook(k, v) => follow(&mut self.hooks, k, v, Table::Hooks, d),
+                Operation::Timeout(k, v) => follow(&mut self.timeouts, k, v, Table::Timeouts, d),
             }
         }
     }

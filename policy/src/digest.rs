@@ -39,11 +39,13 @@ pub enum Table {
     PolicyRoutes,
     /// [`State::hooks`].
     Hooks,
+    /// [`State::timeouts`].
+    Timeouts,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 9] = [
         Table::Ports,
         Table::Interfaces,
         Table::Instances,
@@ -52,6 +54,7 @@ impl Table {
         Table::Neighbours,
         Table::PolicyRoutes,
         Table::Hooks,
+        Table::Timeouts,
     ];
 }
 
@@ -74,6 +77,8 @@ pub struct Digests {
     pub policy_routes: u64,
     /// Of [`Table::Hooks`].
     pub hooks: u64,
+    /// Of [`Table::Timeouts`].
+    pub timeouts: u64,
 }
 
 impl Digests {
@@ -109,6 +114,7 @@ impl Index<Table> for Digests {
             Table::Neighbours => &self.neighbours,
             Table::PolicyRoutes => &self.policy_routes,
             Table::Hooks => &self.hooks,
+            Table::Timeouts => &self.timeouts,
         }
     }
 }
@@ -124,6 +130,7 @@ impl IndexMut<Table> for Digests {
             Table::Neighbours => &mut self.neighbours,
             Table::PolicyRoutes => &mut self.policy_routes,
             Table::Hooks => &mut self.hooks,
+            Table::Timeouts => &mut self.timeouts,
         }
     }
 }
@@ -133,7 +140,7 @@ impl State {
     pub fn digests(&self) -> Digests {
         let mut digests = Digests::default();
         let State { ports, interfaces, instances, routes, filters, neighbours, .. } = self;
-        let State { policy_routes, hooks, .. } = self;
+        let State { policy_routes, hooks, timeouts, .. } = self;
         let d = &mut digests;
         ports.iter().for_each(|(k, v)| d.change(Table::Ports, k, None, Some(v)));
         interfaces.iter().for_each(|(k, v)| d.change(Table::Interfaces, k, None, Some(v)));
@@ -143,6 +150,7 @@ impl State {
         neighbours.iter().for_each(|(k, v)| d.change(Table::Neighbours, k, None, Some(v)));
         policy_routes.iter().for_each(|(k, v)| d.change(Table::PolicyRoutes, k, None, Some(v)));
         hooks.iter().for_each(|(k, v)| d.change(Table::Hooks, k, None, Some(v)));
+        timeouts.iter().for_each(|(k, v)| d.change(Table::Timeouts, k, None, Some(v)));
         digests
     }
 
@@ -160,6 +168,7 @@ impl State {
                 Table::Neighbours => state.neighbours = self.neighbours.clone(),
                 Table::PolicyRoutes => state.policy_routes = self.policy_routes.clone(),
                 Table::Hooks => state.hooks = self.hooks.clone(),
+                Table::Timeouts => state.timeouts = self.timeouts.clone(),
             }
         }
         state

@@ -65,6 +65,9 @@ reasons! {
     // ARP
     ArpMalformed = 30, "arp-malformed", Arp, "An ARP packet of the wrong hardware type, address length or operation (RFC 826).";
     ArpForeign = 31, "arp-foreign", Arp, "ARP that does not concern this router.";
+    // Flow
+    InvalidState = 35, "invalid-state", Flow, "A packet that cannot be of any connection, at a stateful filter: out of its window, out of order, or an ICMP error about nothing.";
+    RuleLimit = 36, "rule-limit", Flow, "A connection more than the limit of the rule that accepts it allows.";
     // Ingress
     IngressFilter = 40, "ingress-filter", IngressFilter, "Denied by a rule, or by the default action, of the ingress filter.";
     // Route, by policy

@@ -8,7 +8,7 @@ use sluice_packet::{Descriptor, DescriptorFlags, Family};
 
 use crate::drop_reason::DropReason;
 use crate::ids::{InterfaceId, NextHopId, RuleSlot};
-use crate::model::Action;
+use crate::model::{Action, FilterPoint};
 
 /// Told each step of an evaluation.
 pub trait Recorder {
@@ -60,6 +60,23 @@ pub struct FilterDecision {
     pub rule: RuleSlot,
     /// Whether the match is to be logged.
     pub log: bool,
+    /// Whether the rule has a [limit](crate::Policy::rule_limit).
+    pub limited: bool,
+    /// Whether it is the packet's state that is wrong.
+    pub(crate) invalid: bool,
+}
+
+impl FilterDecision {
+    /// Without log and limit.
+    pub(crate) const fn plain(action: Action, rule: RuleSlot) -> FilterDecision {
+        FilterDecision { action, rule, log: false, limited: false, invalid: false }
+    }
+
+    /// Why a packet is dropped that is denied so at `point`.
+    #[inline]
+    pub const fn drop_reason(self, point: FilterPoint) -> DropReason {
+        if self.invalid { DropReason::InvalidState } else { point.drop_reason() }
+    }
 }
 
 /// Where a packet goes.

@@ -18,8 +18,7 @@ use crate::route::{self, Tables};
 use crate::steering::Steering;
 
 /// What no filter says about a packet.
-const OPEN: FilterDecision =
-    FilterDecision { action: Action::Accept, rule: RuleSlot(0), log: false };
+const OPEN: FilterDecision = FilterDecision::plain(Action::Accept, RuleSlot(0));
 
 /// Tables of more routes are looked up in bursts. Smaller ones are in the cache, and one lookup
 /// after the other is sooner done.

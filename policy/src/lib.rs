@@ -25,6 +25,7 @@ pub mod event;
 pub mod explain;
 pub mod fib;
 mod filter;
+mod flows;
 pub mod hook;
 pub mod ids;
 mod instance;

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Stage};
+use crate::filter::Stateful;
+pub use crate::flows::{FlowLimit, MAX_TIMEOUT, Rate, Standing, Timeout};
 pub use crate::hook::LoadedHook;
 pub use crate::mac::MacAddress;
 pub use crate::owner::{NoOwner, Owner};
@@ -360,11 +362,17 @@ pub struct Rule {
     pub tcp_flags: Option<TcpFlags>,
     /// ICMP type and code, any of which may match.
     pub icmp: Vec<IcmpMatch>,
+    /// How the packet stands to its connection, any of which may match.
+    #[serde(default)]
+    pub state: Vec<Standing>,
     /// Named sets of the filter, which stand beside the networks and ports above.
     #[serde(default)]
     pub sets: RuleSets,
     /// What to do.
     pub action: Action,
+    /// What it allows of the connections that it accepts.
+    #[serde(default)]
+    pub limit: Option<FlowLimit>,
     /// Whether matches are logged (rate limited, off the packet's path).
     pub log: bool,
     /// Where it was configured.
@@ -376,6 +384,10 @@ pub struct Rule {
 pub struct Filter {
     /// What happens to a packet that no rule decides: accept, drop or reject.
     pub default: Action,
+    /// Where it says that it is stateful, if it does: packets of connections pass ahead of the
+    /// rules, what cannot be of any is dropped.
+    #[serde(default)]
+    pub stateful: Option<Position>,
     /// Rules in order.
     pub rules: Vec<Rule>,
     /// The named sets that the rules refer to, and no others.
@@ -426,6 +438,14 @@ impl FilterPoint {
             FilterPoint::Ingress => DropReason::IngressFilter,
             FilterPoint::Forward => DropReason::ForwardFilter,
             FilterPoint::Egress => DropReason::EgressFilter,
+        }
+    }
+
+    /// Why a packet is dropped that the rule of this name denies.
+    pub fn drop_reason_of(self, rule: &str) -> DropReason {
+        match rule == Stateful::Invalid.name() {
+            true => DropReason::InvalidState,
+            false => self.drop_reason(),
         }
     }
 }
@@ -536,8 +556,10 @@ impl PolicyRoute {
             destination_port: self.destination_port.clone(),
             tcp_flags: None,
             icmp: Vec::new(),
+            state: Vec::new(),
             sets: RuleSets::default(),
             action: Action::Accept,
+            limit: None,
             log: false,
             position: self.position.clone(),
         }
@@ -576,6 +598,11 @@ pub struct State {
     #[serde(default)]
     #[schemars(with = "BTreeMap<Name, LoadedHook>")]
     pub hooks: Entries<Name, LoadedHook>,
+    /// For how many seconds connections that are silent are remembered, where it is not
+    /// [as usual](sluice_flow::Timeouts::DEFAULT).
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<Timeout, u32>")]
+    pub timeouts: Entries<Timeout, u32>,
 }
 
 /// One step from one [`State`] to another. `None` removes.
@@ -597,6 +624,8 @@ pub enum Operation {
     PolicyRoutes(Name, Option<Vec<PolicyRoute>>),
     /// Loads or unloads a hook.
     Hook(Name, Option<LoadedHook>),
+    /// Sets a timeout in seconds, or removes what was set.
+    Timeout(Timeout, Option<u32>),
 }
 
 impl Delta {

@@ -1,8 +1,7 @@
 //! Policy routes: first-match rules that say where a packet goes before the main table is asked.
 //!
-//! What a rule cannot see, it does not match, as in a [filter](crate::classifier), with one exception:
-//! a later fragment whose first one is known ([`DescriptorFlags::FIRST_KNOWN`]) has its ports. A
-//! rule with next hops matches packets of those IP versions alone of which it has one.
+//! What a rule cannot see, it does not match, as in a [filter](crate::classifier). A rule with next
+//! hops matches packets of those IP versions alone of which it has one.
 //!
 //! The rules are compiled once; where they lead is filled in again whenever ports go down or come
 //! back, as the tables are.
@@ -10,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sluice_packet::{Consulted, Descriptor, DescriptorFlags, Family, Fragment, protocol};
+use sluice_packet::{Consulted, Descriptor, Family, Fragment, protocol};
 
 use crate::classifier::{self, Classifier, Conditions, Packet, Verdict};
 use crate::drop_reason::DropReason;
@@ -153,15 +152,7 @@ impl Steering {
         d: &Descriptor,
         recorder: &mut R,
     ) -> Option<RouteDecision> {
-        // A later fragment is matched by its first's ports, if they are known.
-        let first;
-        let seen = if d.flags.contains(DescriptorFlags::FIRST_KNOWN) {
-            first = Descriptor { fragment: Fragment::First, ..*d };
-            &first
-        } else {
-            d
-        };
-        let packet = [Packet { descriptor: seen, egress: None }];
+        let packet = [Packet { descriptor: d, egress: None }];
         let mut deciding = Deciding { steering: self, tables, d, recorder, decision: None };
         self.rules.classifier.burst(&packet, &mut deciding);
         deciding.decision

@@ -78,6 +78,9 @@ pub struct Changes {
     pub policy_routes: Change,
     /// Hooks that are loaded.
     pub hooks: Change,
+    /// Timeouts of connections.
+    #[serde(default)]
+    pub timeouts: Change,
 }
 
 /// Things of one kind.
@@ -104,7 +107,7 @@ impl Changes {
         *self == Changes::default()
     }
 
-    fn kinds(&self) -> [(&'static str, Change); 10] {
+    fn kinds(&self) -> [(&'static str, Change); 11] {
         [
             ("port", self.ports),
             ("interface", self.interfaces),
@@ -116,6 +119,7 @@ impl Changes {
             ("neighbour", self.neighbours),
             ("policy route", self.policy_routes),
             ("hook", self.hooks),
+            ("timeout", self.timeouts),
         ]
     }
 }

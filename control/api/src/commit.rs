@@ -120,7 +120,7 @@ pub enum DiffKind {
     Instance,
     /// A route.
     Route,
-    /// A filter: whether it is there, and its default action.
+    /// A filter: whether it is there, its default action, and whether it is stateful.
     Filter,
     /// A named set, as a filter uses it.
     Set,
@@ -132,6 +132,8 @@ pub enum DiffKind {
     PolicyRoute,
     /// A hook that is loaded.
     Hook,
+    /// For how long a connection is remembered that is silent.
+    Timeout,
 }
 
 impl DiffKind {
@@ -148,6 +150,7 @@ impl DiffKind {
             DiffKind::Neighbour => "neighbour",
             DiffKind::PolicyRoute => "policy-route",
             DiffKind::Hook => "hook",
+            DiffKind::Timeout => "timeout",
         }
     }
 }

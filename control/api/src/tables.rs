@@ -116,7 +116,8 @@ pub struct Rule {
     pub instance: Name,
     /// The filter.
     pub point: FilterPoint,
-    /// Place in the filter, from 1; the default action comes last.
+    /// Place in the filter, from 1; the default action comes last. What a stateful filter does ahead
+    /// of its rules is at 0.
     pub place: u32,
     /// Name; `default` for the default action.
     pub name: Name,
@@ -215,6 +216,9 @@ pub struct Config {
     /// Hooks that are loaded, by name.
     #[serde(default)]
     pub hooks: BTreeMap<Name, model::LoadedHook>,
+    /// For how many seconds connections that are silent are remembered, where it was set.
+    #[serde(default)]
+    pub timeouts: BTreeMap<model::Timeout, u32>,
 }
 
 /// A filter.

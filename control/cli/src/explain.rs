@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use sluice_control_api::{Basis, CandidateQuery, Explained, FlowState};
-use sluice_policy::explain::{LinkDestination, Query};
+use sluice_policy::explain::{LinkDestination, Query, Remembered};
 
 use crate::args::Explain;
 use crate::check;
@@ -41,6 +41,8 @@ pub(crate) fn query(packet: &Explain) -> Query {
         dscp: packet.dscp.unwrap_or(0),
         more_fragments: packet.more_fragments,
         link: LinkDestination::Router,
+        state: packet.state,
+        flow: Remembered::Unasked,
     }
 }
 

@@ -197,6 +197,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("sluice explain --in lan --src 10.0.1.2 --dst 10.0.2.2 --dport 80", "a TCP SYN"),
             ("sluice explain --src fd00:1::2 --dst fd00:2::2 --proto icmpv6", "an echo request"),
+            (
+                "sluice explain --src 10.0.2.2 --dst 10.0.1.2 --sport 80 --tcp-flags syn,ack --state established",
+                "an answer, where the filters are stateful",
+            ),
             ("sluice explain --src 10.0.1.2 --dst 10.0.2.2 --at 11", "as it was in commit 11"),
             (
                 "sluice explain --src 10.0.1.2 --dst 10.0.2.2 --candidate router.yaml",

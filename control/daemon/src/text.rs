@@ -1,9 +1,10 @@
 //! Words for values of the configuration model and of the channel.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use sluice_channel::NeighbourState;
-use sluice_policy::model::{IcmpMatch, Name, PolicyRoute, Rule, TcpFlags};
+use sluice_policy::model::{FlowLimit, IcmpMatch, Name, PolicyRoute, Rule, TcpFlags};
 
 /// A protocol's name, or its number.
 pub(crate) fn protocol(number: u8) -> String {
@@ -47,9 +48,19 @@ pub(crate) fn matches(rule: &Rule) -> String {
     say("dport ", among(&rule.destination_port, &rule.sets.destination_port, range).join(","));
     say("flags ", rule.tcp_flags.map_or_else(String::new, flags));
     say("type ", list(&rule.icmp, icmp));
+    say("state ", list(&rule.state, |state| state.name().to_owned()));
     say("in ", list(&rule.input, ToString::to_string));
     say("out ", list(&rule.output, ToString::to_string));
-    if words.is_empty() { EVERYTHING.into() } else { words.join(" ") }
+    if words.is_empty() {
+        words.push(EVERYTHING.into());
+    }
+    if let Some(FlowLimit { new_flows, flows_per_source }) = rule.limit {
+        let rate = new_flows.map(|rate| format!("{rate} new flows"));
+        let sources = flows_per_source.map(|flows| format!("{flows} flows a source"));
+        let limits: Vec<String> = rate.into_iter().chain(sources).collect();
+        words.push(format!("(at most {})", limits.join(", ")));
+    }
+    words.join(" ")
 }
 
 /// What a policy route matches, in words: `tcp from 10.0.1.0/24 dport 25, in lan, dscp 46`.
@@ -106,9 +117,14 @@ pub(crate) fn flags(flags: TcpFlags) -> String {
     words.join(",")
 }
 
+/// `2h4m`.
+pub(crate) fn duration(seconds: u32) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.into())).to_string().replace(' ', "")
+}
+
 #[cfg(test)]
 mod tests {
-    use sluice_policy::model::{Action, Position};
+    use sluice_policy::model::{Action, Position, Rate, Standing};
 
     use super::*;
 
@@ -125,8 +141,10 @@ mod tests {
             destination_port: vec![80..=80, 8000..=8080],
             tcp_flags: Some(TcpFlags { set: 2, clear: 16 }),
             icmp: Vec::new(),
+            state: Vec::new(),
             sets: Default::default(),
             action: Action::Drop,
+            limit: None,
             log: false,
             position: Position { file: "f".into(), line: 1, column: 1 },
         };
@@ -146,5 +164,13 @@ mod tests {
         assert_eq!(matches(&rule), "icmp type 8,3/4");
         rule = Rule { protocol: Vec::new(), icmp: Vec::new(), ..rule };
         assert_eq!(matches(&rule), "everything");
+        let limit = FlowLimit {
+            new_flows: Some(Rate { count: 100, seconds: 60, burst: 7 }),
+            flows_per_source: Some(20),
+        };
+        rule = Rule { state: vec![Standing::New, Standing::Untracked], limit: Some(limit), ..rule };
+        let said = "state new,untracked (at most 100/m new flows, 20 flows a source)";
+        assert_eq!(matches(&rule), said);
+        assert_eq!((duration(7440), duration(90)), ("2h4m".into(), "1m30s".into()));
     }
 }

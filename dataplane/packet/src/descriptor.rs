@@ -131,8 +131,8 @@ bitflags::bitflags! {
         /// the destination is not its last one, so it is not for delivery here (RFC 8200 section
         /// 4.4), and its layer-4 checksum cannot be checked.
         const SEGMENTS_LEFT = 1 << 5;
-        /// A later fragment whose first one is known: ports and protocol are the first's. Only
-        /// policy routes look at them; filters match what the fragment itself carries.
+        /// A later fragment whose first one is known: ports and protocol are the first's, and so is
+        /// the state.
         const FIRST_KNOWN = 1 << 6;
     }
 }

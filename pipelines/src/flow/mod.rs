@@ -306,6 +306,9 @@ impl Flows {
     #[inline]
     pub(crate) fn tend(&mut self, policy: &Policy, order: &HookOrder, now: u64) {
         let Flows { table, paths, .. } = self;
+        if table.timeouts() != policy.timeouts() {
+            table.set_timeouts(*policy.timeouts());
+        }
         table.tend(now, PACE, |_, half| {
             let aside = matches!(half.path, NO_PATH | SHOWN | Paths::NONE);
             if aside || policy.moved().is_current(half.edition) {

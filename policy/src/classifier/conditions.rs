@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use sluice_packet::{Consulted, DescriptorFlags, Fragment};
+use sluice_packet::{ConnectionState, Consulted, Descriptor, DescriptorFlags, Fragment};
 
 use super::Packet;
 use crate::ids::InterfaceId;
@@ -32,6 +32,8 @@ pub(crate) struct Conditions {
     pub(crate) tcp_flags: Option<TcpFlags>,
     /// ICMP types and codes.
     pub(crate) icmp: Box<[IcmpMatch]>,
+    /// States of connections.
+    pub(crate) state: Box<[ConnectionState]>,
 }
 
 impl Conditions {
@@ -45,7 +47,8 @@ impl Conditions {
     fn consulted(&self) -> Consulted {
         let TcpFlags { set, clear } = self.tcp_flags.unwrap_or_default();
         let icmp_code = if self.icmp.iter().any(|m| m.code.is_some()) { u8::MAX } else { 0 };
-        Consulted { tcp_flags: set | clear, icmp_code, ..Consulted::default() }
+        let state = !self.state.is_empty();
+        Consulted { tcp_flags: set | clear, icmp_code, state, ..Consulted::default() }
     }
 
     /// What is asked of a small field, as ranges of its values; `None` for nothing.
@@ -62,6 +65,7 @@ impl Conditions {
             Field::DestinationPort => !self.destination_port.is_empty(),
             Field::TcpFlags => self.tcp_flags.is_some(),
             Field::Icmp => !self.icmp.is_empty(),
+            Field::State => !self.state.is_empty(),
         };
         asked.then(|| match field {
             Field::Input => ids(&self.input),
@@ -81,8 +85,16 @@ impl Conditions {
                 };
                 self.icmp.iter().map(range).collect()
             }
+            Field::State => self.state.iter().map(|&state| (state as u16, state as u16)).collect(),
         })
     }
+}
+
+/// Whether a packet's ports can be seen: it carries them, or it is a later fragment whose first one is
+/// known.
+#[inline(always)]
+pub(super) fn has_ports(d: &Descriptor) -> bool {
+    (d.fragment != Fragment::Later) | d.flags.contains(DescriptorFlags::FIRST_KNOWN)
 }
 
 /// What any of some conditions looks at.
@@ -95,6 +107,7 @@ pub(crate) fn consulted(conditions: &[Conditions]) -> Consulted {
 pub(super) enum Field {
     Protocol,
     TcpFlags,
+    State,
     Icmp,
     SourcePort,
     DestinationPort,
@@ -104,9 +117,10 @@ pub(super) enum Field {
 
 impl Field {
     /// All fields, those of few different values first.
-    pub(super) const ALL: [Field; 7] = [
+    pub(super) const ALL: [Field; 8] = [
         Field::Protocol,
         Field::TcpFlags,
+        Field::State,
         Field::Icmp,
         Field::SourcePort,
         Field::DestinationPort,
@@ -125,10 +139,11 @@ impl Field {
                 return if own { None } else { Some(d.ingress) };
             }
             Field::Output => return packet.egress.map(|id| id.0),
+            Field::State => return Some(d.state as u16),
+            Field::SourcePort => return has_ports(d).then_some(d.key.src_port),
+            Field::DestinationPort => return has_ports(d).then_some(d.key.dst_port),
             Field::TcpFlags => d.tcp_flags.into(),
             Field::Icmp => u16::from_be_bytes([d.icmp_type, d.icmp_code]),
-            Field::SourcePort => d.key.src_port,
-            Field::DestinationPort => d.key.dst_port,
         };
         if d.fragment == Fragment::Later { None } else { Some(value) }
     }

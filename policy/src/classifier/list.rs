@@ -8,7 +8,7 @@ use sluice_packet::descriptor::number_of;
 use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment, Mask};
 
 use super::Packet;
-use super::conditions::Conditions;
+use super::conditions::{Conditions, has_ports};
 use crate::ids::InterfaceId;
 use crate::model::{IcmpMatch, TcpFlags};
 
@@ -25,9 +25,11 @@ bitflags::bitflags! {
         const DESTINATION_PORT = 1 << 6;
         const TCP_FLAGS = 1 << 7;
         const ICMP = 1 << 8;
+        const STATE = 1 << 9;
+        /// Fields that only the first fragment carries, and later ones where that one is known.
+        const PORTS = Self::SOURCE_PORT.bits() | Self::DESTINATION_PORT.bits();
         /// Fields that only the first fragment carries.
-        const LAYER4 = Self::SOURCE_PORT.bits() | Self::DESTINATION_PORT.bits()
-            | Self::TCP_FLAGS.bits() | Self::ICMP.bits();
+        const FIRST = Self::TCP_FLAGS.bits() | Self::ICMP.bits();
     }
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Matcher {
     source_port: Box<[(u16, u16)]>,
     destination_port: Box<[(u16, u16)]>,
     icmp: Box<[IcmpMatch]>,
+    /// One bit a state.
+    states: u8,
 }
 
 /// The addresses of one family that equal `value` under `mask`.
@@ -98,6 +102,7 @@ impl Matcher {
         looks.set(Looks::DESTINATION_PORT, !c.destination_port.is_empty());
         looks.set(Looks::TCP_FLAGS, c.tcp_flags.is_some());
         looks.set(Looks::ICMP, !c.icmp.is_empty());
+        looks.set(Looks::STATE, !c.state.is_empty());
         Matcher {
             looks,
             tcp_flags: c.tcp_flags.unwrap_or_default(),
@@ -109,6 +114,7 @@ impl Matcher {
             source_port: ranges(&c.source_port),
             destination_port: ranges(&c.destination_port),
             icmp: c.icmp.clone(),
+            states: c.state.iter().fold(0, |all, &state| all | 1 << state as u8),
         }
     }
 
@@ -130,7 +136,10 @@ impl Matcher {
                 self.protocol[usize::from(number >> 6)] >> (number & 63) & 1 != 0
             });
         }
-        if looks.intersects(Looks::LAYER4) && !left.is_empty() {
+        if looks.contains(Looks::STATE) {
+            left = of(left, |slot| self.states >> d(slot).state as u8 & 1 != 0);
+        }
+        if looks.intersects(Looks::PORTS | Looks::FIRST) && !left.is_empty() {
             left = self.among_layer4(left, d);
         }
         if looks.contains(Looks::SOURCE) {
@@ -159,7 +168,10 @@ impl Matcher {
 
     fn among_layer4<'a>(&self, packets: Mask, d: impl Fn(usize) -> &'a Descriptor) -> Mask {
         let looks = self.looks;
-        let mut left = of(packets, |slot| d(slot).fragment != Fragment::Later);
+        let mut left = match looks.intersects(Looks::FIRST) {
+            true => of(packets, |slot| d(slot).fragment != Fragment::Later),
+            false => of(packets, |slot| has_ports(d(slot))),
+        };
         if looks.contains(Looks::DESTINATION_PORT) {
             left = any(&self.destination_port, left, |&(low, high), left| {
                 of(left, |slot| (low..=high).contains(&d(slot).key.dst_port))

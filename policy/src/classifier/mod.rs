@@ -8,9 +8,9 @@
 //! There are two shapes. A few conditions are a [`list`], tried from the front; more are a
 //! [`table`] of bit vectors. Both say the same; property tests hold them to the plainest form.
 //!
-//! What a condition cannot see, it does not match: ports, TCP flags and ICMP types of a later
-//! fragment, the ingress interface of a packet that the router made itself, and addresses of the
-//! other IP version.
+//! What a condition cannot see, it does not match: TCP flags and ICMP types of a later fragment, and
+//! its ports unless its first is [known](sluice_packet::DescriptorFlags::FIRST_KNOWN), the ingress
+//! interface of a packet that the router made itself, and addresses of the other IP version.
 
 mod conditions;
 mod dense;

@@ -39,8 +39,8 @@ pub(super) fn order(conditions: &[Conditions]) -> Vec<u32> {
             (None, None) => (4, [None, None]),
         };
         let rest = Field::ALL.map(|field| c.of(field).and_then(|r| r.first().copied()));
-        let [protocol, flags, icmp, source_port, destination_port, input, output] = rest;
-        (group, along, [input, output, destination_port, source_port, protocol, flags, icmp])
+        let [protocol, flags, state, icmp, source_port, destination_port, input, output] = rest;
+        (group, along, [input, output, destination_port, source_port, protocol, flags, icmp, state])
     });
     order.chunks_mut(64).for_each(<[u32]>::sort_unstable);
     order

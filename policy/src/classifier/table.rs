@@ -290,6 +290,7 @@ impl Axis {
         match self.field {
             Field::Protocol => all(Field::Protocol),
             Field::TcpFlags => all(Field::TcpFlags),
+            Field::State => all(Field::State),
             Field::Icmp => all(Field::Icmp),
             Field::SourcePort => all(Field::SourcePort),
             Field::DestinationPort => all(Field::DestinationPort),

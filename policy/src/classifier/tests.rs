@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_packet::{DescriptorFlags, Family, FlowKey, Fragment};
+use sluice_packet::{ConnectionState, DescriptorFlags, Family, FlowKey, Fragment};
 
 use super::*;
 use crate::model::{IcmpMatch, TcpFlags};
@@ -17,7 +17,8 @@ pub(crate) fn plainly(c: &Conditions, packet: &Packet<'_>) -> bool {
     let FlowKey { src_port, dst_port, protocol, .. } = d.key;
     let any = |list: &[IpNet], ip| list.is_empty() || list.iter().any(|net| net.contains(&ip));
     let port = |list: &[RangeInclusive<u16>], port| {
-        list.is_empty() || (d.fragment != Fragment::Later && list.iter().any(|r| r.contains(&port)))
+        let seen = d.fragment != Fragment::Later || d.flags.contains(DescriptorFlags::FIRST_KNOWN);
+        list.is_empty() || (seen && list.iter().any(|r| r.contains(&port)))
     };
     let came_in = !d.flags.contains(DescriptorFlags::LOCAL_ORIGIN);
     (c.input.is_empty() || (came_in && c.input.contains(&InterfaceId(d.ingress))))
@@ -32,12 +33,22 @@ pub(crate) fn plainly(c: &Conditions, packet: &Packet<'_>) -> bool {
                 && d.tcp_flags & flags.set == flags.set
                 && d.tcp_flags & flags.clear == 0
         })
+        && (c.state.is_empty() || c.state.contains(&d.state))
         && (c.icmp.is_empty()
             || (d.fragment != Fragment::Later
                 && c.icmp
                     .iter()
                     .any(|m| m.kind == d.icmp_type && m.code.is_none_or(|c| c == d.icmp_code))))
 }
+
+/// All states.
+const STATES: [ConnectionState; 5] = [
+    ConnectionState::Untracked,
+    ConnectionState::New,
+    ConnectionState::Established,
+    ConnectionState::Related,
+    ConnectionState::Invalid,
+];
 
 /// Zero to two of some values, so that empty lists are as common as others.
 fn few<T: Clone + std::fmt::Debug + 'static>(values: Vec<T>) -> impl Strategy<Value = Vec<T>> {
@@ -84,6 +95,7 @@ prop_compose! {
             IcmpMatch { kind: 3, code: Some(4) },
             IcmpMatch { kind: 255, code: None },
         ]),
+        state in few(STATES.to_vec()),
     ) -> Conditions {
         Conditions {
             input: input.into(),
@@ -95,6 +107,7 @@ prop_compose! {
             destination_port: destination_port.into(),
             tcp_flags: flags.map(|(set, clear)| TcpFlags { set, clear }),
             icmp: icmp.into(),
+            state: state.into(),
         }
     }
 }
@@ -123,15 +136,17 @@ prop_compose! {
         (ingress, egress) in (select(vec![0u16, 1, 2, 3, 300, 65535]), proptest::option::of(1..4u16)),
         (tcp_flags, icmp_type, icmp_code) in (select(vec![0u8, 2, 16, 18, 255]), select(vec![0u8, 8, 3, 255]), select(vec![0u8, 4, 255])),
         fragment in select(vec![Fragment::Whole, Fragment::First, Fragment::Later]),
-        own in proptest::bool::weighted(0.1),
+        (own, first_known) in (proptest::bool::weighted(0.1), any::<bool>()),
+        state in select(STATES.to_vec()),
     ) -> (Descriptor, Option<InterfaceId>) {
         let family = if inet { Family::Inet } else { Family::Inet6 };
         let narrow = |n: u128| if inet { n & 0xffff_ffff } else { n };
         let mut flags = DescriptorFlags::empty();
         flags.set(DescriptorFlags::LOCAL_ORIGIN, own);
+        flags.set(DescriptorFlags::FIRST_KNOWN, first_known && fragment == Fragment::Later);
         let (src, dst) = (narrow(src ^ off.0 & 1), narrow(dst ^ off.1));
         let key = FlowKey { src, dst, src_port, dst_port, protocol, family };
-        let d = Descriptor { key, ingress, tcp_flags, icmp_type, icmp_code, fragment, flags, ..Descriptor::default() };
+        let d = Descriptor { key, ingress, tcp_flags, icmp_type, icmp_code, fragment, flags, state, ..Descriptor::default() };
         (d, egress.map(InterfaceId))
     }
 }

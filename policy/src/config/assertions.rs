@@ -6,13 +6,13 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use super::kinds::{
-    Count, Icmp, InstanceName, Interface, IpAddress, Prefix, Protocol, RuleName, TcpFlagList,
+    Count, Icmp, InstanceName, Interface, IpAddress, Prefix, Protocol, RuleName, State, TcpFlagList,
 };
 use super::node::{At, Kind, One, Place};
 use super::reader::Reader;
 use super::{Diagnostics, parse};
 use crate::assertion::{Assertion, Expected, Fate, Question};
-use crate::explain::{LinkDestination, Query, RouteQuery};
+use crate::explain::{LinkDestination, Query, Remembered, RouteQuery};
 use crate::model::{IcmpMatch, Owner};
 
 const ICMP: u8 = 1;
@@ -61,6 +61,8 @@ pub(super) struct TestDocument {
     tcp_flags: Option<One<TcpFlagList>>,
     /// ICMP type; an echo request if left out.
     icmp_type: Option<One<Icmp>>,
+    /// How the packet stands to its connection; if left out, as a first packet.
+    state: Option<One<State>>,
     /// Bytes of the IP packet; 100 if left out.
     length: Option<One<Count<40, 65_535>>>,
     /// What becomes of the packet: accept, drop, reject or local.
@@ -186,6 +188,7 @@ fn question(
         _ => None,
     };
     let length = reader.one(path, "length", &test.length).unwrap_or(100) as u16;
+    let state = reader.one(path, "state", &test.state);
     let instance = reader.one(path, "instance", &test.instance);
     if let (Some(source), Some(_)) = (&test.source, &test.from) {
         let message = "is of a packet of the router's own: leave out `from`";
@@ -194,6 +197,10 @@ fn question(
     if let (Some(instance), Some(_)) = (&test.instance, &test.from) {
         let message = "a received packet is of its interface's instance: say `in`";
         reader.add(instance.place, format!("{path}.instance"), message);
+    }
+    if let (Some(state), None) = (&test.state, &test.from) {
+        let message = "is of a received packet: give `from`";
+        reader.add(state.place, format!("{path}.state"), message);
     }
     if let (Some(input), None) = (&test.input, &test.from) {
         let message = "the router's own packets come in by no interface: give `from`";
@@ -230,6 +237,8 @@ fn question(
             dscp: 0,
             more_fragments: false,
             link: LinkDestination::Router,
+            state,
+            flow: Remembered::Unasked,
         }),
     };
     Some((name, question))

@@ -12,7 +12,7 @@ use super::{Configuration, Dataplane, Limits, filters, hooks, policy_routes, rou
 use crate::device::Device;
 use crate::event::Event;
 use crate::model::{
-    DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, Name, NeighbourKey, Port, State,
+    DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, Name, NeighbourKey, Port, State, Timeout,
 };
 use crate::policy::{Mistake, Policy, Thing};
 
@@ -56,6 +56,13 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
     }
     for (name, hook) in document.hooks.iter().flat_map(|hooks| &hooks.0) {
         hooks::convert(name, hook, &mut state, reader);
+    }
+
+    if let Some(timeouts) = document.flows.as_ref().and_then(|flows| flows.timeouts.as_ref()) {
+        for timeout in Timeout::ALL {
+            let seconds = reader.one("flows.timeouts", timeout.name(), timeouts.of(timeout));
+            seconds.and_then(|seconds| state.timeouts.insert(timeout, seconds));
+        }
     }
 
     let delta = State::default().difference(&state);

@@ -8,11 +8,12 @@ use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
 use super::kinds::{
     Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, End, EventName, HookName,
-    HookProtocol, Icmp, InstanceName, Interface, IpAddress, Mac, Memory, Mtu, Networks, PortRange,
-    Ports, Prefix, Protocol, Queues, RuleName, Setting, StageName, TableName, TcpFlagList,
-    Unreachable, Weight, Worker, YesNo,
+    HookProtocol, Icmp, InstanceName, Interface, IpAddress, Mac, Memory, Mtu, Networks, NewFlows,
+    PortRange, Ports, Prefix, Protocol, Queues, RuleName, Seconds, Setting, StageName, State,
+    TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
+use crate::model::Timeout;
 
 /// A Sluice appliance: its ports, and what happens to packets between them.
 #[derive(Deserialize, JsonSchema)]
@@ -42,6 +43,8 @@ pub(super) struct Document {
     pub(super) neighbours: Option<Vec<At<NeighbourDocument>>>,
     /// Hooks by name: programs of the dataplane that see packets at an event.
     pub(super) hooks: Option<Entries<HookDocument>>,
+    /// How connections are kept.
+    pub(super) flows: Option<FlowsDocument>,
 }
 
 /// What the dataplane is started with.
@@ -292,6 +295,9 @@ pub(super) struct FiltersDocument {
 pub(super) struct FilterDocument {
     /// What happens to a packet that no rule decides; `accept` if left out.
     pub(super) default: Option<One<DefaultAction>>,
+    /// Packets of established connections, and ICMP errors about them, pass ahead of the rules; what
+    /// cannot be of any connection is dropped. `false` if left out.
+    pub(super) stateful: Option<One<YesNo>>,
     /// Rules in order.
     pub(super) rules: Option<Vec<At<RuleDocument>>>,
 }
@@ -326,11 +332,28 @@ pub(super) struct RuleDocument {
     pub(super) tcp_flags: Option<Many<Text<TcpFlagList>>>,
     /// ICMP types by name or number, with "/" and the code if that matters: "3/4".
     pub(super) icmp_type: Option<Many<Text<Icmp>>>,
+    /// How the packet stands to its connection.
+    pub(super) state: Option<Many<Text<State>>>,
     /// What to do with the packet.
     #[schemars(required)]
     pub(super) action: Option<One<Action>>,
+    /// What the rule allows of the connections that it accepts. What is over it is dropped.
+    pub(super) limit: Option<At<LimitDocument>>,
     /// Log the match (rate limited); `false` if left out.
     pub(super) log: Option<One<YesNo>>,
+}
+
+/// What a rule allows of the connections that it accepts.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Limit")]
+pub(super) struct LimitDocument {
+    /// How many connections may begin: 100/s, 30/m, 1000/h.
+    pub(super) new_flows: Option<One<NewFlows>>,
+    /// How many of them at once, after a pause; as many as `new-flows` says if left out.
+    pub(super) burst: Option<One<Count<1, { u32::MAX }>>>,
+    /// How many connections one source address may have at a time.
+    pub(super) flows_per_source: Option<One<Count<1, { u32::MAX }>>>,
 }
 
 /// A policy route. It matches a packet that every given key matches; a list matches if one of its
@@ -390,6 +413,57 @@ pub(super) struct NeighbourDocument {
     /// Its link address.
     #[schemars(required)]
     pub(super) mac: Option<One<Mac>>,
+}
+
+/// How connections are kept.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Flows")]
+pub(super) struct FlowsDocument {
+    /// For how long a connection is remembered that is silent.
+    pub(super) timeouts: Option<TimeoutsDocument>,
+}
+
+/// For how long a connection is remembered that is silent, such as 2h4m or 90s.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Timeouts")]
+pub(super) struct TimeoutsDocument {
+    /// TCP until the handshake is done; 60s if left out.
+    pub(super) tcp_opening: Option<One<Seconds>>,
+    /// TCP that is open; 2h4m if left out.
+    pub(super) tcp_established: Option<One<Seconds>>,
+    /// TCP that one side has ended; 15m if left out.
+    pub(super) tcp_half_closed: Option<One<Seconds>>,
+    /// TCP that both sides have ended; 4m if left out.
+    pub(super) tcp_closing: Option<One<Seconds>>,
+    /// TCP that was reset; 10s if left out.
+    pub(super) tcp_reset: Option<One<Seconds>>,
+    /// UDP that nobody has answered; 30s if left out.
+    pub(super) udp: Option<One<Seconds>>,
+    /// UDP that was answered; 5m if left out.
+    pub(super) udp_answered: Option<One<Seconds>>,
+    /// ICMP queries; 60s if left out.
+    pub(super) icmp: Option<One<Seconds>>,
+    /// Other protocols; 10m if left out.
+    pub(super) other: Option<One<Seconds>>,
+}
+
+impl TimeoutsDocument {
+    /// What is given of a timeout.
+    pub(super) fn of(&self, timeout: Timeout) -> &Option<One<Seconds>> {
+        match timeout {
+            Timeout::TcpOpening => &self.tcp_opening,
+            Timeout::TcpEstablished => &self.tcp_established,
+            Timeout::TcpHalfClosed => &self.tcp_half_closed,
+            Timeout::TcpClosing => &self.tcp_closing,
+            Timeout::TcpReset => &self.tcp_reset,
+            Timeout::Udp => &self.udp,
+            Timeout::UdpAnswered => &self.udp_answered,
+            Timeout::Icmp => &self.icmp,
+            Timeout::Other => &self.other,
+        }
+    }
 }
 
 /// A hook: one of the dataplane's programs, at an event.

@@ -5,14 +5,15 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::document::{FilterDocument, FiltersDocument, RuleDocument};
+use super::document::{FilterDocument, FiltersDocument, LimitDocument, RuleDocument};
 use super::kinds::IcmpType;
 use super::node::{At, Place};
 use super::reader::{Reader, Site, key_of};
 use super::sets::{Of, Sets};
 use crate::digest;
 use crate::model::{
-    Action, Filter, FilterKey, FilterPoint, IcmpMatch, Name, Rule, RuleSets, Set, State, TcpFlags,
+    Action, Filter, FilterKey, FilterPoint, FlowLimit, IcmpMatch, Name, Rate, Rule, RuleSets, Set,
+    State, TcpFlags,
 };
 use crate::policy::Thing;
 
@@ -53,6 +54,9 @@ fn convert_filter(
     let documents = document.rules.as_deref().unwrap_or(&[]);
     let place = document.default.as_ref().map(|default| default.place);
     let place = place.or(documents.first().map(|rule| rule.place)).unwrap_or_default();
+    let stateful = reader.one(path, "stateful", &document.stateful);
+    let keyword = document.stateful.as_ref().filter(|_| stateful == Some(true));
+    let stateful = keyword.map(|keyword| reader.position(keyword.place));
     let site = Site::new(path.to_owned(), place).one("default", &document.default);
     reader.site(Thing::Filter(key.clone()), site);
 
@@ -77,12 +81,14 @@ fn convert_filter(
             .mixed("source-port", &value.source_port)
             .mixed("destination-port", &value.destination_port)
             .many("tcp-flags", &value.tcp_flags)
-            .many("icmp-type", &value.icmp_type);
+            .many("icmp-type", &value.icmp_type)
+            .many("state", &value.state)
+            .one("limit", &value.limit);
         reader.site(Thing::Rule(key.clone(), i, rule.name.clone()), site);
     }
     let named = rules.iter().flat_map(|rule| rule.sets.names());
     let sets = named.filter_map(|name| Some((name.clone(), sets.get(name)?.clone()))).collect();
-    Filter { default, rules, sets }
+    Filter { default, stateful, rules, sets }
 }
 
 /// Makes names for the rules that have none out of what they say, so that a rule keeps its
@@ -93,9 +99,13 @@ fn name_the_unnamed(rules: &mut [Rule]) {
         let (Rule { input, output, source, destination, protocol, .. }, rest) =
             (&*rule, (&rule.source_port, &rule.destination_port, rule.tcp_flags, &rule.icmp));
         let content = (input, output, source, destination, protocol, rest, rule.action, rule.log);
-        rule.name = match rule.sets.is_empty() {
-            true => taken.make("rule", &content),
-            false => taken.make("rule", &(content, &rule.sets)),
+        // What a rule does not say is no part of its name, so that what rules can say may grow.
+        let connections =
+            (!rule.state.is_empty() || rule.limit.is_some()).then_some((&rule.state, rule.limit));
+        rule.name = match (rule.sets.is_empty(), connections) {
+            (true, None) => taken.make("rule", &content),
+            (false, None) => taken.make("rule", &(content, &rule.sets)),
+            (_, Some(connections)) => taken.make("rule", &(content, &rule.sets, connections)),
         };
     }
 }
@@ -177,6 +187,7 @@ fn convert_rule(
         destination_port,
         tcp_flags,
         icmp,
+        state: reader.any_of(path, "state", &rule.state),
         sets: RuleSets {
             source: sources,
             destination: destinations,
@@ -184,12 +195,33 @@ fn convert_rule(
             destination_port: destination_ports,
         },
         action: action.unwrap_or(Action::Accept),
+        limit: rule
+            .limit
+            .as_ref()
+            .map(|limit| convert_limit(&key_of(path, "limit"), limit, reader)),
         log: reader.one(path, "log", &rule.log).unwrap_or(false),
         position: reader.position(if place.line == 0 {
             Place { line: 1, column: 1 }
         } else {
             *place
         }),
+    }
+}
+
+fn convert_limit(path: &str, document: &At<LimitDocument>, reader: &mut Reader) -> FlowLimit {
+    let LimitDocument { new_flows, burst, flows_per_source } = &document.value;
+    if let (Some(burst), None) = (burst, new_flows) {
+        reader.add(burst.place, key_of(path, "burst"), "is of `new-flows`, which is missing");
+    }
+    let burst = reader.one(path, "burst", burst);
+    let new_flows = reader.one(path, "new-flows", new_flows);
+    FlowLimit {
+        new_flows: new_flows.map(|(count, seconds)| Rate {
+            count,
+            seconds,
+            burst: burst.unwrap_or(count),
+        }),
+        flows_per_source: reader.one(path, "flows-per-source", flows_per_source),
     }
 }
 
@@ -248,3 +280,6 @@ fn resolve_icmp<'a>(
     }
     Ok((protocol.to_vec(), matches))
 }
+
+#[cfg(test)]
+mod tests;

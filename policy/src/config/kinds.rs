@@ -9,7 +9,10 @@ use schemars::{Schema, json_schema};
 use super::node::Kind;
 use crate::device::{MAX_MTU, MIN_MTU};
 use crate::event::{self, Event, Stage};
-use crate::model::{self, ChecksumMode, IcmpMatch, MacAddress, Name, TcpFlags};
+use crate::flows::UNITS;
+use crate::model::{
+    self, ChecksumMode, IcmpMatch, MAX_TIMEOUT, MacAddress, Name, Standing, TcpFlags,
+};
 use crate::order::Hint;
 use crate::policy::{Mistake, Naming, is_name};
 
@@ -312,6 +315,34 @@ kind!(TcpFlagList(text) -> TcpFlags, {
     }
     Ok(flags)
 });
+
+kind!(State(text) -> Standing, { "enum": Standing::ALL.map(Standing::name) },
+    choice(text, &Standing::ALL.map(|state| (state.name(), state)))
+);
+
+kind!(
+    /// So many in a second, a minute or an hour.
+    NewFlows(text) -> (u32, u32), { "type": "string", "pattern": "^[0-9]+/(s|m|h)$", "examples": ["100/s", "30/m"] },
+    {
+        let unit = |name: &str| UNITS.iter().find(|(unit, _)| *unit == name).map(|unit| unit.1);
+        let parts = text.split_once('/');
+        let rate = parts.and_then(|(count, name)| Some((count.parse::<u32>().ok()?, unit(name)?)));
+        rate.filter(|(count, _)| *count > 0)
+            .ok_or_else(|| format!("`{text}` is not a rate, such as 100/s, 30/m or 1000/h"))
+    }
+);
+
+kind!(
+    /// A time in whole seconds, of up to a week.
+    Seconds(text) -> u32, { "type": "string", "examples": ["2h4m", "90s"] },
+    match humantime::parse_duration(text) {
+        Ok(time) if time.subsec_nanos() == 0 && (1..=MAX_TIMEOUT.into()).contains(&time.as_secs()) => {
+            Ok(time.as_secs() as u32)
+        }
+        Ok(_) => Err(format!("`{text}` is out of range: whole seconds from 1s to 7d")),
+        Err(_) => Err(format!("`{text}` is not a time with its unit, such as 90s, 5m or 2h4m")),
+    }
+);
 
 /// A name's type and code in ICMP and in ICMPv6.
 type IcmpName = (&'static str, Option<(u8, Option<u8>)>, Option<(u8, Option<u8>)>);

@@ -26,7 +26,7 @@ use crate::policy::{MatchedRoute, Policy, RuleInfo};
 
 pub use live::{EgressState, Live, NextHopState, PortFacts};
 use orders::Orders;
-pub use query::{LinkDestination, Query};
+pub use query::{LinkDestination, Query, Remembered};
 pub use routing::{RouteQuery, Routed, route};
 
 /// A rule that matched.
@@ -42,7 +42,7 @@ pub struct MatchedRule {
 
 impl MatchedRule {
     fn new(info: RuleInfo<'_>) -> MatchedRule {
-        let position = info.rule.map(|rule| rule.position.clone());
+        let position = info.position.cloned();
         MatchedRule { name: info.name.to_owned(), action: info.action, position }
     }
 }

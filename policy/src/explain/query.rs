@@ -12,7 +12,7 @@ use sluice_packet::{
 
 use super::ExplainError;
 use crate::interface::Interface;
-use crate::model::Name;
+use crate::model::{Name, Standing};
 
 /// The packet that is asked about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +65,25 @@ pub struct Query {
     /// Whom the frame is addressed to on the link.
     #[serde(default)]
     pub link: LinkDestination,
+    /// How it stands to its connection; left out, as the dataplane knows the connection, and if it
+    /// knows none, as a first packet.
+    #[serde(default)]
+    pub state: Option<Standing>,
+    /// What the dataplane remembers of its connection: filled in by who asks the dataplane.
+    #[serde(skip)]
+    pub flow: Remembered,
+}
+
+/// What the dataplane remembers of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Remembered {
+    /// It was not asked.
+    #[default]
+    Unasked,
+    /// Nothing.
+    Absent,
+    /// It has the connection: a packet of it like this one would be in this state.
+    Present(Standing),
 }
 
 /// Whom a frame is addressed to.

@@ -16,7 +16,7 @@ use sluice_packet::descriptor::{ip_of, number_of};
 use sluice_packet::{Descriptor, DescriptorFlags, Family};
 
 use super::orders::Orders;
-use super::{ExplainError, LinkDestination, Live, Query, Way, ingress, walk};
+use super::{ExplainError, LinkDestination, Live, Query, Remembered, Way, ingress, walk};
 use crate::instance::Instance;
 use crate::interface::Interface;
 use crate::model::{DEFAULT_INSTANCE, Name};
@@ -117,6 +117,8 @@ fn packet(q: &RouteQuery, src: IpAddr) -> Query {
         dscp: 0,
         more_fragments: false,
         link: LinkDestination::Router,
+        state: None,
+        flow: Remembered::Unasked,
     }
 }
 

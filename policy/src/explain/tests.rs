@@ -59,6 +59,8 @@ fn query(src: &str, dst: &str) -> Query {
         dscp: 0,
         more_fragments: false,
         link: LinkDestination::Router,
+        state: None,
+        flow: Remembered::Unasked,
     }
 }
 

@@ -1,4 +1,6 @@
 //! First-match filters: what a rule that matches means.
+//!
+//! Ahead of its rules a stateful filter has those of [`Stateful`], in this order.
 
 use std::collections::HashMap;
 
@@ -7,14 +9,59 @@ use sluice_packet::{Consulted, Descriptor, Mask};
 use crate::classifier::{self, BURST, Classifier, Conditions, Packet, Verdict};
 use crate::evaluate::{FilterDecision, Recorder};
 use crate::ids::{InterfaceId, RuleSlot};
-use crate::model::{Action, Name};
+use crate::model::{Action, Name, Standing};
+
+/// What a stateful filter does ahead of its rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stateful {
+    /// Packets of connections, and ICMP errors about them, pass.
+    Established,
+    /// What cannot be of any connection is dropped.
+    Invalid,
+}
+
+impl Stateful {
+    pub(crate) const ALL: [Stateful; 2] = [Stateful::Established, Stateful::Invalid];
+
+    /// What counters and reports call it: no rule can have such a name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Stateful::Established => "stateful:established",
+            Stateful::Invalid => "stateful:invalid",
+        }
+    }
+
+    /// What it does.
+    pub(crate) const fn action(self) -> Action {
+        match self {
+            Stateful::Established => Action::Accept,
+            Stateful::Invalid => Action::Drop,
+        }
+    }
+
+    /// The packets that it is about.
+    pub(crate) const fn states(self) -> &'static [Standing] {
+        match self {
+            Stateful::Established => &[Standing::Established, Standing::Related],
+            Stateful::Invalid => &[Standing::Invalid],
+        }
+    }
+
+    /// The decision, counted at a slot.
+    pub(crate) fn decision(self, rule: RuleSlot) -> FilterDecision {
+        let invalid = self == Stateful::Invalid;
+        FilterDecision { invalid, ..FilterDecision::plain(self.action(), rule) }
+    }
+}
 
 /// A filter ready to be asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
     classifier: Classifier,
-    /// What each rule does.
+    /// What each rule does, those of [`Stateful`] first.
     rules: Box<[FilterDecision]>,
+    /// Whether it has those.
+    stateful: bool,
     /// What happens to a packet that no rule decides.
     default: FilterDecision,
     consulted: Consulted,
@@ -23,8 +70,10 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// A filter of rules: what they ask of a packet, and what they do.
+    /// A filter of rules: what they ask of a packet, and what they do. Those of [`Stateful`] are the
+    /// first where it is `stateful`.
     pub(crate) fn new(
+        stateful: bool,
         conditions: &[Conditions],
         rules: Box<[FilterDecision]>,
         default: FilterDecision,
@@ -32,7 +81,7 @@ impl Filter {
     ) -> Filter {
         let (classifier, consulted) =
             (Classifier::new(conditions), classifier::consulted(conditions));
-        Filter { classifier, rules, default, consulted, slots }
+        Filter { classifier, rules, stateful, default, consulted, slots }
     }
 
     /// What packets of a flow must be equal in for this to say the same about them.
@@ -48,7 +97,18 @@ impl Filter {
 
     /// The slots of the rules, in order.
     pub(crate) fn rule_slots(&self) -> impl Iterator<Item = RuleSlot> {
-        self.rules.iter().map(|rule| rule.rule)
+        self.rules.iter().skip(self.implied()).map(|rule| rule.rule)
+    }
+
+    /// What it does ahead of the rules, and where that is counted.
+    pub(crate) fn stateful_slots(&self) -> impl Iterator<Item = (Stateful, RuleSlot)> {
+        let slots = self.rules.iter().map(|rule| rule.rule);
+        Stateful::ALL.into_iter().zip(slots).take(self.implied())
+    }
+
+    /// How many rules stand ahead of those that were written.
+    fn implied(&self) -> usize {
+        if self.stateful { Stateful::ALL.len() } else { 0 }
     }
 
     /// The slot of the default action.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_packet::Descriptor;
+use sluice_packet::{ConnectionState, Descriptor};
 
 use super::*;
 use crate::classifier::tests::{plainly, some_conditions, some_packet};
@@ -12,14 +12,13 @@ const DEFAULT: RuleSlot = RuleSlot(9999);
 
 fn filter(rules: &[(Conditions, Action, bool)], default: Action) -> Filter {
     let conditions: Vec<_> = rules.iter().map(|rule| rule.0.clone()).collect();
-    let decision = |(i, (_, action, log)): (usize, &(Conditions, Action, bool))| FilterDecision {
-        action: *action,
-        rule: RuleSlot(i as u16 + 1),
-        log: *log,
+    let decision = |(i, (_, action, log)): (usize, &(Conditions, Action, bool))| {
+        let decision = FilterDecision::plain(*action, RuleSlot(i as u16 + 1));
+        FilterDecision { log: *log, ..decision }
     };
     let decisions = rules.iter().enumerate().map(decision).collect();
-    let default = FilterDecision { action: default, rule: DEFAULT, log: false };
-    Filter::new(&conditions, decisions, default, HashMap::new())
+    let default = FilterDecision::plain(default, DEFAULT);
+    Filter::new(false, &conditions, decisions, default, HashMap::new())
 }
 
 /// Keeps the slots that were told.
@@ -93,11 +92,11 @@ proptest! {
                 expected.push(RuleSlot(slot));
                 if *action != Action::Count {
                     let (action, rule, log) = (*action, RuleSlot(slot), *log);
-                    deciding = Some(FilterDecision { action, rule, log });
+                    deciding = Some(FilterDecision { log, ..FilterDecision::plain(action, rule) });
                     break;
                 }
             }
-            let by_default = FilterDecision { action: default, rule: DEFAULT, log: false };
+            let by_default = FilterDecision::plain(default, DEFAULT);
             if deciding.is_none() {
                 expected.push(DEFAULT);
             }
@@ -122,4 +121,49 @@ fn log_is_the_deciding_rules() {
     assert!(decide(&of, Packet { descriptor: &d, egress }, &mut Told::default()).log);
     assert!(!of.is_open());
     assert!(filter(&[], Action::Accept).is_open() && !filter(&[], Action::Drop).is_open());
+}
+
+proptest! {
+    /// A stateful filter is the plain one, asked about what it has not decided by the state alone.
+    #[test]
+    fn a_stateful_filter_asks_its_rules_about_the_rest(
+        rules in prop_oneof![
+            proptest::collection::vec(some_rule(), 0..6),
+            proptest::collection::vec(some_rule(), 12..60),
+        ],
+        default in select(vec![Action::Accept, Action::Drop, Action::Reject]),
+        packets in proptest::collection::vec(some_packet(), 64),
+    ) {
+        const SLOTS: [RuleSlot; 2] = [RuleSlot(7001), RuleSlot(7002)];
+        let plain = filter(&rules, default);
+        let implied = Stateful::ALL.map(|implied| Conditions {
+            state: implied.states().iter().map(|&state| state.into()).collect(),
+            ..Conditions::default()
+        });
+        let conditions: Vec<_> =
+            implied.into_iter().chain(rules.iter().map(|rule| rule.0.clone())).collect();
+        let implied = Stateful::ALL.into_iter().zip(SLOTS).map(|(s, slot)| s.decision(slot));
+        let decisions = implied.chain(plain.rules.iter().copied()).collect();
+        let stateful = Filter::new(true, &conditions, decisions, plain.default, HashMap::new());
+        prop_assert_eq!(stateful.rule_slots().count(), rules.len());
+        prop_assert!(stateful.consulted().state);
+        for (d, egress) in &packets {
+            let packet = Packet { descriptor: d, egress: *egress };
+            let (mut told, mut plainly) = (Told::default(), Told::default());
+            let decision = decide(&stateful, packet, &mut told);
+            let expected = match d.state {
+                ConnectionState::Established | ConnectionState::Related => {
+                    plainly.0.push(SLOTS[0]);
+                    FilterDecision::plain(Action::Accept, SLOTS[0])
+                }
+                ConnectionState::Invalid => {
+                    plainly.0.push(SLOTS[1]);
+                    Stateful::Invalid.decision(SLOTS[1])
+                }
+                _ => decide(&plain, packet, &mut plainly),
+            };
+            prop_assert_eq!(decision, expected);
+            prop_assert_eq!(told.0, plainly.0);
+        }
+    }
 }

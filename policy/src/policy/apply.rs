@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use super::error::PolicyError;
 use super::links::{self, Links};
-use super::moved::Editions;
 use super::report::Report;
 use super::rules::{self, Slots};
 use super::tables::{self, Stale, fill_tables, is_crowded};
-use super::{Policy, hooks, hops, policy_routes, routes};
+use super::{Policy, hooks, hops, limits, policy_routes, routes};
 use crate::digest::Digests;
 use crate::filter::Filter;
 use crate::model::{
-    Delta, Entries, FilterKey, Name, NeighbourKey, Operation, Route, RouteKey, State,
+    Delta, Entries, FilterKey, Name, NeighbourKey, Operation, Route, RouteKey, State, Timeout,
 };
 use crate::steering::{Rules, Steering};
 
@@ -28,6 +27,7 @@ struct Touched<'a> {
     neighbours: Vec<&'a NeighbourKey>,
     policy_routes: Vec<&'a Name>,
     hooks: bool,
+    timeouts: Vec<(Timeout, Option<u32>)>,
 }
 
 impl<'a> Touched<'a> {
@@ -43,6 +43,7 @@ impl<'a> Touched<'a> {
                 Operation::Neighbour(key, _) => touched.neighbours.push(key),
                 Operation::PolicyRoutes(key, _) => touched.policy_routes.push(key),
                 Operation::Hook(..) => touched.hooks = true,
+                Operation::Timeout(key, value) => touched.timeouts.push((*key, *value)),
             }
         }
         let routes = &mut touched.routes;
@@ -71,8 +72,9 @@ impl Policy {
         let state = Arc::new(State::default());
         let links = links::compile(&Links::default(), &mut Report::new(&state));
         let digests = Digests::default();
-        let (moved, tables) = (Editions::default(), Arc::default());
-        Policy { generation: 0, edition: 0, moved, state, digests, links, tables }
+        let (moved, tables, limits) = Default::default();
+        let timeouts = limits::timeouts(&state);
+        Policy { generation: 0, edition: 0, moved, state, digests, links, tables, limits, timeouts }
     }
 
     /// The next generation, or everything that is wrong with it. What the delta does not touch
@@ -143,6 +145,7 @@ impl Policy {
         if touched.hooks || touched.links {
             hooks::check(&links, &mut report);
         }
+        limits::check_timeouts(&touched.timeouts, &mut report);
         if !report.errors.is_empty() {
             return Err(report.errors);
         }
@@ -161,6 +164,10 @@ impl Policy {
         if !steering.is_empty() {
             moved.steering();
         }
+        let limits = match touched.links || !touched.filters.is_empty() {
+            true => limits::of_rules(&state, &links),
+            false => Arc::clone(&self.limits),
+        };
         let steer = touched.links || !steering.is_empty();
         for (name, rules) in steering {
             if let Some(instance) = links.instance_named_mut(&name) {
@@ -182,7 +189,8 @@ impl Policy {
             return Err(report.errors);
         }
         let state = Arc::new(state);
-        Ok(Policy { generation, edition, moved, state, digests, links, tables })
+        let timeouts = limits::timeouts(&state);
+        Ok(Policy { generation, edition, moved, state, digests, links, tables, limits, timeouts })
     }
 
     /// The filters that are not as they were; `None` for one that is gone.
@@ -234,7 +242,9 @@ impl Policy {
             let old = self.filter(key);
             old.into_iter().flat_map(move |old| {
                 let rules = spec.rules.iter().filter_map(|rule| old.slots.get(&rule.name));
-                rules.copied().chain([old.default_slot()])
+                let stateful = old.stateful_slots().filter(|_| spec.stateful.is_some());
+                let own = stateful.map(|(_, slot)| slot).chain([old.default_slot()]);
+                rules.copied().chain(own)
             })
         });
         let of_policy_routes = state.policy_routes.iter().flat_map(|(name, specs)| {

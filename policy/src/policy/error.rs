@@ -7,7 +7,9 @@ use ipnet::IpNet;
 
 use crate::device::{MAX_MTU, MIN_MTU, MIN_MTU_INET6};
 use crate::event::{Event, Protocol, Stage};
-use crate::model::{FilterKey, MAIN_TABLE, MacAddress, Name, NeighbourKey, Position, RouteKey};
+use crate::model::{
+    Action, FilterKey, MAIN_TABLE, MacAddress, Name, NeighbourKey, Position, RouteKey, Timeout,
+};
 use crate::order::OrderError;
 
 /// The named thing that a mistake is about.
@@ -33,6 +35,8 @@ pub enum Thing {
     PolicyRoute(Name, usize, Name),
     /// A hook that is loaded.
     Hook(Name),
+    /// How connections are kept.
+    Flows,
 }
 
 impl fmt::Display for Thing {
@@ -61,6 +65,7 @@ impl fmt::Display for Thing {
                 write!(f, "policy route {name} of instance {instance}")
             }
             Thing::Hook(name) => write!(f, "hook {name}"),
+            Thing::Flows => f.write_str("flows"),
         }
     }
 }
@@ -245,6 +250,20 @@ pub enum Mistake {
     IcmpWithoutProtocol,
     #[error("the rule can match nothing: {0}")]
     MatchesNothing(&'static str),
+    #[error(
+        "a limit is of connections that a rule accepts, and this one says {}: leave the limit out", .0.name()
+    )]
+    LimitOfAction(Action),
+    #[error("only a new connection is limited: add `new` to `state`, or leave `state` out")]
+    LimitWithoutNew,
+    #[error("the limit says nothing: give `new-flows`, `flows-per-source` or both")]
+    EmptyLimit,
+    #[error("{count} in {seconds} s, {burst} at once is out of range: each must be at least 1")]
+    RateRange { count: u32, seconds: u32, burst: u32 },
+    #[error("at least 1 connection from a source, or write a rule that drops them")]
+    PerSourceRange,
+    #[error("{seconds} s is out of range for `{}`: 1 s to 7 days", .timeout.name())]
+    TimeoutRange { timeout: Timeout, seconds: u32 },
 
     #[error("policy route `{0}` stands twice: its counters could not be told apart")]
     PolicyRouteTwice(Name),

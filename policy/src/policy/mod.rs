@@ -10,6 +10,7 @@ mod down;
 mod error;
 mod hooks;
 mod hops;
+mod limits;
 mod links;
 mod listing;
 mod moved;
@@ -23,6 +24,9 @@ mod tables;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sluice_flow::Timeouts;
+use sluice_flow::limits::Allowance;
+
 pub use error::{Mistake, PolicyError, Subject, Thing};
 use links::Links;
 pub(crate) use links::pipeline_field;
@@ -32,12 +36,14 @@ pub(crate) use report::{Naming, is_name};
 pub(crate) use sets::is_name_of_set;
 
 use crate::digest::Digests;
-use crate::filter::Filter;
+use crate::filter::{Filter, Stateful};
 use crate::hook;
 use crate::ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot, TableId};
 use crate::instance::Instance;
 use crate::interface::Interface;
-use crate::model::{self, Action, FilterKey, FilterPoint, LoadedHook, MacAddress, Name, State};
+use crate::model::{
+    self, Action, FilterKey, FilterPoint, LoadedHook, MacAddress, Name, Position, State,
+};
 use crate::route::{ResolvedNextHop, Tables};
 
 /// A port and its number.
@@ -75,8 +81,19 @@ pub struct RuleInfo<'a> {
     pub action: Action,
     /// Place of its counters.
     pub slot: RuleSlot,
-    /// The rule; `None` for the default action.
+    /// The rule; `None` for the default action, and for what a stateful filter does by itself.
     pub rule: Option<&'a model::Rule>,
+    /// Where it was configured; `None` for the default action.
+    pub position: Option<&'a Position>,
+}
+
+impl RuleInfo<'_> {
+    /// What it matches where it is not a rule that was written: `established, related` and so on.
+    pub fn implied(&self) -> Option<String> {
+        let implied = Stateful::ALL.into_iter().find(|implied| implied.name() == self.name)?;
+        let names: Vec<&str> = implied.states().iter().map(|state| state.name()).collect();
+        Some(names.join(", "))
+    }
 }
 
 /// A policy route and the place of its counters.
@@ -102,6 +119,8 @@ pub struct Policy {
     digests: Digests,
     links: Links,
     tables: Arc<Tables>,
+    limits: Arc<[(RuleSlot, Allowance)]>,
+    timeouts: Timeouts,
 }
 
 impl Policy {
@@ -210,13 +229,26 @@ impl Policy {
         self.tables.hops.find(hop)
     }
 
-    /// All rules and default actions of all filters, those of a filter in order and its default
-    /// last.
+    /// All rules and default actions of all filters, those of a filter in order: what it does by
+    /// itself where it is stateful, its rules, its default action.
     pub fn rules(&self) -> impl Iterator<Item = RuleInfo<'_>> {
         self.state.filters.iter().flat_map(|(key, spec)| {
             let compiled = self.filter(key);
             compiled.into_iter().flat_map(move |filter| rules_of(key, spec, filter))
         })
+    }
+
+    /// What the rule whose counters are at `slot` allows of the connections that it accepts; `None`
+    /// where its [decision](crate::FilterDecision::limited) is not limited.
+    pub fn rule_limit(&self, slot: RuleSlot) -> Option<Allowance> {
+        let place = self.limits.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
+        Some(self.limits[place].1)
+    }
+
+    /// For how long connections that are silent are remembered.
+    #[inline]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     /// All policy routes, those of an instance in order.
@@ -272,22 +304,20 @@ fn rules_of<'a>(
     filter: &'a Filter,
 ) -> impl Iterator<Item = RuleInfo<'a>> {
     let (instance, point) = (&key.instance, key.point);
-    let rules = spec.rules.iter().zip(filter.rule_slots()).map(move |(rule, slot)| RuleInfo {
-        instance,
-        point,
-        name: &rule.name,
-        action: rule.action,
-        slot,
-        rule: Some(rule),
+    let of = move |name, action, slot| {
+        let (rule, position) = (None, None);
+        RuleInfo { instance, point, name, action, slot, rule, position }
+    };
+    let stateful = filter.stateful_slots().map(move |(implied, slot)| {
+        let position = spec.stateful.as_ref();
+        RuleInfo { position, ..of(implied.name(), implied.action(), slot) }
     });
-    rules.chain(std::iter::once(RuleInfo {
-        instance,
-        point,
-        name: "default",
-        action: spec.default,
-        slot: filter.default_slot(),
-        rule: None,
-    }))
+    let rules = spec.rules.iter().zip(filter.rule_slots()).map(move |(rule, slot)| {
+        let position = Some(&rule.position);
+        RuleInfo { rule: Some(rule), position, ..of(&rule.name, rule.action, slot) }
+    });
+    let default = of("default", spec.default, filter.default_slot());
+    stateful.chain(rules).chain(std::iter::once(default))
 }
 
 #[cfg(test)]

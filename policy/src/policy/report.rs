@@ -44,7 +44,8 @@ impl<'a> Report<'a> {
             Thing::Instance(_)
             | Thing::Filter(_)
             | Thing::Neighbour(_)
-            | Thing::PolicyRoutes(_) => None,
+            | Thing::PolicyRoutes(_)
+            | Thing::Flows => None,
         };
         let subject = Subject { thing: thing.clone(), field, item };
         self.errors.push(PolicyError { subject, position: position.cloned(), mistake });

@@ -6,13 +6,14 @@ use ipnet::IpNet;
 use sluice_packet::descriptor::number_of;
 
 use super::error::{Mistake, Thing};
+use super::limits;
 use super::links::{Links, family_of, no_host, not_a_station, unknown_instance};
 use super::report::{Naming, Report, is_name, known};
 use super::routes::member;
 use super::sets::Sets;
 use crate::classifier::Conditions;
 use crate::evaluate::FilterDecision;
-use crate::filter::Filter;
+use crate::filter::{Filter, Stateful};
 use crate::ids::{InterfaceId, RuleSlot};
 use crate::instance::Instance;
 use crate::model::{self, Action, FilterKey, FilterPoint, MacAddress, Name, NeighbourKey, Rule};
@@ -79,6 +80,17 @@ pub(super) fn compile(
         old.or_else(|| slots.take())
     };
     let default_slot = take(None);
+    if spec.stateful.is_some() {
+        for implied in Stateful::ALL {
+            let name: Name = implied.name().into();
+            let Some(slot) = take(Some(&name)) else { continue };
+            new_slots.insert(name, slot);
+            let state = implied.states().iter().map(|&state| state.into()).collect();
+            conditions.push(Conditions { state, ..Conditions::default() });
+            decisions.push(implied.decision(slot));
+        }
+    }
+    let implied = if spec.stateful.is_some() { Stateful::ALL.len() } else { 0 };
     for (place, rule) in spec.rules.iter().enumerate() {
         let thing = Thing::Rule(key.clone(), place, rule.name.clone());
         if !is_name(&rule.name, Naming::Rule) {
@@ -96,12 +108,15 @@ pub(super) fn compile(
         sets.check(&thing, rule, report);
         let asked = conditions_of(rule, input, output, &mut sets);
         check_rule(&thing, rule, &asked, report);
+        limits::check(&thing, rule, spec.stateful.is_some(), report);
         let Some(slot) = take(Some(&rule.name)) else { continue };
         new_slots.insert(rule.name.clone(), slot);
         conditions.push(asked);
-        decisions.push(FilterDecision { action: rule.action, rule: slot, log: rule.log });
+        let (log, limited) = (rule.log, rule.limit.is_some());
+        decisions.push(FilterDecision { log, limited, ..FilterDecision::plain(rule.action, slot) });
     }
-    let Some(default_slot) = default_slot.filter(|_| decisions.len() == spec.rules.len()) else {
+    let Some(default_slot) = default_slot.filter(|_| decisions.len() == implied + spec.rules.len())
+    else {
         let (count, most) = (spec.rules.len(), usize::from(u16::MAX));
         report.add(
             &thing,
@@ -110,8 +125,8 @@ pub(super) fn compile(
         );
         return None;
     };
-    let default = FilterDecision { action: spec.default, rule: default_slot, log: false };
-    Some(Filter::new(&conditions, decisions.into(), default, new_slots))
+    let default = FilterDecision::plain(spec.default, default_slot);
+    Some(Filter::new(spec.stateful.is_some(), &conditions, decisions.into(), default, new_slots))
 }
 
 /// What a rule whose interfaces have been looked up asks of a packet.
@@ -131,6 +146,7 @@ pub(super) fn conditions_of<'a>(
         destination_port: sets.ports(&rule.destination_port, &rule.sets.destination_port),
         tcp_flags: rule.tcp_flags,
         icmp: rule.icmp.as_slice().into(),
+        state: rule.state.iter().map(|&state| state.into()).collect(),
     }
 }
 

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use sluice_policy::Event;
+use sluice_policy::model::Standing;
 
 pub(crate) use self::hook::{Hook, LoadHook};
 pub(crate) use self::questions::{RouteQuestion, Service, Source, Test};
 pub(crate) use self::route::{AddRoute, DeleteRoute, LoadRoutes, Place, Route};
-use self::values::{appliance_name, icmp, protocol, seconds, tcp_flags};
+use self::values::{appliance_name, icmp, protocol, seconds, state, tcp_flags};
 
 /// A packet-forwarding appliance: a router and firewall on DPDK.
 #[derive(Parser, Debug)]
@@ -335,6 +336,10 @@ pub(crate) struct Explain {
     /// ICMP type, and code after a slash
     #[arg(long, value_name = "TYPE[/CODE]", value_parser = icmp)]
     pub(crate) icmp: Option<(u8, u8)>,
+    /// How it stands to its connection: new, established, related, invalid or untracked; if left
+    /// out, as a first packet
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    pub(crate) state: Option<Standing>,
     /// TTL or hop limit
     #[arg(long, value_name = "N")]
     pub(crate) hop_limit: Option<u8>,
@@ -348,7 +353,7 @@ pub(crate) struct Explain {
     #[arg(long)]
     pub(crate) dont_fragment: bool,
     /// It is a fragment that begins at this byte of its datagram; ports are those of the first,
-    /// which policy routes look at
+    /// which policy routes look at, and stateful filters
     #[arg(long, value_name = "BYTES")]
     pub(crate) fragment_offset: Option<u16>,
     /// It is a fragment that others follow

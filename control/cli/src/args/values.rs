@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sluice_policy::model::Standing;
+
 pub(super) fn appliance_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if text.is_empty() || text.len() > 32 || !text.chars().all(plain) {
@@ -30,6 +32,13 @@ pub(super) fn tcp_flags(text: &str) -> Result<u8, String> {
             format!("`{name}` is not a TCP flag; allowed are {}", NAMES.join(", "))
         })?;
         Ok(flags | 1 << bit)
+    })
+}
+
+pub(super) fn state(text: &str) -> Result<Standing, String> {
+    let known = Standing::ALL.into_iter().find(|state| state.name() == text);
+    known.ok_or_else(|| {
+        format!("one of {} is allowed", Standing::ALL.map(Standing::name).join(", "))
     })
 }
 

@@ -37,6 +37,7 @@ fn tally(changes: &mut Changes, difference: &Difference<'_>) {
         DiffKind::Neighbour => &mut changes.neighbours,
         DiffKind::PolicyRoute => &mut changes.policy_routes,
         DiffKind::Hook => &mut changes.hooks,
+        DiffKind::Timeout => &mut changes.timeouts,
     };
     let Change { added, removed, changed } = change;
     match (&difference.before, &difference.after) {
@@ -91,6 +92,8 @@ enum Value<'a> {
     /// A policy route and, if it moved, its place and the number of policy routes.
     PolicyRoute(&'a PolicyRoute, Option<(usize, usize)>),
     Hook(&'a LoadedHook),
+    /// A timeout in seconds.
+    Timeout(u32),
 }
 
 impl Value<'_> {
@@ -109,7 +112,9 @@ impl Value<'_> {
                     a.asks_as(&b)
                 }
             }
-            (Value::Filter(a), Value::Filter(b)) => a.default == b.default,
+            (Value::Filter(a), Value::Filter(b)) => {
+                (a.default, a.stateful.is_some()) == (b.default, b.stateful.is_some())
+            }
             (Value::Set(a, _), Value::Set(b, _)) => a == b,
             (Value::Rule(a, place), Value::Rule(b, other)) => {
                 place.is_none()
@@ -123,6 +128,7 @@ impl Value<'_> {
                     && **a == PolicyRoute { position: a.position.clone(), ..(*b).clone() }
             }
             (Value::Hook(a), Value::Hook(b)) => a.runs_as(b) && a.owner == b.owner,
+            (Value::Timeout(a), Value::Timeout(b)) => a == b,
             _ => false,
         }
     }
@@ -174,6 +180,10 @@ fn differences<'a>(from: &'a State, operation: &'a Operation, found: &mut Vec<Di
         Operation::Hook(key, to) => {
             let was = from.hooks.get(key).map(Value::Hook);
             note(DiffKind::Hook, was, to.as_ref().map(Value::Hook));
+        }
+        Operation::Timeout(key, to) => {
+            let was = from.timeouts.get(key).copied().map(Value::Timeout);
+            note(DiffKind::Timeout, was, to.map(Value::Timeout));
         }
     }
 }

@@ -6,8 +6,9 @@ use std::hash::Hash;
 
 use sluice_policy::hook::DEFAULT_PROTOCOLS;
 use sluice_policy::model::{
-    ChecksumMode, DEFAULT_INSTANCE, Instance, Interface, LoadedHook, MAIN_TABLE, NextHop,
-    Operation, Owner, PolicyAction, PolicyRoute, Port, Route, Rule, Set, Target, Unreachable,
+    ChecksumMode, DEFAULT_INSTANCE, FlowLimit, Instance, Interface, LoadedHook, MAIN_TABLE,
+    NextHop, Operation, Owner, PolicyAction, PolicyRoute, Port, Route, Rule, Set, Target,
+    Unreachable,
 };
 use sluice_policy::order::Hint;
 
@@ -32,6 +33,7 @@ impl Difference<'_> {
             Operation::Filter(key, _) => format!("{} {}", key.instance, key.point.name()),
             Operation::Neighbour(key, _) => format!("{} {}", key.interface, key.address),
             Operation::PolicyRoutes(instance, _) => instance.to_string(),
+            Operation::Timeout(timeout, _) => timeout.name().to_owned(),
         };
         match self.key.1 {
             Some(set) if self.kind == DiffKind::Set => format!("{name} ${set}"),
@@ -48,9 +50,10 @@ impl Display for Value<'_> {
             Value::Interface(interface) => interface_words(interface).fmt(f),
             Value::Instance(instance) => instance_words(instance).fmt(f),
             Value::Route(route, owner) => route_words(route, owner).fmt(f),
-            Value::Filter(filter) => {
-                Mapping::default().with("default", filter.default.name()).fmt(f)
-            }
+            Value::Filter(filter) => Mapping::default()
+                .when(filter.stateful.is_some(), "stateful", true)
+                .with("default", filter.default.name())
+                .fmt(f),
             Value::Set(set, other) => set_words(set, *other).fmt(f),
             Value::Rule(rule, None) => rule_words(rule).fmt(f),
             Value::Rule(rule, Some((place, of))) => {
@@ -62,6 +65,7 @@ impl Display for Value<'_> {
                 write!(f, "{} # policy route {place} of {of}", policy_route_words(route))
             }
             Value::Hook(hook) => hook_words(hook).fmt(f),
+            Value::Timeout(seconds) => text::duration(*seconds).fmt(f),
         }
     }
 }
@@ -222,7 +226,7 @@ fn items_words<T: Hash + Eq>(
 
 fn rule_words(rule: &Rule) -> Mapping {
     let sets = &rule.sets;
-    Mapping::default()
+    let said = Mapping::default()
         .list("in", &rule.input)
         .list("out", &rule.output)
         .list("source", text::among(&rule.source, &sets.source, ToString::to_string))
@@ -235,8 +239,21 @@ fn rule_words(rule: &Rule) -> Mapping {
         )
         .list("tcp-flags", rule.tcp_flags.map(text::flags))
         .list("icmp-type", rule.icmp.iter().map(text::icmp))
-        .with("action", rule.action.name())
-        .when(rule.log, "log", true)
+        .list("state", rule.state.iter().map(|state| state.name()))
+        .with("action", rule.action.name());
+    let said = match &rule.limit {
+        Some(limit) => said.raw("limit", limit_words(limit)),
+        None => said,
+    };
+    said.when(rule.log, "log", true)
+}
+
+fn limit_words(limit: &FlowLimit) -> Mapping {
+    let FlowLimit { new_flows, flows_per_source } = limit;
+    Mapping::default()
+        .list("new-flows", new_flows)
+        .list("burst", new_flows.map(|rate| rate.burst))
+        .list("flows-per-source", flows_per_source)
 }
 
 fn policy_route_words(route: &PolicyRoute) -> Mapping {

@@ -136,7 +136,7 @@ fn drop_counts(
         help: reason.help().into(),
         rules: rules
             .iter()
-            .filter(|rule| rule.point.drop_reason() == *reason && denies(rule.action))
+            .filter(|rule| denies(rule.action) && rule.point.drop_reason_of(&rule.name) == *reason)
             .filter(|rule| all || rule.packets != 0)
             .map(rule_drops)
             .collect(),

@@ -10,8 +10,8 @@ use sluice_channel::RuleStatus;
 use sluice_control_api::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, PolicyRoute, Port, Route, Rule,
 };
-use sluice_policy::Policy;
 use sluice_policy::model::{Entries, FilterPoint, Name};
+use sluice_policy::{Policy, RuleInfo};
 
 use super::Answer;
 use super::explain;
@@ -150,38 +150,31 @@ pub(super) async fn rules(
 /// control process that was restarted does not have.
 pub(super) fn counted_rules(policy: &Policy, counters: &[RuleStatus]) -> Vec<Rule> {
     let by_name = by_name(counters);
-    let mut rules = Vec::new();
-    for (key, filter) in &policy.state().filters {
-        let count = |name: &str| {
-            by_name.get(&(&*key.instance, Some(key.point), name)).copied().unwrap_or_default()
+    let mut rules: Vec<Rule> = Vec::new();
+    for info in policy.rules() {
+        let RuleInfo { instance, point, name, action, slot: _, rule, position } = info;
+        let (packets, bytes) =
+            by_name.get(&(&**instance, Some(point), name)).copied().unwrap_or_default();
+        let last = rules.last().filter(|last| (&last.instance, last.point) == (instance, point));
+        let implied = info.implied();
+        let place = match implied {
+            Some(_) => 0,
+            None => last.map_or(0, |last| last.place) + 1,
         };
-        for (place, rule) in (1..).zip(&filter.rules) {
-            let (packets, bytes) = count(&rule.name);
-            rules.push(Rule {
-                instance: key.instance.clone(),
-                point: key.point,
-                place,
-                name: rule.name.clone(),
-                matches: text::matches(rule),
-                action: rule.action,
-                log: rule.log,
-                packets,
-                bytes,
-                position: Some(rule.position.clone()),
-            });
-        }
-        let (packets, bytes) = count("default");
         rules.push(Rule {
-            instance: key.instance.clone(),
-            point: key.point,
-            place: filter.rules.len() as u32 + 1,
-            name: "default".into(),
-            matches: "everything else".into(),
-            action: filter.default,
-            log: false,
+            instance: instance.clone(),
+            point,
+            place,
+            name: name.into(),
+            matches: implied
+                .map(|states| format!("state {states}"))
+                .or_else(|| rule.map(text::matches))
+                .unwrap_or_else(|| "everything else".into()),
+            action,
+            log: rule.is_some_and(|rule| rule.log),
             packets,
             bytes,
-            position: None,
+            position: position.cloned(),
         });
     }
     rules
@@ -260,10 +253,11 @@ pub(super) async fn config(State(app): State<App>) -> Answer<Config> {
             .collect(),
         policy_routes: told(&state.policy_routes),
         hooks: told(&state.hooks),
+        timeouts: told(&state.timeouts),
     }))
 }
 
 /// A table of the state as it is told.
-fn told<V: Clone>(entries: &Entries<Name, V>) -> BTreeMap<Name, V> {
-    entries.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+fn told<K: Ord + Clone, V: Clone>(entries: &Entries<K, V>) -> BTreeMap<K, V> {
+    entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }

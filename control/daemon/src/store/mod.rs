@@ -255,7 +255,7 @@ impl From<Unclaimed> for StoreError {
 /// How many operations a whole record takes.
 fn size(state: &State) -> usize {
     let State { ports, interfaces, instances, routes, filters, neighbours, .. } = state;
-    let State { policy_routes, hooks, .. } = state;
+    let State { policy_routes, hooks, timeouts, .. } = state;
     ports.len()
         + interfaces.len()
         + instances.len()
@@ -264,6 +264,7 @@ fn size(state: &State) -> usize {
         + neighbours.len()
         + policy_routes.len()
         + hooks.len()
+        + timeouts.len()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::upgrade;
 use crate::deadline::Deadline;
 
 /// The format that this release writes, and the latest that it reads.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The first line of a record: the commit without its operations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -283,8 +283,19 @@ hooks:
            protocols: [inet6], settings: { rate: 10, burst: 20 } }
 "#;
 
+    /// What there is since format 4; the first lines belong to the filters.
+    const SINCE_FORMAT_4: &str = r#"
+  egress:
+    stateful: true
+    default: drop
+    rules:
+      - { name: web, protocol: tcp, destination-port: 80, state: [new, untracked], action: accept,
+          limit: { new-flows: 100/m, burst: 7, flows-per-source: 20 } }
+flows: { timeouts: { tcp-established: 1h, udp: 10s } }
+"#;
+
     fn sample() -> (Header, Delta) {
-        of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_2}{SINCE_FORMAT_3}"))
+        of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_4}{SINCE_FORMAT_2}{SINCE_FORMAT_3}"))
     }
 
     fn of_yaml(yaml: &str) -> (Header, Delta) {
@@ -355,10 +366,16 @@ hooks:
 
     #[test]
     fn format_3_stays_readable() {
+        let expected = of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_2}{SINCE_FORMAT_3}"));
+        assert_eq!(decode(include_bytes!("format-3.ndjson")).unwrap(), expected);
+    }
+
+    #[test]
+    fn format_4_stays_readable() {
         if std::env::var_os("SLUICE_WRITE_RECORD").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-3.ndjson");
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-4.ndjson");
             std::fs::write(path, encoded()).unwrap();
         }
-        assert_eq!(decode(include_bytes!("format-3.ndjson")).unwrap(), sample());
+        assert_eq!(decode(include_bytes!("format-4.ndjson")).unwrap(), sample());
     }
 }

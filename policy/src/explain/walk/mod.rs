@@ -1,12 +1,14 @@
 //! The packet's way, stage by stage, in the order of the workers and by their evaluator.
 
+mod flow;
 mod route;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use sluice_packet::{Descriptor, DescriptorFlags, Family, icmp, icmpv6, ipv6, nd};
+use sluice_packet::{ConnectionState, Descriptor, DescriptorFlags, Family, icmp, icmpv6, ipv6, nd};
 
+use self::flow::Asked;
 use super::display::{endpoint, lower};
 use super::orders::Orders;
 use super::{
@@ -51,6 +53,7 @@ pub(super) fn walk(
         way: Way::new(),
         reply: None,
         follows: String::new(),
+        asked: Asked::from(q),
     };
     // Where it ends, the verdict stands in the way.
     let _ = walk.received(q);
@@ -71,6 +74,7 @@ pub(super) fn walk(
             way: Way::new(),
             reply: None,
             follows: String::new(),
+            asked: Asked::default(),
         };
         let _ = back.own();
         Answered {
@@ -106,6 +110,7 @@ pub(super) fn decide(
         way: Way::new(),
         reply: None,
         follows: String::new(),
+        asked: Asked::default(),
     };
     // Where it ends, the verdict stands in the way.
     let _ = walk.decided();
@@ -128,6 +133,7 @@ struct Walk<'a> {
     reply: Option<Reply>,
     /// What there is to say about a later fragment's first.
     follows: String,
+    asked: Asked,
 }
 
 /// Where the packet leaves.
@@ -195,9 +201,16 @@ impl Walk<'_> {
             }
         }
         self.pass(Stage::Decode, text, Vec::new());
+        // Where states are looked at, a fragment's first is known ahead of the filters.
+        let tracks = self.instance.tracks();
+        if tracks {
+            self.follow(q);
+        }
         self.event(Event::PhysicalIn)?;
         self.local()?;
-        self.follow(q);
+        if !tracks {
+            self.follow(q);
+        }
         self.event(Event::RouteDecision)?;
         self.between()?;
         self.event(Event::Forwarding)?;
@@ -207,6 +220,9 @@ impl Walk<'_> {
 
     /// A packet that the router made: no FORWARDING, but it has to fit its egress.
     fn own(&mut self) -> Result<(), End> {
+        if self.instance.tracks() {
+            self.descriptor.state = ConnectionState::Established;
+        }
         self.event(Event::RouteDecision)?;
         self.between()?;
         let mtu = self.way.mtu.unwrap_or(u16::MAX);
@@ -243,6 +259,7 @@ impl Walk<'_> {
                 }
             };
             match stage {
+                Stage::Flow => self.flow(),
                 Stage::IngressFilter => self.filter(FilterPoint::Ingress)?,
                 Stage::ForwardFilter => self.filter(FilterPoint::Forward)?,
                 Stage::EgressFilter => self.filter(FilterPoint::Egress)?,
@@ -327,8 +344,10 @@ impl Walk<'_> {
                 self.pass(stage, text, rules);
                 Ok(())
             }
-            Action::Drop => self.drop(stage, text, rules, point.drop_reason()),
-            Action::Reject => self.told(stage, text, rules, point.drop_reason(), Answer::Rejected),
+            Action::Drop => self.drop(stage, text, rules, decision.drop_reason(point)),
+            Action::Reject => {
+                self.told(stage, text, rules, decision.drop_reason(point), Answer::Rejected)
+            }
         }
     }
 

@@ -106,7 +106,8 @@ impl Walk<'_> {
     /// A later fragment that would be routed by its first's ports, which the question may give.
     pub(super) fn follow(&mut self, q: &Query) {
         let d = &mut self.descriptor;
-        if d.fragment != Fragment::Later || !self.instance.steers_by_ports(d) {
+        let followed = self.instance.steers_by_ports(d) || self.instance.tracks();
+        if d.fragment != Fragment::Later || !followed {
             return;
         }
         if (q.src_port, q.dst_port) == (0, 0) {

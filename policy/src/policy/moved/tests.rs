@@ -10,7 +10,7 @@ use sluice_packet::{Consulted, Descriptor, FlowKey};
 use super::*;
 use crate::evaluate::{FilterDecision, NoRecorder, RouteDecision};
 use crate::ids::PortId;
-use crate::model::{Delta, FilterPoint, Operation, Owner, RouteKey, State};
+use crate::model::{Delta, FilterPoint, Operation, Owner, Route, RouteKey, State, Target};
 use crate::policy::Policy;
 use crate::policy::tests::{packet, policy, state};
 
@@ -135,7 +135,9 @@ fn after(policy: &Policy, step: &Step) -> Policy {
         Step::Route(at, led) => {
             let (key, _) = at.get(&routes);
             let family = |key: &RouteKey| key.prefix.addr().is_ipv4();
-            let alike: Vec<_> = routes.iter().filter(|r| family(r.0) == family(key)).collect();
+            let leads_back = |route: &Route| matches!(&route.target, Target::Table { table, .. } if *table == key.table);
+            let alike = routes.iter().filter(|r| family(r.0) == family(key) && !leads_back(r.1));
+            let alike: Vec<_> = alike.collect();
             let key = RouteKey { owner: Owner::Cli, ..RouteKey::clone(key) };
             match led {
                 Some(led) => drop(to.routes.insert(key, led.get(&alike).1.clone())),
