@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps bench-deps build demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-io bench-hooks bench-load bench-throughput clean
+.PHONY: help deps bench-deps build demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-flow bench-io bench-hooks bench-load bench-throughput clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -90,7 +90,7 @@ asan: deps ## AddressSanitizer over the crates that have unsafe and no DPDK (nee
 	  set -x; \
 	  RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --lib --tests \
 	    --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir $(TARGET)/asan \
-	    -p sluice-channel -p sluice-quiescent -- --skip model::; \
+	    -p sluice-channel -p sluice-flow -p sluice-quiescent -- --skip model::; \
 	else \
 	  echo "skipped: AddressSanitizer needs a nightly toolchain (rustup toolchain install nightly)"; \
 	fi
@@ -122,6 +122,10 @@ bench-filters: deps ## filters of 100 to 10,000 rules beside rte_acl: compiling,
 	cc -O3 -march=native -Wall -o $(TARGET)/release/sluice-bench-filters-acl bench/filters/acl.c \
 	  $$(pkg-config --cflags --libs libdpdk)
 	$(TARGET)/release/sluice-bench-filters $(TARGET)/release/sluice-bench-filters-acl
+
+bench-flow: deps ## ns per packet of the flow table, new flows a second, a table that is full or attacked
+	cargo build --release --locked -p sluice-bench-flow
+	$(TARGET)/release/sluice-bench-flow
 
 bench-hooks: build ## ns per packet of hooks that do nothing, and of the examples
 	cargo build --release --locked -p sluice-bench-events
