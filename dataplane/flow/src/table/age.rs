@@ -2,6 +2,8 @@
 
 use super::Table;
 use crate::half::{Half, HalfId};
+use crate::prefetch::prefetch;
+use crate::state::NOBODY;
 
 /// How often the hand goes round in a second, at most: once in two.
 const ROUND_SECONDS: u64 = 2;
@@ -75,6 +77,7 @@ impl Table {
             return;
         }
         let tick = self.clock.tick(now);
+        let mut dead = Dead::default();
         let mut left = steps;
         while left > 0 {
             let place = self.hand.place;
@@ -85,23 +88,27 @@ impl Table {
             while used != 0 {
                 let connection = place + used.trailing_zeros();
                 used &= used - 1;
-                self.look(connection, tick, &mut visit);
+                if self.is_alive(connection, tick) {
+                    self.show(connection, tick, &mut visit);
+                } else if dead.push(connection) {
+                    self.expect_end(connection);
+                } else {
+                    self.bury(&mut dead);
+                    self.remove_aged(connection);
+                }
             }
             left -= here;
             self.hand.place = if place + here == self.capacity() { 0 } else { place + here };
         }
+        self.bury(&mut dead);
     }
 
-    fn look(
+    fn show(
         &mut self,
         connection: u32,
         tick: u32,
         visit: &mut impl FnMut(HalfId, &mut Half) -> Fate,
     ) {
-        if !self.is_alive(connection, tick) {
-            self.remove_aged(connection);
-            return;
-        }
         let first = HalfId(2 * connection);
         for id in [first, first.other()] {
             let half = &mut self.halves[id.index()];
@@ -114,5 +121,44 @@ impl Table {
                 return;
             }
         }
+    }
+
+    /// Fetches what [`Table::forget`] will touch of a connection whose own lines are at hand.
+    #[inline]
+    pub(super) fn expect_end(&self, connection: u32) {
+        let first = HalfId(2 * connection);
+        for id in [first, first.other()] {
+            self.index.prefetch(self.hasher.hash(&self.halves[id.index()].key));
+        }
+        let state = &self.states[connection as usize];
+        for neighbour in [state.previous, state.next] {
+            if neighbour != NOBODY {
+                prefetch(&self.states[neighbour as usize]);
+            }
+        }
+    }
+
+    fn bury(&mut self, dead: &mut Dead) {
+        for &connection in &dead.connections[..dead.count] {
+            self.remove_aged(connection);
+        }
+        dead.count = 0;
+    }
+}
+
+/// Connections that the hand has found to be over: they are taken out together, so that the misses of
+/// one overlap with those of the others.
+#[derive(Default)]
+struct Dead {
+    connections: [u32; 32],
+    count: usize,
+}
+
+impl Dead {
+    fn push(&mut self, connection: u32) -> bool {
+        let Some(place) = self.connections.get_mut(self.count) else { return false };
+        *place = connection;
+        self.count += 1;
+        true
     }
 }

@@ -1,8 +1,10 @@
 //! Making room.
 
 use super::Table;
+use crate::clock::elapsed;
 use crate::half::HalfId;
 use crate::phase::Class;
+use crate::prefetch::prefetch;
 
 /// Seconds after which an answered connection of a protocol without connections may go.
 const IDLE_SECONDS: u32 = 30;
@@ -17,6 +19,7 @@ impl Table {
         for class in [Class::HalfOpen, Class::Closing] {
             if let Some(connection) = self.lists.oldest(class) {
                 self.evict_one(connection, class);
+                self.expect_eviction(class);
                 return true;
             }
         }
@@ -34,25 +37,45 @@ impl Table {
         false
     }
 
-    /// Takes out of two full buckets what goes first by class, and of the class what was silent
-    /// longest, but never `own`, which is being made. `false` if all that is there must stay.
+    /// Who goes next will probably go soon: fetches what that takes, and the one's own lines who
+    /// goes after that.
+    #[inline]
+    fn expect_eviction(&self, class: Class) {
+        let Some(next) = self.lists.oldest(class) else { return };
+        self.expect_end(next);
+        let after = self.states[next as usize].next;
+        if let Some(state) = self.states.get(after as usize) {
+            prefetch(&self.halves[2 * after as usize]);
+            prefetch(&self.halves[2 * after as usize + 1]);
+            if let Some(state) = self.states.get(state.next as usize) {
+                prefetch(state);
+            }
+        }
+    }
+
+    /// Takes out of two full buckets what goes first by class, and of the class the oldest, but
+    /// never `own`, which is being made. `false` if all that is there must stay.
     #[cold]
     pub(super) fn evict_neighbour(&mut self, hash: u64, own: u32, tick: u32) -> bool {
+        for half in self.index.neighbours(hash) {
+            prefetch(&self.states[HalfId(half).connection() as usize]);
+        }
         let patience = self.clock.ticks(IDLE_SECONDS);
         let first = self
             .index
             .neighbours(hash)
-            .map(|half| {
-                let connection = HalfId(half).connection();
-                let class = self.states[connection as usize].tcp.phase().class();
-                (class, self.idle(connection, tick), connection)
+            .map(|half| HalfId(half).connection())
+            .filter(|&connection| connection != own)
+            .map(|connection| {
+                let state = &self.states[connection as usize];
+                (state.tcp.phase().class(), elapsed(tick, state.created), connection)
             })
-            .filter(|&(class, idle, connection)| match class {
-                Class::HalfOpen | Class::Closing => connection != own,
-                Class::Idle => connection != own && idle >= patience,
+            .filter(|&(class, _, connection)| match class {
+                Class::HalfOpen | Class::Closing => true,
+                Class::Idle => self.idle(connection, tick) >= patience,
                 Class::Open => false,
             })
-            .min_by_key(|&(class, idle, _)| (class as u8, u32::MAX - idle));
+            .min_by_key(|&(class, age, _)| (class as u8, u32::MAX - age));
         if let Some((class, _, connection)) = first {
             self.evict_one(connection, class);
         }

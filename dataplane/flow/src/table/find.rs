@@ -5,7 +5,7 @@ use sluice_packet::{Descriptor, Mask, protocol};
 
 use super::Table;
 use crate::half::HalfId;
-use crate::key;
+use crate::key::{self, Key};
 use crate::prefetch::prefetch;
 
 /// Packets of a burst at most.
@@ -90,6 +90,32 @@ impl Table {
         }
         if !(open | stale).is_empty() {
             self.find_rest(open, stale, tick, descriptor, found);
+        }
+    }
+
+    /// Fetches what [`Table::insert`] will touch, for packets of a burst that begin connections. It
+    /// changes nothing.
+    pub fn prepare<'a>(
+        &self,
+        packets: Mask,
+        instance: u16,
+        descriptor: impl Fn(usize) -> &'a Descriptor,
+    ) {
+        let spare = self.spare[..self.free].iter().rev();
+        for (slot, &connection) in packets.into_iter().zip(spare) {
+            let connection = connection as usize;
+            prefetch(&self.halves[2 * connection]);
+            prefetch(&self.halves[2 * connection + 1]);
+            prefetch(&self.states[connection]);
+            if let Some(key) = Key::of(descriptor(slot), instance) {
+                self.index.prefetch(self.hasher.hash(&key.reply()));
+            }
+        }
+        // Of a full table those who go make room, one by one.
+        for slot in packets.into_iter().skip(self.free) {
+            if let Some(key) = Key::of(descriptor(slot), instance) {
+                self.index.prefetch(self.hasher.hash(&key.reply()));
+            }
         }
     }
 
