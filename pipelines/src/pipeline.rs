@@ -346,21 +346,23 @@ impl Pipeline {
         }
     }
 
-    /// Takes fragments that need not wait for their first any longer on from the route decision.
+    /// Takes fragments that need not wait for their first any longer on from where they were taken.
     #[cold]
     fn release_fragments(&mut self, round: &Round<'_>) {
         let mut burst = std::mem::take(&mut self.own);
-        loop {
-            self.fragments.release(round.now, &mut burst);
-            let released = burst.live();
-            let mut rest = released;
-            while let Some((_, packets)) = burst.same_instance(rest) {
-                rest &= !packets;
-                self.walk(round, &mut burst, packets, Origin::Fragments);
-            }
-            burst.free_finished();
-            if released.len() < sluice_dpdk::BURST {
-                break;
+        for (early, origin) in [(true, Origin::EarlyFragments), (false, Origin::Fragments)] {
+            loop {
+                self.fragments.release(round.now, early, &mut burst);
+                let released = burst.live();
+                let mut rest = released;
+                while let Some((_, packets)) = burst.same_instance(rest) {
+                    rest &= !packets;
+                    self.walk(round, &mut burst, packets, origin);
+                }
+                burst.free_finished();
+                if released.len() < sluice_dpdk::BURST {
+                    break;
+                }
             }
         }
         self.own = burst;
@@ -461,10 +463,10 @@ impl Pipeline {
                 // No fragment is plain.
                 let odd = packets & !burst.plain();
                 if tracks && !odd.is_empty() {
-                    fragments.process(cx, burst, odd);
+                    fragments.process(cx, burst, odd, true);
                 }
             }
-            if origin == Origin::Port || tracks {
+            if origin != Origin::Fragments {
                 hooks.run(cx, burst, packets & burst.live(), Event::PhysicalIn);
                 let known = packets & burst.known();
                 if known == packets & burst.live() && !order.has_authors(cx.instance.id) {
@@ -491,7 +493,7 @@ impl Pipeline {
 
                 let odd = unknown & burst.live() & !burst.plain() & !own;
                 if !odd.is_empty() && !tracks && cx.instance.follows_fragments() {
-                    fragments.process(cx, burst, odd);
+                    fragments.process(cx, burst, odd, false);
                 }
             }
             hooks.run(cx, burst, ip & burst.live(), Event::RouteDecision);
@@ -558,6 +560,9 @@ fn answer_established(burst: &mut Burst, packets: Mask) {
 enum Origin {
     Port,
     Own,
+    /// Fragments that waited ahead of PHYSICAL_IN.
+    EarlyFragments,
+    /// Those that waited ahead of the route decision.
     Fragments,
 }
 

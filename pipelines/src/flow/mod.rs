@@ -124,7 +124,8 @@ impl Flows {
             {
                 packet.descriptor.state = state;
             }
-            if !simple.contains(slot) {
+            // Nothing is remembered of what is invalid: others could undo what is.
+            if !simple.contains(slot) || state == ConnectionState::Invalid {
                 continue;
             }
             let d = burst.descriptor(slot);

@@ -46,6 +46,8 @@ struct Waiting {
     datagram: Datagram,
     source: u32,
     deadline: u64,
+    /// Whether it was taken ahead of PHYSICAL_IN, and goes on from there.
+    early: bool,
     /// What its first said, once that came.
     first: Option<First>,
 }
@@ -85,7 +87,9 @@ impl Fragments {
     /// Learns from the first fragments among packets of one instance, marks later ones of which
     /// the first is known, and takes those out of the burst that have to wait.
     #[cold]
-    pub fn process(&mut self, cx: &Context<'_>, burst: &mut Burst, packets: Mask) {
+    ///
+    /// `early` says that this is ahead of PHYSICAL_IN.
+    pub fn process(&mut self, cx: &Context<'_>, burst: &mut Burst, packets: Mask, early: bool) {
         for slot in packets {
             let d = *burst.descriptor(slot);
             if d.fragment == Fragment::Whole || !cx.instance.steers_by_ports(&d) {
@@ -97,7 +101,7 @@ impl Fragments {
             } else if let Some(first) = self.table.find(&datagram, cx.now) {
                 burst.set_descriptor(slot, following(d, first));
             } else {
-                self.wait(cx, burst, slot, datagram);
+                self.wait(cx, burst, slot, datagram, early);
             }
         }
     }
@@ -112,7 +116,14 @@ impl Fragments {
         }
     }
 
-    fn wait(&mut self, cx: &Context<'_>, burst: &mut Burst, slot: usize, datagram: Datagram) {
+    fn wait(
+        &mut self,
+        cx: &Context<'_>,
+        burst: &mut Burst,
+        slot: usize,
+        datagram: Datagram,
+        early: bool,
+    ) {
         let source = self.table.source(&datagram);
         let of_datagram = self.queue.iter().filter(|other| other.datagram == datagram).count();
         let of_source = self.queue.iter().filter(|other| other.source == source).count();
@@ -132,6 +143,7 @@ impl Fragments {
             datagram,
             source,
             deadline,
+            early,
             first: None,
         };
         self.queue.push_back(waiting);
@@ -148,16 +160,17 @@ impl Fragments {
         true
     }
 
-    /// Moves fragments that need not wait any longer into `burst`, as long as it has room: the
-    /// caller takes them on from the route decision.
-    pub fn release(&mut self, now: u64, burst: &mut Burst) {
+    /// Moves fragments that need not wait any longer into `burst`, as long as it has room; those
+    /// that were taken early or the others. The caller takes them on from where they were taken.
+    pub fn release(&mut self, now: u64, early: bool, burst: &mut Burst) {
         let mut place = 0;
         while burst.live() != Mask::ALL {
             let Some(waiting) = self.queue.get(place) else {
                 self.ready = false;
                 return;
             };
-            if waiting.first.is_none() && waiting.deadline > now {
+            let ready = waiting.first.is_some() || waiting.deadline <= now;
+            if !ready || waiting.early != early {
                 place += 1;
                 continue;
             }
