@@ -216,16 +216,12 @@ impl Flows {
             }
         } else {
             let state = Table::classify(&d, judging.strict);
-            let lost = strict && d.fragment == Fragment::Later;
+            // What is not as its sender made it opens nothing.
             let forged = strict
                 && state == ConnectionState::New
                 && d.fragment == Fragment::Whole
                 && checksum::verify(&d, packet.mbuf.segments()).is_err();
-            if forged || lost && state == ConnectionState::Untracked {
-                ConnectionState::Invalid
-            } else {
-                state
-            }
+            if forged { ConnectionState::Invalid } else { state }
         };
         packet.descriptor.state = state;
         if state == ConnectionState::New && d.fragment != Fragment::Later {

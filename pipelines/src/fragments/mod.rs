@@ -92,7 +92,8 @@ impl Fragments {
     pub fn process(&mut self, cx: &Context<'_>, burst: &mut Burst, packets: Mask, early: bool) {
         for slot in packets {
             let d = *burst.descriptor(slot);
-            if d.fragment == Fragment::Whole || !cx.instance.steers_by_ports(&d) {
+            let followed = cx.instance.tracks() || cx.instance.steers_by_ports(&d);
+            if d.fragment == Fragment::Whole || !followed {
                 continue;
             }
             let Some(datagram) = datagram(cx, burst, slot) else { continue };

@@ -4,6 +4,7 @@
 mod hooks;
 #[path = "../router/mod.rs"]
 mod router;
+mod stateful;
 
 use etherparse::PacketBuilder;
 use router::{Registration, Router, mac, station};

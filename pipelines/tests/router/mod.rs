@@ -81,7 +81,7 @@ fn eal() -> &'static Eal {
 }
 
 /// Few enough that bounds are met.
-const FLOWS: FlowLimits = FlowLimits { connections: 1024, huge_pages: false };
+const FLOWS: FlowLimits = FlowLimits { huge_pages: false, ..FlowLimits::connections(1024) };
 
 /// An author's hook.
 pub struct Registration {
