@@ -8,6 +8,7 @@
 //!   and the packet that an ICMP error is about.
 //! * [`build`] writes the packets that a router originates: ARP, neighbour discovery, ICMP and
 //!   ICMPv6 errors, echo replies, TCP resets.
+//! * [`pieces`] cuts an IPv4 packet into fragments.
 //! * The other modules are views of one protocol each, made with `zerocopy`.
 //!
 //! Nothing here allocates, and nothing here panics whatever the bytes are.
@@ -29,6 +30,7 @@ pub mod ipv6;
 pub mod malformed;
 pub mod mask;
 pub mod nd;
+pub mod pieces;
 pub mod protocol;
 pub mod quoted;
 pub mod segment;
