@@ -2,7 +2,7 @@
 
 use sluice_hooks::{Burst, Context, Hook, Parts};
 use sluice_packet::{Family, Mask, checksum};
-use sluice_policy::{DropReason, InterfaceId, evaluate};
+use sluice_policy::{InterfaceId, evaluate};
 
 use crate::answer::{self, Answer};
 
@@ -22,7 +22,8 @@ impl Hook for HopLimit {
     }
 }
 
-/// Packet size against the egress MTU (RFC 1191 section 4, RFC 8201).
+/// Packet size against the egress MTU (RFC 1191 section 4, RFC 8201). What may be cut passes, and is
+/// cut when it leaves ([`cut`](crate::cut)).
 pub struct Mtu;
 
 impl Hook for Mtu {
@@ -43,9 +44,7 @@ impl Hook for Mtu {
             };
             last = Some((egress, mtu));
             if let Err(reason) = evaluate::mtu(burst.descriptor(slot), mtu) {
-                if reason == DropReason::FragmentationNeeded {
-                    answer::send(cx, burst, slot, Answer::TooBig(mtu));
-                }
+                answer::send(cx, burst, slot, Answer::TooBig(mtu));
                 cx.drop(burst, slot, reason);
             }
         }

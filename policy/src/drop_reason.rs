@@ -100,7 +100,7 @@ reasons! {
     ForwardFilter = 70, "forward-filter", ForwardFilter, "Denied by a rule, or by the default action, of the forward filter.";
     HopLimitExceeded = 71, "hop-limit-exceeded", HopLimit, "TTL or hop limit ran out here; answered with time exceeded within the rate limit.";
     FragmentationNeeded = 72, "fragmentation-needed", Mtu, "Larger than the egress MTU and may not be fragmented; answered with the MTU within the rate limit.";
-    FragmentationUnsupported = 73, "fragmentation-unsupported", Mtu, "Larger than the egress MTU; the sender allows fragmenting, which Sluice does not do yet.";
+    FragmentNoBuffer = 73, "fragment-no-buffer", Mtu, "Larger than the egress MTU and allowed to be fragmented, but the mempool had no buffers for the fragments: raise `dataplane.memory`.";
     // Egress
     EgressFilter = 80, "egress-filter", EgressFilter, "Denied by a rule, or by the default action, of the egress filter.";
     // Neighbour

@@ -100,16 +100,36 @@ pub fn hop_limit(d: &Descriptor) -> Result<(), DropReason> {
     }
 }
 
-/// Whether the packet fits an egress MTU (RFC 1191 section 4, RFC 8200 section 5).
+/// How a packet fits its egress.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    /// As it is.
+    Whole,
+    /// Cut into fragments.
+    Fragments,
+}
+
+/// Whether and how the packet fits an egress MTU (RFC 1191 section 4, RFC 791 section 3.2, RFC 8200
+/// section 5).
 #[inline]
-pub fn mtu(d: &Descriptor, mtu: u16) -> Result<(), DropReason> {
+pub fn mtu(d: &Descriptor, mtu: u16) -> Result<Fit, DropReason> {
     if d.l3_length <= mtu {
-        Ok(())
+        Ok(Fit::Whole)
     } else if d.key.family == Family::Inet6 || d.flags.contains(DescriptorFlags::DONT_FRAGMENT) {
         Err(DropReason::FragmentationNeeded)
     } else {
-        Err(DropReason::FragmentationUnsupported)
+        Ok(Fit::Fragments)
     }
+}
+
+/// How many fragments the packet is cut into for an egress MTU; `None` if it leaves whole, or not at
+/// all. Its options are taken to be in every fragment.
+pub fn fragments(d: &Descriptor, mtu: u16) -> Option<u16> {
+    if self::mtu(d, mtu) != Ok(Fit::Fragments) {
+        return None;
+    }
+    let (payload, room) = (d.l3_length.checked_sub(d.l4_offset)?, mtu.checked_sub(d.l4_offset)?);
+    Some(1 + payload.saturating_sub(room).div_ceil((room / 8 * 8).max(8)))
 }
 
 /// Whether the packet may be routed at all, whatever tables and hooks say: not to groups, not to
@@ -155,14 +175,25 @@ mod tests {
     }
 
     #[test]
-    fn only_ipv4_without_dont_fragment_could_be_cut() {
+    fn fragments_are_counted_as_they_are_cut() {
+        let of = |l3_length| {
+            let d = Descriptor { l3_length, l4_offset: 20, ..Descriptor::default() };
+            super::fragments(&d, 1280)
+        };
+        assert_eq!([1280, 1281, 6000].map(of), [None, Some(2), Some(5)]);
+        // The last one may be filled to its last byte.
+        assert_eq!([20 + 1256 + 1260, 20 + 1256 + 1261].map(of), [Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn only_ipv4_without_dont_fragment_is_cut() {
         let of = |family, flags, l3_length| {
             let key = FlowKey { family, ..FlowKey::default() };
             super::mtu(&Descriptor { key, flags, l3_length, ..Descriptor::default() }, 1500)
         };
         let none = DescriptorFlags::empty();
-        assert_eq!(of(Family::Inet, none, 1500), Ok(()));
-        assert_eq!(of(Family::Inet, none, 1501), Err(DropReason::FragmentationUnsupported));
+        assert_eq!(of(Family::Inet, none, 1500), Ok(Fit::Whole));
+        assert_eq!(of(Family::Inet, none, 1501), Ok(Fit::Fragments));
         assert_eq!(
             of(Family::Inet, DescriptorFlags::DONT_FRAGMENT, 1501),
             Err(DropReason::FragmentationNeeded)

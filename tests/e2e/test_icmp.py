@@ -139,13 +139,6 @@ def test_a_packet_of_exactly_the_mtu_passes(stations):
     stations.thin.expect(lambda f: UDP in f and f[IP].len == 1280)
 
 
-def test_a_large_packet_that_may_be_fragmented_is_counted_by_name(stations):
-    before = stations.sluice.drops()["fragmentation-unsupported"]
-    stations.lan.say(udp(THIN, size=1400))
-    stations.thin.expect_none(lambda f: UDP in f)
-    assert stations.sluice.drops()["fragmentation-unsupported"] == before + 1
-
-
 @pytest.mark.parametrize("address", ["10.0.1.1", "10.0.2.1"])
 def test_udp_to_the_router_finds_no_port(stations, address):
     packet = udp(address)

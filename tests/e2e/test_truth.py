@@ -16,7 +16,6 @@ REASONS = {
     "egress-filter",
     "forward-filter",
     "fragmentation-needed",
-    "fragmentation-unsupported",
     "hop-limit-exceeded",
     "hop-limit-zero",
     "icmp-ignored",

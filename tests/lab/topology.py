@@ -109,6 +109,7 @@ def pair_configuration(
     lan="net_af_packet0,iface=lan",
     wan="net_af_packet1,iface=wan",
     mtu=1500,
+    wan_mtu=None,
     cores=None,
     memory=256,
     lan_options="",
@@ -116,7 +117,7 @@ def pair_configuration(
 ):
     """The configuration file of a `Pair`; `more` is YAML for its end."""
     cores = [worker_core()] if cores is None else cores
-    ports = _port("lan", 1, lan, mtu, lan_options) + _port("wan", 2, wan, mtu, wan_options)
+    ports = _port("lan", 1, lan, mtu, lan_options) + _port("wan", 2, wan, wan_mtu or mtu, wan_options)
     head = f"dataplane: {{ cores: {cores}, memory: {memory} }}\nports:\n"
     return head + ports + textwrap.dedent(more)
 

@@ -1,10 +1,11 @@
 """Reads what comes out of the router, and answers when it asks for a neighbour."""
 
+import collections
 import ipaddress
 import struct
 import time
 
-from .packets import ICMP, ICMPV6, TCP
+from .packets import ICMP, ICMPV6, TCP, checksum
 from .worlds import link_address
 
 _ARP, _IPV4, _IPV6, _VLAN = 0x0806, 0x0800, 0x86DD, 0x8100
@@ -82,6 +83,39 @@ class Frame:
         if self.protocol == ICMPV6:
             return "echo-reply" if kind[0] == 129 else _ERRORS6.get(kind, f"ICMPv6 {kind}")
         return f"no answer: {self}"
+
+
+def joined(frames, count_of):
+    """The frames, with the pieces of packets that were cut put together. A port sends the pieces of
+    a packet one after the other; `count_of` says how many a first piece belongs to."""
+    whole = []
+    of_port = collections.defaultdict(list)
+    for frame in frames:
+        of_port[frame.port].append(frame)
+    for row in of_port.values():
+        while row:
+            count = count_of(row[0].number)
+            whole.append(_join(row[:count]) if count > 1 else row[0])
+            del row[:count]
+    return whole
+
+
+def _join(pieces):
+    """One frame of the pieces of one, each of which is as it has to be."""
+    first, start = pieces[0], None
+    payload = b""
+    for piece in pieces:
+        assert checksum(piece.ip[:20]) == 0, f"{piece}: header checksum"
+        assert piece.ip[4:6] == first.ip[4:6], f"{piece} is no piece of {first}"
+        field = struct.unpack_from("!H", piece.ip, 6)[0]
+        start = field & 0x1FFF if start is None else start
+        assert (field & 0x1FFF) * 8 == start * 8 + len(payload), f"{piece} leaves a gap"
+        payload += piece.ip[20 : struct.unpack_from("!H", piece.ip, 2)[0]]
+    head = bytearray(first.ip[:20])
+    struct.pack_into("!H", head, 2, 20 + len(payload))
+    struct.pack_into("!HxxH", head, 6, field & 0xE000 | start, 0)
+    struct.pack_into("!H", head, 10, checksum(bytes(head)))
+    return Frame(first.port, first.data[: len(first.data) - len(first.ip)] + bytes(head) + payload)
 
 
 class Observer:

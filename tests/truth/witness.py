@@ -8,7 +8,7 @@ import time
 from lab import Control, Sluice, worker_core
 from lab.control import Refused
 
-from .observe import Observer
+from .observe import Observer, joined
 from .packets import Packet, checksum
 from .worlds import PORT_MTU, PORTS, World, link_address
 
@@ -153,8 +153,12 @@ class Trial:
             if answer is not None and answer["verdict"] == "accept":
                 wanted[packet.number].append(_exit(world, answer, answer["message"], packet))
         packets = {packet.number: packet for packet, _ in chunk}
+        cut = {
+            packet.number: said.get("fragments") or (said["answer"] or {}).get("fragments") or 1
+            for packet, said in chunk
+        }
         came = collections.defaultdict(list)
-        for frame in frames:
+        for frame in joined(frames, lambda number: cut.get(number, 1)):
             packet = packets.get(frame.number)
             assert packet is not None, f"a frame that belongs to no packet: {frame}"
             kind = frame.kind_of(packet)

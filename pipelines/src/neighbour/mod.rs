@@ -18,8 +18,8 @@ use sluice_policy::Interface;
 
 use crate::agent::{AgentLink, Report};
 use crate::answer::{self, Answer};
-use crate::forward;
 use crate::tx::Output;
+use crate::{cut, forward};
 
 use hold::{Fate, Held, HoldQueue};
 use table::{NeighbourKey, NeighbourTable, State};
@@ -154,8 +154,6 @@ impl Neighbours {
         output: &mut Output,
         agent: &mut AgentLink,
     ) {
-        let lower = packets & burst.to_lower();
-        let quick = lower & burst.plain();
         let mut rest = packets;
         while let Some(first) = rest.into_iter().next() {
             let way = burst.way(first);
@@ -166,29 +164,49 @@ impl Neighbours {
             };
             // Most bursts leave by few next hops. Packets of one flow leave by one, so that they
             // stay in order.
-            let alike = if of_way { burst.leaving(rest, way) } else { Mask::only(first) };
+            let mut alike = if of_way { burst.leaving(rest, way) } else { Mask::only(first) };
             rest &= !alike;
-            let port = exit.interface.port;
-            let statistics = cx.statistics;
-            let split = match exit.header {
-                None => output.take(port, burst, alike, statistics, |_, _| true),
-                Some(header) if (alike & !quick).is_empty() => {
-                    output.take(port, burst, alike, statistics, |_, packet| {
-                        header.write_lowered(packet).is_some()
-                    })
-                }
-                // In one pass: packets of one flow may be plain and not, and stay in order.
-                Some(header) => output.take(port, burst, alike, statistics, |slot, mut packet| {
-                    if lower.contains(slot) {
-                        forward::decrement_one(packet.reborrow());
-                    }
-                    header.write(packet).is_some()
-                }),
-            };
-            for slot in split {
-                cx.drop(burst, slot, DropReason::FrameSplit);
+            if burst.longest() > cx.policy.least_mtu() {
+                alike = self.send_long(cx, burst, alike, &exit, output);
+            }
+            send(cx, burst, alike, &exit, output);
+        }
+    }
+
+    /// Sends packets up to the last one that has to be cut for its egress. Yields those behind it.
+    #[cold]
+    fn send_long(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+        exit: &Exit<'_>,
+        output: &mut Output,
+    ) -> Mask {
+        let Exit { interface, header: Some(header) } = exit else { return packets };
+        let mut rest = packets;
+        for slot in cut::to_cut(burst.descriptors(), packets, interface.mtu) {
+            // Those of one flow stay in order.
+            let before = rest & Mask::first(slot);
+            send(cx, burst, before, exit, output);
+            rest &= !(before | Mask::only(slot));
+            let lower = burst.to_lower().contains(slot);
+            let Some(mut packet) = burst.parts(slot) else { continue };
+            if lower {
+                forward::decrement_one(packet.reborrow());
+            }
+            let written = header.write(packet).ok_or(DropReason::FrameSplit);
+            let sent = written.and_then(|()| {
+                let (l3_offset, pool) = (burst.descriptor(slot).l3_offset, cx.outbox.pool());
+                let frame = burst.mbuf(slot).ok_or(DropReason::FrameSplit)?;
+                cut::send(frame, l3_offset, interface, pool, output, cx.statistics)
+            });
+            match sent {
+                Ok(()) => cx.consume(burst, slot),
+                Err(reason) => cx.drop(burst, slot, reason),
             }
         }
+        rest
     }
 
     /// How the packet in `slot` leaves, and whether every packet of the same way leaves so; `None`
@@ -265,14 +283,22 @@ impl Neighbours {
     ) {
         let edition = cx.policy.edition();
         let mut from = 0;
-        while let Some(mut held) = self.queue.take_next(&mut from, |held| {
+        while let Some(held) = self.queue.take_next(&mut from, |held| {
             let ready = held.neighbour == *neighbour && held.edition == edition;
             if ready { Fate::Leave } else { Fate::Wait }
         }) {
-            let packet = Parts { mbuf: &mut held.mbuf, descriptor: &mut held.descriptor };
-            match header.write(packet) {
-                Some(()) => output.push(interface.port, held.mbuf, cx.statistics),
-                None => cx.count_drop(DropReason::FrameSplit),
+            let Held { mut mbuf, mut descriptor, .. } = held;
+            let packet = Parts { mbuf: &mut mbuf, descriptor: &mut descriptor };
+            if header.write(packet).is_none() {
+                cx.count_drop(DropReason::FrameSplit);
+            } else if cut::is_to_cut(&descriptor, interface.mtu) {
+                let (pool, l3_offset) = (cx.outbox.pool(), descriptor.l3_offset);
+                match cut::send(&mbuf, l3_offset, interface, pool, output, cx.statistics) {
+                    Ok(()) => cx.statistics.core().consumed.add(1),
+                    Err(reason) => cx.count_drop(reason),
+                }
+            } else {
+                output.push(interface.port, mbuf, cx.statistics);
             }
         }
     }
@@ -370,6 +396,37 @@ impl Neighbours {
         while self.queue.take_next(&mut from, |_| Fate::Leave).is_some() {
             dropped(DropReason::NeighbourUnresolved);
         }
+    }
+}
+
+/// Hands packets that leave the same way to their port.
+#[inline]
+fn send(
+    cx: &mut Context<'_>,
+    burst: &mut Burst,
+    packets: Mask,
+    exit: &Exit<'_>,
+    output: &mut Output,
+) {
+    let (port, statistics) = (exit.interface.port, cx.statistics);
+    let lower = packets & burst.to_lower();
+    let split = match exit.header {
+        None => output.take(port, burst, packets, statistics, |_, _| true),
+        Some(header) if packets == lower & burst.plain() => {
+            output.take(port, burst, packets, statistics, |_, packet| {
+                header.write_lowered(packet).is_some()
+            })
+        }
+        // In one pass: packets of one flow may be plain and not, and stay in order.
+        Some(header) => output.take(port, burst, packets, statistics, |slot, mut packet| {
+            if lower.contains(slot) {
+                forward::decrement_one(packet.reborrow());
+            }
+            header.write(packet).is_some()
+        }),
+    };
+    for slot in split {
+        cx.drop(burst, slot, DropReason::FrameSplit);
     }
 }
 

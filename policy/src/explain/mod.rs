@@ -158,6 +158,9 @@ pub struct Way {
     pub next_hop: Option<IpAddr>,
     /// The MTU of `egress`.
     pub mtu: Option<u16>,
+    /// How many fragments it leaves as, if it has to be cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragments: Option<u16>,
     /// What the dataplane knows of `next_hop`.
     pub next_hop_state: Option<NextHopState>,
     /// What the dataplane knows of the port of `egress`; none if it does not have the port.
@@ -175,6 +178,7 @@ impl Way {
             egress: None,
             next_hop: None,
             mtu: None,
+            fragments: None,
             next_hop_state: None,
             egress_state: None,
         }

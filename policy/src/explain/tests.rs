@@ -226,7 +226,7 @@ fn a_forwarded_packet_has_its_whole_way() {
 fn every_end_has_its_name() {
     let policy = policy(YAML);
     let base = || query("10.0.1.5", "10.9.0.1");
-    let cases: [(Query, &str, &str); 20] = [
+    let cases: [(Query, &str, &str); 19] = [
         (query("10.0.1.5", "10.0.2.1"), "reject", "local-unreachable"),
         (query("10.0.1.1", "10.9.0.1"), "drop", "source-martian"),
         (
@@ -249,11 +249,6 @@ fn every_end_has_its_name() {
         (Query { input: Some("wan".into()), ..base() }, "drop", "ingress-filter"),
         (Query { hop_limit: 1, ..base() }, "reject", "hop-limit-exceeded"),
         (Query { length: 1501, ..base() }, "reject", "fragmentation-needed"),
-        (
-            Query { length: 1501, dont_fragment: false, ..base() },
-            "drop",
-            "fragmentation-unsupported",
-        ),
         (Query { length: 9001, ..base() }, "drop", "super-packet"),
         (query("10.0.1.5", "10.8.0.1"), "reject", "reject-route"),
         (query("10.0.1.5", "10.7.0.1"), "drop", "blackhole"),
@@ -271,6 +266,15 @@ fn every_end_has_its_name() {
         );
         assert_eq!(serde_json::from_value::<Explanation>(json).unwrap(), said);
     }
+}
+
+#[test]
+fn what_is_cut_is_said() {
+    let long = Query { length: 3000, dont_fragment: false, ..query("10.0.1.5", "10.9.0.1") };
+    let said = explain(&policy(YAML), &long).unwrap();
+    assert_eq!((said.way.verdict.clone(), said.way.fragments), (Verdict::Accept, Some(3)));
+    let mtu = said.way.steps.iter().find(|step| &*step.stage == "mtu").unwrap();
+    assert_eq!(mtu.text, "3000 of at most 1500 bytes: fragmented into 3");
 }
 
 #[test]

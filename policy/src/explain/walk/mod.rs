@@ -18,7 +18,7 @@ use super::{
 use crate::answer::{self, Answer};
 use crate::arrival::{Arrival, arrival};
 use crate::drop_reason::DropReason;
-use crate::evaluate::{self, Recorder, RouteDecision};
+use crate::evaluate::{self, Fit, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
 use crate::ids::{InterfaceId, NextHopId, PortId, RuleSlot};
 use crate::instance::Instance;
@@ -226,9 +226,13 @@ impl Walk<'_> {
         self.event(Event::RouteDecision)?;
         self.between()?;
         let mtu = self.way.mtu.unwrap_or(u16::MAX);
-        if let Err(reason) = evaluate::mtu(&self.descriptor, mtu) {
-            let text = format!("{} of at most {mtu} bytes", self.descriptor.l3_length);
-            return self.drop(Stage::Mtu, text, Vec::new(), reason);
+        match evaluate::mtu(&self.descriptor, mtu) {
+            Ok(Fit::Whole) => {}
+            Ok(Fit::Fragments) => self.fragments(mtu),
+            Err(reason) => {
+                let text = format!("{} of at most {mtu} bytes", self.descriptor.l3_length);
+                return self.drop(Stage::Mtu, text, Vec::new(), reason);
+            }
         }
         self.event(Event::PhysicalOut)?;
         self.leave()
@@ -427,20 +431,28 @@ impl Walk<'_> {
         let mtu = self.way.mtu.unwrap_or(u16::MAX);
         let length = self.descriptor.l3_length;
         match evaluate::mtu(&self.descriptor, mtu) {
-            Ok(()) => {
+            Ok(Fit::Whole) => {
                 self.pass(Stage::Mtu, format!("{length} of at most {mtu} bytes"), Vec::new());
+                Ok(())
+            }
+            Ok(Fit::Fragments) => {
+                self.fragments(mtu);
                 Ok(())
             }
             Err(reason) => {
                 let text = format!("{length} of at most {mtu} bytes: {}", lower(reason.help()));
-                match reason {
-                    DropReason::FragmentationNeeded => {
-                        self.told(Stage::Mtu, text, Vec::new(), reason, Answer::TooBig(mtu))
-                    }
-                    _ => self.drop(Stage::Mtu, text, Vec::new(), reason),
-                }
+                self.told(Stage::Mtu, text, Vec::new(), reason, Answer::TooBig(mtu))
             }
         }
+    }
+
+    /// It is cut when it leaves: what comes before sees it whole.
+    fn fragments(&mut self, mtu: u16) {
+        let length = self.descriptor.l3_length;
+        self.way.fragments = evaluate::fragments(&self.descriptor, mtu);
+        let pieces = self.way.fragments.unwrap_or(1);
+        let text = format!("{length} of at most {mtu} bytes: fragmented into {pieces}");
+        self.pass(Stage::Mtu, text, Vec::new());
     }
 
     /// Neighbour and tx: link and link address.
