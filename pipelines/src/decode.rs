@@ -9,14 +9,14 @@ use sluice_packet::{Descriptor, DescriptorFlags, FlowKey, Mask, checksum, ethern
 use sluice_policy::model::ChecksumMode;
 use sluice_policy::{DropReason, Instance, Interface, InterfaceId, Policy, PortId};
 
-/// Decodes a burst that was received from `port`.
+/// Decodes a burst that was received from `port`. Says how many bytes that were.
 pub fn process(
     policy: &Policy,
     port: PortId,
     facts: Option<&PortFacts>,
     statistics: WorkerBlock<'_>,
     burst: &mut Burst,
-) {
+) -> u64 {
     let received = burst.live();
     let untagged = policy.interface_on(port, 0);
     debug_assert_eq!(received, Mask::first(received.len()), "a queue fills a burst from slot 0");
@@ -88,10 +88,7 @@ pub fn process(
             }
         }
     }
-    statistics.core().rx.add(received.len() as u64);
-    let counters = statistics.port(port);
-    counters.rx_packets.add(received.len() as u64);
-    counters.rx_bytes.add(bytes);
+    bytes
 }
 
 /// What a packet is.

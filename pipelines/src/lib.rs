@@ -30,6 +30,7 @@ pub mod pipeline;
 pub mod redecode;
 pub mod route;
 mod run;
+pub mod spread;
 pub mod tx;
 
 use std::sync::Arc;

@@ -158,13 +158,31 @@ impl Pipeline {
         burst: &mut Burst,
         now: u64,
     ) {
+        let received = burst.live().len() as u64;
+        let bytes = self.run_handed(generation, statistics, port, burst, now);
+        statistics.core().rx.add(received);
+        let counters = statistics.port(port);
+        counters.rx_packets.add(received);
+        counters.rx_bytes.add(bytes);
+    }
+
+    /// [`run`](Self::run) for a burst that another worker has received, counted and handed over.
+    /// Says how many bytes it had.
+    pub fn run_handed(
+        &mut self,
+        generation: &Generation,
+        statistics: WorkerBlock<'_>,
+        port: PortId,
+        burst: &mut Burst,
+        now: u64,
+    ) -> u64 {
         self.bursts = self.bursts.wrapping_add(1);
         let stopwatch = Stopwatch { runs: self.bursts.is_multiple_of(TIMED) };
         let round = Round { generation, statistics, now, stopwatch };
         let start = stopwatch.start();
         let received = burst.live().len();
         let facts = generation.ports.get(port);
-        decode::process(&generation.policy, port, facts, statistics, burst);
+        let bytes = decode::process(&generation.policy, port, facts, statistics, burst);
         stopwatch.stop(statistics, Stage::Decode, received, start);
 
         let mut rest = burst.live();
@@ -178,6 +196,7 @@ impl Pipeline {
             self.release_fragments(&round);
         }
         self.note_held(statistics);
+        bytes
     }
 
     /// Takes a burst past the hooks of one event and no further: what the event costs

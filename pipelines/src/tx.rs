@@ -242,7 +242,7 @@ fn discard(
     count_drops(n, reason, statistics);
 }
 
-fn count_drops(n: usize, reason: DropReason, statistics: WorkerBlock<'_>) {
+pub(crate) fn count_drops(n: usize, reason: DropReason, statistics: WorkerBlock<'_>) {
     statistics.core().dropped.add(n as u64);
     statistics.drops()[reason.index()].add(n as u64);
     statistics.stage(reason.stage()).dropped.add(n as u64);

@@ -83,12 +83,21 @@ pub struct Port {
     /// Which workers poll the queues, as places in `dataplane.cores`, one per queue in turn;
     /// empty spreads them over all workers.
     pub workers: Vec<u16>,
+    /// Whether packets are handed to the worker that their flow belongs to; if not, they stay with
+    /// the one that polls them.
+    #[serde(default = "yes")]
+    pub spread: bool,
     /// Layer-4 checksums of received packets.
     pub checksum: ChecksumMode,
     /// Whether a kernel interface that has addresses may be taken.
     pub steal: bool,
     /// Where it was configured.
     pub position: Position,
+}
+
+/// What a port does that says nothing of it.
+const fn yes() -> bool {
+    true
 }
 
 /// A layer-3 interface: a port itself (it has the port's name), or a VLAN on one (`port.vlan`).

@@ -1,14 +1,34 @@
-"""Several workers: queues and ports shared out over cores."""
+"""Several workers: queues and ports shared out over cores, flows kept together."""
 
+import ipaddress
 import os
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+from scapy.utils import PcapReader, wrpcap
 
-from lab import Pair, Stream
+from lab import Pair, Sluice, Stream, datagram, threads
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
 needs_two_cores = pytest.mark.skipif(len(CORES) < 2, reason="this machine has a single core")
 pytestmark = needs_two_cores
+APART = {"cores": CORES, "lan_options": "workers: [0]", "wan_options": "workers: [1]"}
+
+
+def owner(one, other):
+    """The worker, of two, that packets between two IPv4 addresses belong to."""
+    both = int(ipaddress.ip_address(one)) ^ int(ipaddress.ip_address(other))
+    fold = both >> 16 ^ both & 0xFFFF
+    # The lowest bit of the hash: for each bit that is set, that of the key shifted so far.
+    return sum(fold >> place & 1 and 0x6D5A >> (place + 1) % 16 & 1 for place in range(16)) % 2
+
+
+def addresses_of(worker, count):
+    """Addresses for the server, with which the client's flows belong to a worker."""
+    hosts = (f"10.0.2.{number}" for number in range(10, 250))
+    return [host for host in hosts if owner("10.0.1.2", host) == worker][:count]
 
 
 @pytest.mark.alone
@@ -18,6 +38,7 @@ def test_two_ports_on_different_workers(pair):
         assert pair.client.ping("10.0.2.2", count=20).received == 20
         assert pair.client.ping("fd00:2::2", count=20).received == 20
         assert pair.client.iperf("10.0.2.2", seconds=1) > 20e6
+        assert pair.client.iperf("10.0.2.2", "-R", seconds=1) > 20e6
         assert all(worker["rx"] > 0 for worker in sluice.show("stats")["workers"])
         queues = {row["worker"]: row["queues"] for row in sluice.show("workers")}
         assert queues == {0: [{"port": "lan", "queue": 0}], 1: [{"port": "wan", "queue": 0}]}
@@ -50,3 +71,88 @@ def test_a_rule_push_reaches_every_worker(pair):
         assert sluice.wait_until(
             lambda: {w["generation"] for w in sluice.show("workers")} == {sluice.generation}
         )
+
+
+def test_a_flow_has_one_owner_and_stays_in_order(pair):
+    targets = addresses_of(0, 3) + addresses_of(1, 3)
+    for address in targets:
+        pair.server.address(f"{address}/24")
+    with pair.sluice(**APART) as sluice:
+        for address in targets:
+            with Stream(pair.client, pair.server, address, rate=2000) as stream:
+                assert stream.wait_for(50)
+            assert stream.lost == [] and stream.in_order
+            pings = pair.client.ping(address, "-s", 4000)
+            assert pings.received == 3, "fragments go both ways"
+        workers = sluice.show("stats")["workers"]
+        # Each had flows whose packets, of one direction, the other has polled.
+        assert min(worker["handed_in"] for worker in workers) > 100, workers
+        assert sluice.drops()["spread-full"] == 0
+
+
+def test_fault_19_a_stopped_worker_costs_its_own_flows_alone(pair):
+    (first,), (second,) = addresses_of(0, 1), addresses_of(1, 1)
+    for address in (first, second):
+        pair.server.address(f"{address}/24")
+    # Both ports are polled by the first worker.
+    both = {"cores": CORES, "lan_options": "workers: [0]", "wan_options": "workers: [0]"}
+    with pair.sluice(**both) as sluice:
+        assert pair.client.reaches(first) and pair.client.reaches(second)
+        worker = threads.named(sluice.processes()["sluice-dataplane"], "worker-1")[0]
+        with threads.stalled(worker):
+            assert sluice.logs("worker is stalled", "worker=1")
+            for _ in range(1200):
+                datagram(pair.client, second, 7)
+            assert sluice.wait_until(lambda: sluice.drops()["spread-full"] > 0)
+            assert pair.client.reaches(first)
+        assert sluice.logs("goes on", "worker=1")
+        assert sluice.wait_until(lambda: pair.client.reaches(second))
+
+
+def flows_pcap(path, net, router):
+    """Datagrams of 40 flows to the other side, with gaps, of all lengths up to the MTU."""
+    frames = []
+    for number in range(600):
+        flow = number * number % 40
+        frames.append(
+            Ether(src=f"02:00:00:00:{net:02x}:02", dst=router)
+            / IP(src=f"10.0.{net}.{flow + 2}", dst=f"10.0.{3 - net}.{flow % 7 + 2}", id=number)
+            / UDP(sport=4000, dport=5000)
+            / Raw(bytes(number * 7 % 1400))
+        )
+    wrpcap(str(path), frames)
+
+
+def test_r13_one_worker_and_two_write_the_same(lab, tmp_path):
+    """R13: the same packets make the same packets, flow by flow, however many workers there are."""
+    written = {}
+    for count in (1, 2):
+        ports, neighbours = "", ""
+        for net, name in ((1, "lan"), (2, "wan")):
+            mac = f"02:00:00:00:{net:02x}:01"
+            flows_pcap(tmp_path / f"{name}.pcap", net, mac)
+            device = f"net_pcap{net},rx_pcap={tmp_path}/{name}.pcap,tx_pcap={tmp_path}/{name}-{count}.pcap"
+            ports += (
+                f"  {name}: {{ device: \"{device}\", mac: \"{mac}\", "
+                f"mtu: {1500 if net == 1 else 1280}, addresses: [10.0.{net}.1/24] }}\n"
+            )
+            for host in range(2, 42):
+                neighbours += (
+                    f"  - {{ interface: {name}, address: 10.0.{net}.{host}, "
+                    f'mac: "02:00:00:00:{net:02x}:02" }}\n'
+                )
+        configuration = (
+            f"dataplane: {{ cores: {CORES[:count]}, memory: 256 }}\n"
+            f"ports:\n{ports}neighbours:\n{neighbours}"
+        )
+        with Sluice(lab.namespace(f"router{count}"), configuration) as sluice:
+            assert sluice.wait_until(lambda: sluice.show("stats")["total"]["rx"] == 1200)
+        flows = {}
+        for name in ("lan", "wan"):
+            with PcapReader(str(tmp_path / f"{name}-{count}.pcap")) as frames:
+                for frame in frames:
+                    key = (name, frame[IP].src, frame[IP].dst)
+                    flows.setdefault(key, []).append(bytes(frame))
+        written[count] = flows
+    assert sum(len(frames) for frames in written[1].values()) > 1200, "some were fragmented"
+    assert written[1] == written[2]

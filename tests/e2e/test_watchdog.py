@@ -12,7 +12,11 @@ from lab import Stream, datagram, threads
 from lab.load import slowness
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
-TWO = {"lan_options": "workers: [0]", "wan_options": "workers: [1]"}
+# Each port is one worker's alone.
+TWO = {
+    "lan_options": "workers: [0]\nspread: false",
+    "wan_options": "workers: [1]\nspread: false",
+}
 needs_two_cores = pytest.mark.skipif(len(CORES) < 2, reason="this machine has a single core")
 POISON = 6666
 
@@ -40,7 +44,6 @@ def test_fault_19_a_stopped_worker_is_reported_and_the_other_forwards(pair):
         assert pair.client.reaches("10.0.2.2")
         pid = sluice.processes()["sluice-dataplane"]
         before = sluice.generation
-        # af_packet has one queue to send by, which the first worker has.
         with threads.stalled(worker(pid, 1)):
             assert sluice.logs("worker is stalled", "worker=1")
             assert min(stalls(sluice)) < 2000, "within a second, on a machine that has time"

@@ -54,7 +54,7 @@ pub use eal::{Eal, EalOptions, Hugepages, LogLevel};
 pub use error::{CloseError, DpdkError};
 pub use mbuf::{Mbuf, Segments, free_bulk};
 pub use mempool::Mempool;
-pub use port::{Link, Port, PortInfo, PortSetup, PortStats};
+pub use port::{Link, Port, PortInfo, PortSetup, PortStats, RSS_KEY_WORD};
 pub use queue::{RxQueue, TxQueue, Unsendable};
 pub use thread::{ThreadGuard, pin_current_thread, register_thread};
 

@@ -49,6 +49,7 @@ pub fn ports(ports: &[(&[&str], u16)]) -> State {
             mtu: *mtu,
             queues: 1,
             workers: vec![],
+            spread: true,
             checksum: model::ChecksumMode::Complete,
             steal: false,
             position: position(),

@@ -161,6 +161,7 @@ fn convert_port(
         }
     }
     let queues = reader.one(&path, "queues", &document.queues).unwrap_or(1);
+    let spread = reader.one(&path, "spread", &document.spread).unwrap_or(true);
     let mac = reader.one(&path, "mac", &document.mac);
     let steal = reader.one(&path, "steal", &document.steal).unwrap_or(false);
 
@@ -197,7 +198,7 @@ fn convert_port(
     };
     let checksum = checksum.unwrap_or_else(|| Device::parse(&device).default_checksum());
     let position = reader.position(name.place);
-    let port = Port { device, mac, mtu, queues, workers, checksum, steal, position };
+    let port = Port { device, mac, mtu, queues, workers, spread, checksum, steal, position };
     state.ports.insert(shared, port);
 }
 

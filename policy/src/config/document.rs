@@ -92,6 +92,11 @@ pub(super) struct PortDocument {
     /// Which workers poll the queues, as places in `dataplane.cores`, one a queue in turn; all if
     /// left out.
     pub(super) workers: Option<Many<Text<Worker>>>,
+    /// Hand packets to the worker that their flow belongs to, so that both directions and all
+    /// fragments of a flow meet, whichever port and queue they come by; `true` if left out. With
+    /// `false` they stay with the worker that polls them: rules on the state of connections need
+    /// one worker then, or receive queues that keep flows together.
+    pub(super) spread: Option<One<YesNo>>,
     /// What to do about layer-4 checksums of received packets. If left out: `complete` for
     /// af_packet, af_xdp, tap and virtio devices, else `trust`.
     pub(super) checksum: Option<One<Checksum>>,

@@ -118,7 +118,7 @@ fn scalar(value: impl Display) -> String {
 }
 
 fn port_words(port: &Port) -> Mapping {
-    let Port { device, mac, mtu, queues, workers, checksum, steal, position: _ } = port;
+    let Port { device, mac, mtu, queues, workers, spread, checksum, steal, position: _ } = port;
     let checksum = match checksum {
         ChecksumMode::Verify => "verify",
         ChecksumMode::Complete => "complete",
@@ -130,6 +130,7 @@ fn port_words(port: &Port) -> Mapping {
         .with("mtu", mtu)
         .with("queues", queues)
         .list("workers", workers)
+        .when(!*spread, "spread", false)
         .with("checksum", checksum)
         .when(*steal, "steal", true)
 }

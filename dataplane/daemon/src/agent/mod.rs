@@ -309,15 +309,17 @@ impl Agent {
 
     /// Stops every worker and takes back what it has. Returns why one failed, if one did.
     ///
-    /// In two steps, so that no packet is lost on its way from one worker to another: first they
-    /// all stop receiving, then each sends what it was handed.
+    /// In steps, so that no packet is lost on its way from one worker to another: first they all stop
+    /// receiving, then each takes in what it was handed for its flows, then sends what it was handed
+    /// for its ports.
     fn stop_workers(&mut self) -> Option<anyhow::Error> {
-        let drained = Arc::new(AtomicUsize::new(0));
-        for worker in &mut self.workers {
-            worker.order(Order::Drain(Arc::clone(&drained)));
+        for _ in 0..2 {
+            let drained = Arc::new(AtomicUsize::new(0));
+            for worker in &mut self.workers {
+                worker.order(Order::Drain(Arc::clone(&drained)));
+            }
+            wait_until(|| drained.load(Ordering::Acquire) == self.workers.len());
         }
-        let all = |drained: usize| drained == self.workers.len();
-        wait_until(|| all(drained.load(Ordering::Acquire)));
         for worker in &mut self.workers {
             worker.order(Order::Stop);
         }

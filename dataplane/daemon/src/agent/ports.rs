@@ -295,20 +295,19 @@ impl PortTable {
         };
         let workers: Vec<u16> = (0..rx.len()).map(|queue| self.worker_of(spec, queue)).collect();
         let tx_queues = tx.len() as u16;
-        let mut by_worker: Vec<(Vec<Polled>, tx::Way)> = Vec::new();
-        let mut tx = tx.into_iter();
-        for worker in 0..self.workers {
-            let way = match tx.next() {
-                Some(queue) => tx::Way::Queue(queue),
-                None => tx::Way::Worker((worker % usize::from(tx_queues.max(1))) as u16),
-            };
-            by_worker.push((Vec::new(), way));
+        let senders = senders(&workers, self.workers, tx.len());
+        let way_through = |worker: usize| tx::Way::Worker(senders[worker % senders.len().max(1)]);
+        let mut by_worker: Vec<(Vec<Polled>, tx::Way)> =
+            (0..self.workers).map(|worker| (Vec::new(), way_through(worker))).collect();
+        for (queue, &worker) in tx.into_iter().zip(&senders) {
+            by_worker[usize::from(worker)].1 = tx::Way::Queue(queue);
         }
         let mut watched = port.descriptors();
         for (queue, &worker) in rx.into_iter().zip(&workers) {
             let of_queue = watched.iter().position(|d| d.queue() == queue.index());
             let descriptor = of_queue.map(|place| watched.swap_remove(place));
-            by_worker[usize::from(worker)].0.push(Polled { port: entry.id, queue, descriptor });
+            let polled = Polled { port: entry.id, queue, descriptor, spread: spec.spread };
+            by_worker[usize::from(worker)].0.push(polled);
         }
         let attached = Attached {
             name: entry.name.clone(),
@@ -325,9 +324,11 @@ impl PortTable {
         Ok(Handles { by_worker })
     }
 
-    /// The worker that polls a queue: as configured, else in turn.
+    /// The worker that polls a queue: as configured; else the one of the same number, where each has
+    /// its queue, since that is how devices spread flows; else in turn.
     fn worker_of(&mut self, spec: &model::Port, queue: usize) -> u16 {
         match spec.workers.as_slice() {
+            [] if usize::from(spec.queues) == self.workers => queue as u16,
             [] => {
                 let worker = self.next_worker % self.workers;
                 self.next_worker += 1;
@@ -425,5 +426,31 @@ impl PortTable {
                 gauges.kernel_drops.add(u64::from(counted.drops));
             }
         }
+    }
+}
+
+/// The workers that get one of so many transmit queues: first those that poll the port, which would
+/// have to look after it anyway.
+fn senders(polling: &[u16], workers: usize, queues: usize) -> Vec<u16> {
+    let mut senders: Vec<u16> = Vec::with_capacity(workers);
+    for worker in polling.iter().copied().chain(0..workers as u16) {
+        if !senders.contains(&worker) {
+            senders.push(worker);
+        }
+    }
+    senders.truncate(queues);
+    senders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::senders;
+
+    #[test]
+    fn who_polls_a_port_sends_by_it_first() {
+        assert_eq!(senders(&[1], 2, 1), [1]);
+        assert_eq!(senders(&[1], 3, 2), [1, 0]);
+        assert_eq!(senders(&[0, 1, 0, 1], 2, 2), [0, 1]);
+        assert_eq!(senders(&[2], 3, 3), [2, 0, 1]);
     }
 }

@@ -17,6 +17,7 @@ use sluice_hooks::stack::NicWatch;
 use sluice_hooks::{HookOrder, Outbox, Ports, Registry, Stack};
 use sluice_pipelines::flow::Flows;
 use sluice_pipelines::neighbour::table::NeighbourTable;
+use sluice_pipelines::spread::Spread;
 use sluice_pipelines::tx::{HandedOver, MAX_PORTS, Output};
 use sluice_pipelines::{AgentLink, Generation, Pipeline, inject};
 use sluice_policy::Policy;
@@ -97,6 +98,7 @@ impl Agent {
             .map(|_| Doorbell::new().map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let mut outputs = outputs(arguments.cores.len());
+        let mut spreads = Spread::between(arguments.cores.len(), HANDOVER_RING);
         let mut workers = Vec::new();
         for (index, &core) in arguments.cores.iter().enumerate() {
             let (orders, take_orders) = RingBuffer::new(ORDER_RING);
@@ -120,6 +122,7 @@ impl Agent {
                 generations: publisher.reader(),
                 statistics: Arc::clone(&statistics),
                 pipeline,
+                spread: spreads.remove(0),
                 orders: take_orders,
                 returns: give_back,
                 doorbell: Arc::clone(&doorbells[index]),

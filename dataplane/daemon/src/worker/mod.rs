@@ -14,6 +14,7 @@ use sluice_dpdk::{QueueDescriptor, RxQueue, pin_current_thread, register_thread,
 use sluice_hooks::stack::Slot;
 use sluice_hooks::{Burst, Hook};
 use sluice_pipelines::neighbour::solicit::Solicit;
+use sluice_pipelines::spread::Spread;
 use sluice_pipelines::{Generation, Pipeline, tx};
 use sluice_policy::PortId;
 use sluice_quiescent::Reader;
@@ -33,6 +34,8 @@ pub struct Polled {
     pub queue: RxQueue,
     /// What becomes readable when the queue has packets, where the device has such a thing.
     pub descriptor: Option<QueueDescriptor>,
+    /// Whether its packets go to the worker that they belong to.
+    pub spread: bool,
 }
 
 /// What the agent tells a worker to do.
@@ -61,8 +64,9 @@ pub enum Order {
     TakeHook(Slot),
     /// Send this.
     Solicit(Solicit),
-    /// Receive nothing more, let go of what is held, and add one to the number once nothing more
-    /// goes to another worker.
+    /// Receive nothing more, take in what others have handed over, let go of what is held, and add
+    /// one to the number. Once all have, nothing more is received; once all have a second time,
+    /// nothing more goes to another worker.
     Drain(Arc<AtomicUsize>),
     /// Send what others have handed over, give everything back and end. They have all drained.
     Stop,
@@ -92,6 +96,8 @@ pub struct Worker {
     pub statistics: Arc<Statistics>,
     /// Its stages.
     pub pipeline: Pipeline,
+    /// The way to and from the other workers, if there are any.
+    pub spread: Option<Spread>,
     /// What the agent wants.
     pub orders: Consumer<Order>,
     /// What goes back to the agent.
@@ -109,6 +115,7 @@ pub struct Worker {
 /// The state of the poll loop.
 struct Polling {
     queues: Vec<Polled>,
+    spread: Option<Spread>,
     sleeper: Sleeper,
     burst: Burst,
     blind: bool,
@@ -126,6 +133,7 @@ impl Worker {
         let _registered = register_thread()?;
         let mut polling = Polling {
             queues: Vec::with_capacity(tx::MAX_PORTS),
+            spread: self.spread.take(),
             sleeper: Sleeper::new(self.doorbell.as_fd())?,
             burst: Burst::new(),
             blind: false,
@@ -151,6 +159,9 @@ impl Worker {
         let mut now = tsc();
         let mut last_work = now;
         while !polling.stopping {
+            // Before the policy is looked at: what others knew when they handed packets over is known
+            // here, too, when these are handled.
+            polling.look();
             self.generations.refresh();
             let worked = self.turn(polling, statistics, now);
             now = tsc();
@@ -192,16 +203,27 @@ impl Worker {
                 if n == 0 {
                     break;
                 }
-                polling.burst.received(n);
-                pipeline.run(generation, statistics, polled.port, &mut polling.burst, now);
                 worked += n;
+                let own = match &mut polling.spread {
+                    Some(spread) if polled.spread => {
+                        spread.hand_out(polled.port, polling.burst.slots_mut(), n, statistics)
+                    }
+                    _ => n,
+                };
+                if own == 0 {
+                    continue;
+                }
+                polling.burst.received(own);
+                pipeline.run(generation, statistics, polled.port, &mut polling.burst, now);
             }
         }
+        worked += polling.receive(pipeline, generation, statistics, now);
         worked += pipeline.output.receive(statistics);
         worked += pipeline.inject(generation, statistics, now);
         pipeline.tend(generation, statistics, now);
         pipeline.output.flush(statistics);
-        for worker in pipeline.output.take_handed_to() {
+        let spread = polling.spread.as_mut().map(Spread::take_handed_to).unwrap_or_default();
+        for worker in pipeline.output.take_handed_to() | spread {
             if let Some(doorbell) = self.peers.get(worker) {
                 doorbell.ring();
             }
@@ -219,7 +241,9 @@ impl Worker {
         let limit = sleep::limit(polling.blind, self.pipeline.holds(), idle);
         self.doorbell.about_to_sleep();
         let pipeline = &self.pipeline;
-        if self.orders.is_empty() && !pipeline.output.has_received() && !pipeline.has_injected() {
+        let handed = pipeline.output.has_received()
+            || polling.spread.as_ref().is_some_and(Spread::has_received);
+        if self.orders.is_empty() && !handed && !pipeline.has_injected() {
             statistics.core().sleeps.add(1);
             let sleeper = &mut polling.sleeper;
             let failed = self.generations.offline(|| sleeper.sleep(limit));
@@ -232,6 +256,38 @@ impl Worker {
             }
         }
         self.doorbell.awake();
+    }
+}
+
+impl Polling {
+    /// Sees what other workers have handed over so far.
+    #[inline]
+    fn look(&mut self) {
+        if let Some(spread) = &mut self.spread {
+            spread.look();
+        }
+    }
+
+    /// Takes in what other workers have received, at most a burst from each; returns how many packets
+    /// that were.
+    #[inline]
+    fn receive(
+        &mut self,
+        pipeline: &mut Pipeline,
+        generation: &Generation,
+        statistics: WorkerBlock<'_>,
+        now: u64,
+    ) -> usize {
+        let Some(spread) = &mut self.spread else { return 0 };
+        let mut received = 0;
+        for source in 0..spread.sources() {
+            let handed = spread.receive(source, self.burst.slots_mut(), statistics);
+            let Some((port, n)) = handed else { continue };
+            received += n;
+            self.burst.received(n);
+            pipeline.run_handed(generation, statistics, port, &mut self.burst, now);
+        }
+        received
     }
 }
 
@@ -267,6 +323,8 @@ fn follow(
         Order::Solicit(solicit) => pipeline.solicit(generation, statistics, solicit),
         Order::Drain(drained) => {
             polling.draining = true;
+            polling.look();
+            while polling.receive(pipeline, generation, statistics, tsc()) > 0 {}
             pipeline.clear(statistics);
             pipeline.output.flush(statistics);
             drained.fetch_add(1, Ordering::Release);

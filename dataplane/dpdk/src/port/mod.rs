@@ -22,8 +22,8 @@ use crate::mempool::Mempool;
 use crate::xdp::{self, BpfObject, Rings};
 
 pub use info::{Link, PortInfo, PortStats};
-pub use setup::PortSetup;
 use setup::own_address;
+pub use setup::{PortSetup, RSS_KEY_WORD};
 
 /// The number of a port that is no more.
 const DETACHED: u16 = u16::MAX;

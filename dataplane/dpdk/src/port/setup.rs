@@ -16,13 +16,16 @@ use crate::interface::{Membership, Mode};
 use crate::mempool::Mempool;
 use crate::queue::{Limits, RxQueue, TxQueue};
 
-/// A hash key that steers both directions of a connection to the same queue: the 16 bits `6d5a`
-/// repeated. Longer than what any device takes.
+/// The 16 bits that the key of the devices' hash repeats.
+pub const RSS_KEY_WORD: u16 = 0x6d5a;
+
+/// A hash key that steers both directions of a connection to the same queue. Longer than what any
+/// device takes.
 static SYMMETRIC_KEY: [u8; 64] = {
     let mut key = [0; 64];
     let mut i = 0;
     while i < key.len() {
-        key[i] = if i % 2 == 0 { 0x6d } else { 0x5a };
+        key[i] = RSS_KEY_WORD.to_be_bytes()[i % 2];
         i += 1;
     }
     key
@@ -48,8 +51,9 @@ pub struct PortSetup<'a> {
     pub mac: Option<[u8; 6]>,
     /// The longest IP packet, for devices that have to be told; None leaves them as they are.
     pub mtu: Option<u16>,
-    /// Spread packets over the receive queues by a hash of addresses and ports, the same for both
-    /// directions, where the device can.
+    /// Spread packets over the receive queues by a hash of their addresses, the same for both
+    /// directions, for fragments and for whole packets, where the device can; of addresses and ports
+    /// where it can hash only both.
     pub rss: bool,
 }
 
@@ -195,7 +199,12 @@ impl Port {
     ) -> Result<(), DpdkError> {
         // SAFETY: plain integers and pointers that may be null, for which zero is valid.
         let mut conf: sys::rte_eth_conf = unsafe { mem::zeroed() };
-        let hashes = info.flow_type_rss_offloads & sys::SLUICE_RSS_HASHES;
+        let hashes = match info.flow_type_rss_offloads {
+            offered if offered & sys::SLUICE_RSS_ANY_IPV4 != 0 => {
+                offered & sys::SLUICE_RSS_ADDRESSES
+            }
+            offered => offered & sys::SLUICE_RSS_HASHES,
+        };
         if setup.rss && setup.rx_queues > 1 && hashes != 0 {
             conf.rxmode.mq_mode = sys::SLUICE_MQ_RX_RSS;
             conf.rxmode.offloads |= info.rx_offload_capa & sys::SLUICE_RX_OFFLOAD_RSS_HASH;
