@@ -56,8 +56,8 @@ pub use error::ChannelError;
 pub use frame::Malformed;
 pub use hooks::{HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, ProgramStatus};
 pub use message::{
-    Command, CrashReport, Limits, MAX_OPERATIONS, MempoolStatus, Neighbour, NeighbourState, Notice,
-    PortStatus, Reply, RuleLog, RuleStatus, Status, WorkerStatus,
+    Command, CrashReport, Limits, MempoolStatus, Neighbour, NeighbourState, Notice, PortStatus,
+    Reply, RuleLog, RuleStatus, Status, WorkerStatus,
 };
 pub use server::{Busy, Detachment, Incoming, Refusal, Server};
 pub use statistics::{Counter, Statistics, WorkerBlock};

@@ -12,47 +12,13 @@
 //! The encoding is postcard's. It is not self-describing, which is why the two ends must be of
 //! one release: the handshake sees to that.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use sluice_policy::model::{Action, Delta, FilterPoint, MacAddress, Name, Operation, State};
-use sluice_policy::{Digests, PortId, RuleSlot, Table};
+use serde::{Deserialize, Serialize};
+use sluice_policy::model::{Action, FilterPoint, MacAddress, Name, State};
+use sluice_policy::{Digests, Packed, PortId, RuleSlot, Table};
 
 use crate::hooks::HookReport;
-
-/// Operations in one [`Command::Apply`]. A byte or two can stand for an operation that takes
-/// hundreds in memory: this bounds what a command can become, as its size alone would not.
-pub const MAX_OPERATIONS: usize = 1 << 16;
-
-/// Reads a delta of at most [`MAX_OPERATIONS`].
-fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Delta, D::Error> {
-    struct Operations;
-
-    impl<'de> Visitor<'de> for Operations {
-        type Value = Vec<Operation>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {MAX_OPERATIONS} operations")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-            let mut operations = Vec::new();
-            while let Some(operation) = access.next_element()? {
-                if operations.len() == MAX_OPERATIONS {
-                    return Err(A::Error::invalid_length(MAX_OPERATIONS + 1, &self));
-                }
-                operations.push(operation);
-            }
-            Ok(operations)
-        }
-    }
-
-    // A delta is a struct of one field, which postcard writes as that field.
-    let operations = deserializer.deserialize_seq(Operations)?;
-    Ok(Delta { operations })
-}
 
 /// What an appliance is sized for when its dataplane starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -76,8 +42,8 @@ pub enum Command {
         /// The generation that the transaction makes; above the live one.
         generation: u64,
     },
-    /// Adds to the open transaction; at most [`MAX_OPERATIONS`] at a time.
-    Apply(#[serde(deserialize_with = "bounded")] Delta),
+    /// Adds to the open transaction.
+    Apply(Packed),
     /// Compiles what is in the open transaction, while it is written to disk: the commit takes less.
     Prepare,
     /// Makes everything in the open transaction take effect between two bursts.
@@ -430,32 +396,4 @@ pub struct RuleLog {
     pub length: u32,
     /// Matches that the rate limit kept out of the log since the last line.
     pub suppressed: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use sluice_policy::model::NeighbourKey;
-
-    use super::*;
-
-    fn apply(operations: usize) -> Command {
-        let operation = |n: usize| {
-            let address = std::net::Ipv4Addr::from_bits(n as u32).into();
-            Operation::Neighbour(NeighbourKey { interface: "".into(), address }, None)
-        };
-        Command::Apply(Delta { operations: (0..operations).map(operation).collect() })
-    }
-
-    #[test]
-    fn a_command_that_is_small_to_send_and_large_to_keep_is_refused() {
-        for (operations, accepted) in
-            [(0, true), (3, true), (MAX_OPERATIONS, true), (MAX_OPERATIONS + 1, false)]
-        {
-            let command = apply(operations);
-            let bytes = postcard::to_stdvec(&command).unwrap();
-            let decoded = postcard::from_bytes::<Command>(&bytes);
-            assert_eq!(decoded.is_ok(), accepted, "{operations}");
-            assert!(decoded.is_err() || decoded == Ok(command));
-        }
-    }
 }

@@ -82,7 +82,7 @@ fn r14_a_packet_of_another_kind_does_not_overtake_its_flow() {
     let mut state = two_ports();
     let key = RouteKey::main(DEFAULT_INSTANCE, "192.0.2.0/24".parse().unwrap(), Owner::Static);
     let hop = NextHop { via: Some("10.0.1.2".parse().unwrap()), interface: None, weight: 1 };
-    let target = Target::NextHops(vec![hop]);
+    let target = Target::NextHops([hop].into());
     state.routes.insert(key, Route::new(target, &Owner::Static, position()));
     let mut router = ready(&state);
     let frame = |i: u8| {
@@ -277,7 +277,7 @@ fn a_held_packet_is_routed_anew_when_policy_changes_meanwhile() {
         let mut state = two_ports();
         let key = RouteKey::main(DEFAULT_INSTANCE, "192.0.2.0/24".parse().unwrap(), Owner::Static);
         let hop = NextHop { via: Some(address.parse().unwrap()), interface: None, weight: 1 };
-        let target = Target::NextHops(vec![hop]);
+        let target = Target::NextHops([hop].into());
         state.routes.insert(key, Route::new(target, &Owner::Static, position()));
         state
     };
@@ -429,7 +429,7 @@ fn flows_spread_over_two_next_hops_and_stay() {
     let mut state = two_ports();
     let hop = |via: &str| NextHop { via: Some(via.parse().unwrap()), interface: None, weight: 1 };
     let key = RouteKey::main(DEFAULT_INSTANCE, "192.0.2.0/24".parse().unwrap(), Owner::Static);
-    let target = Target::NextHops(vec![hop("10.0.1.2"), hop("10.0.0.2")]);
+    let target = Target::NextHops([hop("10.0.1.2"), hop("10.0.0.2")].into());
     state.routes.insert(key, Route::new(target, &Owner::Static, position()));
     let mut router = ready(&state);
     let frames: Vec<_> = (0..=255).map(|n| udp4([10, 0, 0, 2], [192, 0, 2, n], 64, b"")).collect();

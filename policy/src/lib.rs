@@ -35,6 +35,7 @@ pub mod model;
 mod names;
 pub mod order;
 mod owner;
+mod packed;
 pub mod policy;
 mod route;
 mod steering;
@@ -48,6 +49,7 @@ pub use ids::{InstanceId, InterfaceId, NextHopId, PortId, RuleSlot, TableId};
 pub use instance::Instance;
 pub use interface::Interface;
 pub use names::Names;
+pub use packed::{Packed, Packer};
 pub use policy::{
     Editions, Mistake, Moved, Policy, PolicyError, PolicyRouteInfo, PortEntry, RouteInfo, RuleInfo,
     Subject, TableEntry, Thing,

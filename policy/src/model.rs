@@ -149,7 +149,7 @@ impl Default for Instance {
 }
 
 /// One way out of a route.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NextHop {
     /// The neighbour to hand packets to; `None` means the destination itself, on the link.
     pub via: Option<IpAddr>,
@@ -163,8 +163,9 @@ pub struct NextHop {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// Out by one of these, by flow.
-    NextHops(Vec<NextHop>),
+    /// Out by one of these, by flow. Nearly all routes share few such lists, and [`crate::Names`]
+    /// keeps each once.
+    NextHops(Arc<[NextHop]>),
     /// Dropped in silence.
     Blackhole,
     /// Dropped, and the sender told that the destination is unreachable.

@@ -25,7 +25,8 @@ use ipnet::Ipv4Net;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 use sluice_channel::{Client, Command, Incoming, Limits, Reply, Server, measuring};
-use sluice_policy::model::{Delta, NextHop, Operation, Owner, Position, Route, RouteKey, Target};
+use sluice_policy::model::{NextHop, Operation, Owner, Position, Route, RouteKey, Target};
+use sluice_policy::{Names, Packed};
 
 /// Routes of one run; the best of a few runs counts.
 const ROUTES: u32 = 1_000_000;
@@ -186,9 +187,10 @@ fn through_socket(pieces: &[Vec<u8>]) -> anyhow::Result<Duration> {
 
 /// Looks at every route of a command; returns how many there are.
 fn looked_at(command: &Command) -> u32 {
-    let Command::Apply(delta) = command else { return 0 };
-    let is_route = |operation: &&Operation| matches!(operation, Operation::Route(_, Some(_)));
-    delta.operations.iter().filter(is_route).map(black_box).count() as u32
+    let Command::Apply(packed) = command else { return 0 };
+    let is_route = |operation: &Operation| matches!(operation, Operation::Route(_, Some(_)));
+    let operations = packed.clone().unpack(&mut Names::default());
+    operations.filter(is_route).map(black_box).count() as u32
 }
 
 fn in_parts() -> Vec<Command> {
@@ -201,7 +203,8 @@ fn in_parts() -> Vec<Command> {
 }
 
 fn apply(operations: Vec<Operation>) -> Command {
-    Command::Apply(Delta { operations })
+    let mut parts = Packed::parts(&operations, usize::MAX, usize::MAX);
+    Command::Apply(parts.next().unwrap_or_default())
 }
 
 /// A route as a configuration of a million of them has it.
@@ -210,7 +213,7 @@ fn route(number: u32) -> Operation {
     let prefix = Ipv4Net::new_assert(network, 24).into();
     let key = RouteKey::main("default", prefix, Owner::Static);
     let via = Some(Ipv4Addr::from_bits(0x0a00_0200 | ((number & 0x7f) + 1)).into());
-    let target = Target::NextHops(vec![NextHop { via, interface: None, weight: 1 }]);
+    let target = Target::NextHops([NextHop { via, interface: None, weight: 1 }].into());
     let file = "/etc/sluice/sluice.yaml".into();
     let position = Position { file, line: number + 10, column: 5 };
     Operation::Route(key, Some(Route::new(target, &Owner::Static, position)))

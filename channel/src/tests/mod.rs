@@ -98,7 +98,7 @@ fn state(routes: u32) -> State {
         let prefix = format!("{}/24", Ipv4Addr::from(0x0a00_0000 + (n << 8))).parse().unwrap();
         let key = RouteKey::main(DEFAULT_INSTANCE, prefix, Owner::Static);
         let via = Some(IpAddr::from(Ipv4Addr::from(0xc0a8_0001 + n % 16)));
-        let hops = vec![NextHop { via, interface: Some("wan".into()), weight: 1 }];
+        let hops = [NextHop { via, interface: Some("wan".into()), weight: 1 }].into();
         (key, Route::new(Target::NextHops(hops), &Owner::Static, position.clone()))
     };
     State { routes: (0..routes).map(route).collect(), ..State::default() }

@@ -1,7 +1,7 @@
 //! What goes well, and what is refused in good order.
 
-use sluice_policy::model::{Delta, Operation};
-use sluice_policy::{PortId, RuleSlot};
+use sluice_policy::model::Operation;
+use sluice_policy::{Names, Packed, PortId, RuleSlot};
 
 use super::*;
 use crate::greeting::Release;
@@ -41,8 +41,10 @@ fn a_large_state_passes_both_ways() {
     let large = state(50_000);
     let operation =
         |(key, route): (&RouteKey, &Route)| Operation::Route(key.clone(), Some(route.clone()));
-    let operations = large.routes.iter().map(operation).collect();
-    let apply = Command::Apply(Delta { operations });
+    let operations: Vec<Operation> = large.routes.iter().map(operation).collect();
+    let mut parts = Packed::parts(&operations, usize::MAX, usize::MAX);
+    let apply = Command::Apply(parts.next().unwrap());
+    assert!(parts.next().is_none());
     let size = postcard::to_stdvec(&apply).unwrap().len();
     assert!(size > 2 << 20, "more than the ring holds: {size}");
 
@@ -50,8 +52,8 @@ fn a_large_state_passes_both_ways() {
     answering(
         &mut server,
         |command| match command {
-            Command::Apply(delta) => {
-                for operation in delta.operations {
+            Command::Apply(packed) => {
+                for operation in packed.unpack(&mut Names::default()) {
                     let Operation::Route(key, Some(route)) = operation else { panic!() };
                     held.routes.insert(key, route);
                 }

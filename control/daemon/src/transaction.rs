@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use sluice_channel::{ChannelError, Client, Command, Reply};
-use sluice_policy::model::{Delta, Operation, RouteKey, Target};
+use sluice_policy::Packed;
+use sluice_policy::model::Delta;
 
 /// How long an answer that needs no device may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,7 +61,7 @@ pub(crate) fn push(
     delta: &Delta,
     ready: impl FnOnce() -> bool,
 ) -> Result<Outcome, Broken> {
-    let mut parts = Parts { operations: &delta.operations };
+    let mut parts = Packed::parts(&delta.operations, PART, usize::MAX);
     let mut command = Command::Begin { expected, generation };
     loop {
         match client.call(&command, PATIENCE) {
@@ -108,111 +109,4 @@ pub(crate) fn push(
 fn abort(client: &mut Client, reasons: Vec<String>) -> Result<Outcome, Broken> {
     client.call(&Command::Abort, PATIENCE).map_err(Broken::Before)?;
     Ok(Outcome::Refused(reasons))
-}
-
-/// A delta in parts of about [`PART`] bytes. An operation is never split.
-struct Parts<'a> {
-    operations: &'a [Operation],
-}
-
-impl Iterator for Parts<'_> {
-    type Item = Delta;
-
-    fn next(&mut self) -> Option<Delta> {
-        let mut size = bound(self.operations.first()?);
-        let more = self.operations[1..].iter().take_while(|operation| {
-            size += bound(operation);
-            size <= PART
-        });
-        let (part, rest) = self.operations.split_at(1 + more.count());
-        self.operations = rest;
-        Some(Delta { operations: part.to_vec() })
-    }
-}
-
-/// How long an operation is at most when it is encoded.
-fn bound(operation: &Operation) -> usize {
-    /// Of all numbers, lengths and tags of a route, and of a next hop: more than they ever take.
-    const FIXED: usize = 96;
-    const FIXED_HOP: usize = 32;
-    match operation {
-        // Of these there may be a million, and to encode them for their length takes its time.
-        Operation::Route(RouteKey { instance, table, prefix: _, owner }, route) => {
-            let place = instance.len() + table.len() + owner.name().len();
-            let route = route.as_ref().map_or(0, |route| {
-                let target = match &route.target {
-                    Target::NextHops(hops) => {
-                        let names = hops.iter().filter_map(|hop| hop.interface.as_deref());
-                        hops.len() * FIXED_HOP + names.map(str::len).sum::<usize>()
-                    }
-                    Target::Table { instance, table } => instance.len() + table.len(),
-                    Target::Blackhole | Target::Reject | Target::Prohibit => 0,
-                };
-                target + route.position.file.len()
-            });
-            FIXED + place + route
-        }
-        other => postcard::experimental::serialized_size(other).unwrap_or(PART),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv6Addr;
-
-    use ipnet::IpNet;
-    use sluice_policy::model::{MacAddress, Name, NextHop, Owner, Position, Route};
-
-    use super::*;
-
-    #[test]
-    fn parts_are_bounded_and_lose_nothing() {
-        let operations: Vec<_> = (0..100_000_u32)
-            .map(|i| {
-                let address = std::net::Ipv4Addr::from_bits(i).into();
-                let key = sluice_policy::model::NeighbourKey { interface: "lan".into(), address };
-                Operation::Neighbour(key, Some(MacAddress([2, 0, 0, 0, 0, 1])))
-            })
-            .collect();
-        let parts: Vec<Delta> = Parts { operations: &operations }.collect();
-        assert!(parts.len() > 1);
-        for part in &parts {
-            assert!(part.operations.iter().map(bound).sum::<usize>() <= PART);
-        }
-        let together: Vec<_> = parts.into_iter().flat_map(|part| part.operations).collect();
-        assert_eq!(together, operations);
-        assert_eq!(Parts { operations: &[] }.count(), 0);
-    }
-
-    #[test]
-    fn a_route_is_not_longer_than_its_bound() {
-        let hop = NextHop {
-            via: Some(Ipv6Addr::from_bits(u128::MAX).into()),
-            interface: Some("x".repeat(63).into()),
-            weight: u16::MAX,
-        };
-        let name = || Name::from("n".repeat(63));
-        let position = Position { file: name(), line: u32::MAX, column: u32::MAX };
-        for target in [
-            Target::Blackhole,
-            Target::NextHops(vec![hop; 300]),
-            Target::Table { instance: name(), table: name() },
-        ] {
-            let prefix = IpNet::new(Ipv6Addr::from_bits(u128::MAX).into(), 128).unwrap();
-            let owner = Owner::Named(name());
-            let route = Route {
-                preference: u32::MAX,
-                metric: u32::MAX,
-                tag: u32::MAX,
-                generation: u64::MAX,
-                ..Route::new(target, &owner, position.clone())
-            };
-            let key = RouteKey { instance: name(), table: name(), prefix, owner };
-            for route in [None, Some(route)] {
-                let operation = Operation::Route(key.clone(), route);
-                let size = postcard::experimental::serialized_size(&operation).unwrap();
-                assert!(size <= bound(&operation), "{size} of at most {}", bound(&operation));
-            }
-        }
-    }
 }

@@ -10,7 +10,7 @@ use super::*;
 
 fn gateway(via: &str) -> Target {
     let via = Some(via.parse().unwrap());
-    Target::NextHops(vec![NextHop { via, interface: None, weight: 1 }])
+    Target::NextHops([NextHop { via, interface: None, weight: 1 }].into())
 }
 
 /// Three ports; 192.0.2.0/24 lies behind the WAN's gateway, in the table `dmz` behind the DMZ's.

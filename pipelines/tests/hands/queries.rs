@@ -22,7 +22,7 @@ fn state() -> State {
         state.routes.insert(key, Route::new(target, &Owner::Static, router::position()));
     };
     let via = Some("10.0.0.9".parse().unwrap());
-    add("192.0.2.0/24", Target::NextHops(vec![NextHop { via, interface: None, weight: 1 }]));
+    add("192.0.2.0/24", Target::NextHops([NextHop { via, interface: None, weight: 1 }].into()));
     add("198.51.100.0/24", Target::Blackhole);
     state
 }

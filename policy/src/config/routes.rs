@@ -44,7 +44,7 @@ pub(super) fn convert(
         (_, true, ..) => Target::Reject,
         (_, _, true, _) => Target::Prohibit,
         (.., Some(table)) => table,
-        _ => Target::NextHops(next_hops.unwrap_or_default()),
+        _ => Target::NextHops(next_hops.unwrap_or_default().into()),
     };
     let table = reader.one(&path, "table", &route.table);
     unreadable |= table.is_none() && route.table.is_some();

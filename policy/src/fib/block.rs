@@ -35,6 +35,13 @@ enum Cells {
     Wide(Box<[Row; 256]>),
 }
 
+/// Cells that are to be made anew: those of some values of the third byte behind one of the second.
+#[derive(Clone, Debug)]
+pub(super) struct Wet {
+    pub second: u8,
+    pub third: RangeInclusive<u8>,
+}
+
 /// What a cell holds: the number of a slot in the palette, or the slot.
 pub(super) type Cell = u32;
 
@@ -78,24 +85,26 @@ impl Block {
         below.or_else(|| self.second.longest(0, second))
     }
 
-    /// Sets or removes the prefix of `length` bits of `address`; yields what was there.
-    pub(super) fn set(&mut self, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf> {
-        let (&[second, third], rest) = address.split_first_chunk()?;
+    /// Sets or removes the prefix of `length` bits of `address`; yields what was there, and cells that
+    /// are wrong until they are [painted](Self::paint).
+    pub(super) fn set(
+        &mut self,
+        address: &[u8],
+        length: u8,
+        leaf: Option<Leaf>,
+    ) -> (Option<Leaf>, Option<Wet>) {
+        let Some((&[second, third], rest)) = address.split_first_chunk() else {
+            return (None, None);
+        };
         if length > 16 {
             let children = &mut self.children[usize::from(second)];
             let (old, renumbered) = children.set(third, rest, length - 16, leaf);
-            if renumbered {
-                self.paint(second, ALL);
-            }
-            return old;
+            return (old, renumbered.then_some(Wet { second, third: ALL }));
         }
         if length > 8 {
             let place = Place::new(second, third, length - 8);
             let old = self.third.set(place, leaf);
-            if old != leaf {
-                self.paint(second, place.values());
-            }
-            return old;
+            return (old, (old != leaf).then(|| Wet { second, third: place.values() }));
         }
         let place = Place::new(0, second, length);
         let old = self.second.set(place, leaf);
@@ -104,14 +113,14 @@ impl Block {
             let row = usize::from(second);
             if self.bases[row] != bases[row] {
                 self.bases[row] = bases[row];
-                self.paint(second, ALL);
+                self.paint(Wet { second, third: ALL });
             }
         }
-        old
+        (old, None)
     }
 
-    /// Makes cells anew: those of some values of the third byte behind one of the second.
-    fn paint(&mut self, second: u8, third: RangeInclusive<u8>) {
+    /// Makes cells anew.
+    pub(super) fn paint(&mut self, Wet { second, third }: Wet) {
         let slots = self.slots(second, &third);
         match &mut self.cells {
             Cells::Wide(rows) => {

@@ -29,7 +29,7 @@ use ipnet::IpNet;
 use sluice_packet::Family;
 use sluice_packet::descriptor::number_of;
 
-use table::Table;
+use table::{Painter, Table};
 
 /// What a lookup yields; its meaning is the owner's. Less than [`NO_LEAF`].
 pub type Leaf = u32;
@@ -118,14 +118,57 @@ impl Fib {
         self.len == 0
     }
 
-    fn set(&mut self, prefix: IpNet, leaf: Option<Leaf>) -> Option<Leaf> {
-        let bytes = number_of(prefix.network()).to_be_bytes();
-        let length = prefix.prefix_len();
-        match prefix {
-            IpNet::V4(_) => Arc::make_mut(&mut self.inet).set(&bytes[12..], length, leaf),
-            IpNet::V6(_) => Arc::make_mut(&mut self.inet6).set(&bytes, length, leaf),
+    /// Adds, changes and removes many prefixes, where `None` removes, and says of which that has changed
+    /// anything. In ascending order it is done sooner than one by one.
+    pub fn change(
+        &mut self,
+        changes: impl IntoIterator<Item = (IpNet, Option<Leaf>)>,
+        mut changed: impl FnMut(IpNet),
+    ) {
+        let mut painters = [Painter::default(), Painter::default()];
+        for (prefix, leaf) in changes {
+            debug_assert!(leaf.is_none_or(|leaf| leaf < NO_LEAF), "{leaf:#x?} is no leaf");
+            let table = match prefix {
+                IpNet::V4(_) => &mut self.inet,
+                IpNet::V6(_) => &mut self.inet6,
+            };
+            let painter = &mut painters[usize::from(matches!(prefix, IpNet::V6(_)))];
+            let old = set(Arc::make_mut(table), prefix, leaf, painter);
+            self.len += usize::from(leaf.is_some());
+            self.len -= usize::from(old.is_some());
+            if old != leaf {
+                changed(prefix);
+            }
         }
+        let [inet, inet6] = painters;
+        inet.done(&mut self.inet);
+        inet6.done(&mut self.inet6);
     }
+
+    fn set(&mut self, prefix: IpNet, leaf: Option<Leaf>) -> Option<Leaf> {
+        let table = match prefix {
+            IpNet::V4(_) => &mut self.inet,
+            IpNet::V6(_) => &mut self.inet6,
+        };
+        let mut painter = Painter::default();
+        let old = set(Arc::make_mut(table), prefix, leaf, &mut painter);
+        painter.done(table);
+        old
+    }
+}
+
+fn set(
+    table: &mut Table,
+    prefix: IpNet,
+    leaf: Option<Leaf>,
+    painter: &mut Painter,
+) -> Option<Leaf> {
+    let bytes = number_of(prefix.network()).to_be_bytes();
+    let address = match prefix {
+        IpNet::V4(_) => &bytes[12..],
+        IpNet::V6(_) => &bytes[..],
+    };
+    table.set(address, prefix.prefix_len(), leaf, painter)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::array;
 use std::sync::Arc;
 
-use super::block::{Block, Cell};
+use super::block::{Block, Cell, Wet};
 use super::node::{self, Children};
 use super::prefixes::{Place, Prefixes};
 use super::slot::Slot;
@@ -81,14 +81,59 @@ impl Table {
     }
 
     /// Sets or removes the prefix of `length` bits of `address`; yields what was there.
-    pub(super) fn set(&mut self, address: &[u8], length: u8, leaf: Option<Leaf>) -> Option<Leaf> {
+    /// The table is as it should be when `painter` is [done](Painter::done).
+    pub(super) fn set(
+        &mut self,
+        address: &[u8],
+        length: u8,
+        leaf: Option<Leaf>,
+        painter: &mut Painter,
+    ) -> Option<Leaf> {
         let (&byte, rest) = address.split_first()?;
         if length > 8 {
-            return Arc::make_mut(&mut self.blocks[usize::from(byte)]).set(rest, length - 8, leaf);
+            let block = Arc::make_mut(&mut self.blocks[usize::from(byte)]);
+            let (old, wet) = block.set(rest, length - 8, leaf);
+            if let Some(wet) = wet {
+                painter.then(self, byte, wet);
+            }
+            return old;
         }
         let old = self.prefixes.set(Place::new(0, byte, length), leaf);
         self.leaves = self.prefixes.leaves(0, NO_LEAF);
         old
+    }
+}
+
+/// Paints the cells of a table in which prefixes are set: those that are close to each other at once,
+/// when prefixes of others come. Many prefixes in ascending order are painted row by row.
+#[derive(Debug, Default)]
+pub(super) struct Painter(Option<(u8, Wet)>);
+
+impl Painter {
+    /// Paints what is left.
+    pub(super) fn done(mut self, table: &mut Arc<Table>) {
+        if self.0.is_some() {
+            self.paint(Arc::make_mut(table));
+        }
+    }
+
+    fn paint(&mut self, table: &mut Table) {
+        if let Some((byte, wet)) = self.0.take() {
+            Arc::make_mut(&mut table.blocks[usize::from(byte)]).paint(wet);
+        }
+    }
+
+    fn then(&mut self, table: &mut Table, byte: u8, wet: Wet) {
+        match &mut self.0 {
+            Some((at, row)) if (*at, row.second) == (byte, wet.second) => {
+                let first = *row.third.start().min(wet.third.start());
+                row.third = first..=*row.third.end().max(wet.third.end());
+            }
+            _ => {
+                self.paint(table);
+                self.0 = Some((byte, wet));
+            }
+        }
     }
 }
 

@@ -22,6 +22,7 @@ fn agrees_with_a_list(family: Family, steps: Vec<(IpNet, Option<Leaf>)>, probes:
     let mut fib = Fib::default();
     let mut list: Vec<(IpNet, Leaf)> = Vec::new();
     let mut generations = Vec::new();
+    let changes = steps.clone();
     for (prefix, leaf) in steps {
         let known = list.iter().position(|(p, _)| *p == prefix);
         let old = known.map(|at| list.swap_remove(at).1);
@@ -35,6 +36,14 @@ fn agrees_with_a_list(family: Family, steps: Vec<(IpNet, Option<Leaf>)>, probes:
         assert_eq!(fib.len(), list.len());
         generations.push((fib.clone(), list.clone()));
     }
+    let (early, late) = changes.split_at(changes.len() / 2);
+    let mut at_once = Fib::default();
+    for half in [early, late] {
+        at_once
+            .change(half.iter().copied(), |prefix| assert!(half.iter().any(|(p, _)| *p == prefix)));
+    }
+    assert_eq!(at_once.len(), list.len());
+    generations.push((at_once, list));
     // Also the older generations, which share nodes with the later ones.
     for (fib, list) in generations.iter().rev().step_by(7) {
         let ends =

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::error::PolicyError;
 use super::links::{self, Links};
+use super::policy_routes::{self, MustResolve};
 use super::report::Report;
 use super::rules::{self, Slots};
 use super::tables::{self, Stale, fill_tables, is_crowded};
-use super::{Policy, hooks, hops, limits, policy_routes, routes};
+use super::{Policy, hooks, hops, limits, routes};
 use crate::digest::Digests;
 use crate::filter::Filter;
 use crate::model::{
@@ -116,7 +117,6 @@ impl Policy {
 
         let mut slots = self.slots(&touched, &state);
         let filters = self.compile_filters(&touched, &links, &mut slots, &mut report);
-        let steering = self.compile_policy_routes(&touched, asked, &links, &mut slots, &mut report);
         let changed = match touched.links {
             true => {
                 hops::find_all(&state, &mut links);
@@ -124,6 +124,7 @@ impl Policy {
             }
             false => hops::follow(delta, &self.state, &state, &mut links),
         };
+        let steering = self.compile_policy_routes(&touched, asked, &links, &mut slots, &mut report);
         let set: HashSet<&RouteKey> = match asked && touched.links {
             true => touched.set().map(|(key, _)| key).collect(),
             false => HashSet::new(),
@@ -132,8 +133,9 @@ impl Policy {
             let set = || !touched.links || set.contains(key);
             asked && !key.owner.learns() && (set() || routes::resolves(key, route, &self.links))
         };
+        let mut checker = routes::Checker::new(&links);
         let mut check = |(key, route)| {
-            routes::check(key, route, must_resolve(key, route), &links, &mut report);
+            checker.check(key, route, || must_resolve(key, route), &mut report);
         };
         match touched.links {
             true => state.routes.iter().for_each(&mut check),
@@ -161,14 +163,14 @@ impl Policy {
         if touched.filters.iter().any(|key| another(key)) {
             moved.filters();
         }
-        if !steering.is_empty() {
+        if !steering.is_empty() || !changed.is_empty() {
             moved.steering();
         }
         let limits = match touched.links || !touched.filters.is_empty() {
             true => limits::of_rules(&state, &links),
             false => Arc::clone(&self.limits),
         };
-        let steer = touched.links || !steering.is_empty();
+        let steer = touched.links || !steering.is_empty() || !changed.is_empty();
         for (name, rules) in steering {
             if let Some(instance) = links.instance_named_mut(&name) {
                 instance.steering = rules.map(|rules| Arc::new(Steering::new(rules)));
@@ -227,7 +229,12 @@ impl Policy {
         for (name, specs) in existing(&state.policy_routes, &touched.policy_routes, touched.links) {
             let old = self.instance_named(name).and_then(|instance| instance.steering.as_deref());
             let old = old.map(|steering| &*steering.rules);
-            let rules = policy_routes::compile(name, specs, (old, asked), links, slots, report);
+            let must = match asked {
+                false => MustResolve::Nothing,
+                true if touched.policy_routes.contains(&name) => MustResolve::Everything,
+                true => MustResolve::What(&self.links),
+            };
+            let rules = policy_routes::compile(name, specs, (old, must), links, slots, report);
             compiled.push((name.clone(), rules));
         }
         compiled

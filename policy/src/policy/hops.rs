@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sluice_packet::Family;
 use sluice_packet::descriptor::number_of;
 
@@ -22,11 +22,12 @@ use super::TableEntry;
 use super::error::Mistake;
 use super::links::{Links, family_of, no_host, not_a_station};
 use super::routes::{self, member};
+use super::shared::{Lists, Places};
 use crate::fib::Leaf;
 use crate::ids::{InstanceId, InterfaceId, TableId};
 use crate::instance::{Connected, Instance};
 use crate::interface::is_link_local;
-use crate::model::{Delta, NextHop, Operation, Route, RouteKey, State, Target};
+use crate::model::{Delta, Name, NextHop, Operation, PolicyAction, Route, RouteKey, State, Target};
 use crate::route::{MAX_TABLES, ResolvedNextHop, leaf};
 
 /// The most routes that one resolves through.
@@ -72,6 +73,21 @@ pub(super) enum Ways {
 pub(super) struct At {
     pub(super) table: TableId,
     pub(super) prefix: IpNet,
+}
+
+impl At {
+    /// In no table: a policy route, for the packets of an IP version.
+    pub(super) fn no_table(family: Family) -> At {
+        At { table: TableId(u16::MAX), prefix: any_destination(family) }
+    }
+}
+
+/// All destinations of an IP version.
+pub(super) fn any_destination(family: Family) -> IpNet {
+    match family {
+        Family::Inet => Ipv4Net::default().into(),
+        Family::Inet6 => Ipv6Net::default().into(),
+    }
 }
 
 /// Where a next hop leads.
@@ -188,6 +204,30 @@ fn add(out: &mut Vec<(ResolvedNextHop, u32)>, hop: ResolvedNextHop, weight: u32)
     }
 }
 
+/// Whether a list of next hops is right for every route of a family in an instance, and each of them
+/// on a link: what its routes lead to has nothing to do with their prefixes then.
+pub(super) fn all_on_link(
+    hops: &[NextHop],
+    family: Family,
+    instance: &Instance,
+    links: &Links,
+) -> bool {
+    // Longer lists are compared with themselves too often for this.
+    const FEW: usize = 16;
+    let any = any_destination(family);
+    let on_link = |hop: &NextHop| {
+        (1..=256).contains(&hop.weight)
+            && unsound(hop, any).is_none()
+            && matches!(leads(hop, family, instance, links), Ok(Leads::OnLink(_)))
+    };
+    let twice = |at: usize, hop: &NextHop| {
+        hops[..at].iter().any(|other| other.via == hop.via && other.interface == hop.interface)
+    };
+    (1..=FEW).contains(&hops.len())
+        && hops.iter().all(on_link)
+        && !hops.iter().enumerate().any(|(at, hop)| twice(at, hop))
+}
+
 /// The addresses on no link that a route's next hops name.
 pub(super) fn recursive_vias<'a>(
     prefix: IpNet,
@@ -196,9 +236,19 @@ pub(super) fn recursive_vias<'a>(
     links: &'a Links,
 ) -> impl Iterator<Item = Via> + use<'a> {
     let hops = match &route.target {
-        Target::NextHops(hops) => hops.as_slice(),
+        Target::NextHops(hops) => &**hops,
         _ => &[],
     };
+    recursive_in(hops, prefix, instance, links)
+}
+
+/// The addresses on no link among the next hops of a route of a prefix.
+fn recursive_in<'a>(
+    hops: &'a [NextHop],
+    prefix: IpNet,
+    instance: &'a Instance,
+    links: &'a Links,
+) -> impl Iterator<Item = Via> + use<'a> {
     let family = family_of(prefix.addr());
     // Nearly all next hops are on a link, which is quickly seen.
     let hops = hops.iter().filter(|hop| hop.interface.is_none());
@@ -218,27 +268,37 @@ pub(super) fn follow(
     state: &State,
     links: &mut Links,
 ) -> BTreeSet<Via> {
-    let vias = |key: &RouteKey, route: &Route, links: &Links| -> Vec<Via> {
-        let instance = links.instance_named(&key.instance);
-        let vias = instance.map(|instance| recursive_vias(key.prefix, route, instance, links));
-        vias.into_iter().flatten().collect()
-    };
+    let (mut places, mut lists) = (Places::new(links), Lists::new());
+    let mut vias = |key, route| vias_of(key, route, &mut places, &mut lists, links);
     let mut counts: BTreeMap<Via, (usize, usize)> = BTreeMap::new();
     let mut seen: HashSet<&RouteKey> = HashSet::new();
+    let mut steered: HashSet<&Name> = HashSet::new();
     let none_yet = links.recursive.0.is_empty();
     let mut covers = false;
     for operation in &delta.operations {
-        let Operation::Route(key, to) = operation else { continue };
-        let news = to.as_ref().is_some_and(|route| !vias(key, route, links).is_empty());
+        let (key, to) = match operation {
+            Operation::Route(key, to) => (key, to),
+            Operation::PolicyRoutes(name, _) if steered.insert(name) => {
+                for via in vias_of_policy_routes(name, old, links) {
+                    counts.entry(via).or_default().0 += 1;
+                }
+                for via in vias_of_policy_routes(name, state, links) {
+                    counts.entry(via).or_default().1 += 1;
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let news = to.as_ref().is_some_and(|route| !vias(key, route).is_empty());
         if (none_yet && !news) || !seen.insert(key) {
             continue;
         }
         covers = covers || links.recursive.covers(key.prefix);
         let (was, is) = (old.routes.get(key), state.routes.get(key));
-        for via in was.map(|route| vias(key, route, links)).into_iter().flatten() {
+        for via in was.map(|route| vias(key, route)).into_iter().flatten() {
             counts.entry(via).or_default().0 += 1;
         }
-        for via in is.map(|route| vias(key, route, links)).into_iter().flatten() {
+        for via in is.map(|route| vias(key, route)).into_iter().flatten() {
             counts.entry(via).or_default().1 += 1;
         }
     }
@@ -264,16 +324,48 @@ pub(super) fn follow(
     changed
 }
 
+/// [`recursive_vias`] of one of many routes.
+fn vias_of<'a>(
+    key: &'a RouteKey,
+    route: &'a Route,
+    places: &mut Places<'a>,
+    lists: &mut Lists<'a, bool>,
+    links: &'a Links,
+) -> Vec<Via> {
+    let Target::NextHops(hops) = &route.target else { return Vec::new() };
+    let Some((instance, _)) = places.of(key) else { return Vec::new() };
+    let family = family_of(key.prefix.addr());
+    match lists.get(hops, instance.id, family, || all_on_link(hops, family, instance, links)) {
+        true => Vec::new(),
+        false => recursive_vias(key.prefix, route, instance, links).collect(),
+    }
+}
+
+/// The addresses on no link that the policy routes of an instance name.
+fn vias_of_policy_routes(name: &Name, state: &State, links: &Links) -> Vec<Via> {
+    let Some(instance) = links.instance_named(name) else { return Vec::new() };
+    let specs = state.policy_routes.get(name).into_iter().flatten();
+    let mut vias = Vec::new();
+    for spec in specs {
+        let PolicyAction::NextHops(hops) = &spec.action else { continue };
+        for family in [Family::Inet, Family::Inet6] {
+            vias.extend(recursive_in(hops, any_destination(family), instance, links));
+        }
+    }
+    vias
+}
+
 /// Finds all next hops that are on no link, and resolves them.
 pub(super) fn find_all(state: &State, links: &mut Links) {
     let mut found: BTreeMap<Via, Entry> = BTreeMap::new();
-    let mut instance: Option<&Instance> = None;
+    let (mut places, mut lists) = (Places::new(links), Lists::new());
     for (key, route) in &state.routes {
-        if instance.is_none_or(|instance| instance.name != key.instance) {
-            instance = links.instance_named(&key.instance);
+        for via in vias_of(key, route, &mut places, &mut lists, links) {
+            found.entry(via).or_default().users += 1;
         }
-        let Some(instance) = instance else { continue };
-        for via in recursive_vias(key.prefix, route, instance, links) {
+    }
+    for name in state.policy_routes.keys() {
+        for via in vias_of_policy_routes(name, state, links) {
             found.entry(via).or_default().users += 1;
         }
     }

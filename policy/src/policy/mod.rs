@@ -19,6 +19,7 @@ mod report;
 mod routes;
 mod rules;
 mod sets;
+mod shared;
 mod tables;
 
 use std::net::IpAddr;

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use sluice_packet::Family;
 
 use super::error::{Mistake, Thing};
-use super::hops::{self, Leads, MAX_HOPS};
+use super::hops::{self, At, MAX_HOPS, Ways};
 use super::links::{Links, family_of, unknown_instance};
 use super::report::{Naming, Report, is_name};
-use super::routes::{check_hops, unknown_table};
+use super::routes::{check_hops, unknown_table, unresolved};
 use super::rules::{Slots, check_rule, conditions_of, interfaces};
 use super::sets::Sets;
 use crate::drop_reason::DropReason;
@@ -19,12 +19,23 @@ use crate::model::{Name, NextHop, PolicyAction, PolicyRoute};
 use crate::route::NextHops;
 use crate::steering::{Rule, Rules, Way};
 
+/// Which next hops must lead somewhere.
+#[derive(Clone, Copy)]
+pub(super) enum MustResolve<'a> {
+    /// None.
+    Nothing,
+    /// All.
+    Everything,
+    /// Those that did, as these links were.
+    What(&'a Links),
+}
+
 /// Checks the policy routes of an instance and compiles what they match; `old` are those of the
-/// generation before. Where they are `asked` for, their next hops must be on a link.
+/// generation before.
 pub(super) fn compile(
     name: &Name,
     specs: &[PolicyRoute],
-    (old, asked): (Option<&Rules>, bool),
+    (old, must): (Option<&Rules>, MustResolve<'_>),
     links: &Links,
     slots: &mut Slots,
     report: &mut Report<'_>,
@@ -45,7 +56,7 @@ pub(super) fn compile(
             report.add(&thing, "name", Mistake::PolicyRouteTwice(spec.name.clone()));
         }
         let rule = spec.as_rule();
-        check(&thing, spec, asked, instance, links, report);
+        check(&thing, spec, must, instance, links, report);
         let input = interfaces(&thing, "in", &spec.input, instance, links, report);
         let asked_for = conditions_of(&rule, input, Box::default(), &mut Sets::none());
         check_rule(&thing, &rule, &asked_for, report);
@@ -74,7 +85,7 @@ pub(super) fn compile(
 fn check(
     thing: &Thing,
     spec: &PolicyRoute,
-    asked: bool,
+    must: MustResolve<'_>,
     instance: &Instance,
     links: &Links,
     report: &mut Report<'_>,
@@ -96,12 +107,19 @@ fn check(
             }
             check_hops(thing, hops, report, |hop| {
                 let family = hop_families(hop)[0];
-                let unsound = hops::unsound(hop, default_route(family));
-                unsound.or_else(|| match hops::leads(hop, family, instance, links) {
-                    _ if !asked => None,
-                    Ok(Leads::OnLink(_)) => None,
-                    Ok(Leads::Recursive(via)) => Some(("via", Mistake::NobodysNetwork(via))),
-                    Err(wrong) => Some(wrong),
+                let at = At::no_table(family);
+                hops::unsound(hop, at.prefix).or_else(|| {
+                    let wrong = unresolved(hop, at, instance, links)?;
+                    let did = |links: &Links| {
+                        let instance = links.instance_named(&instance.name);
+                        instance.is_some_and(|i| unresolved(hop, at, i, links).is_none())
+                    };
+                    let wanted = match must {
+                        MustResolve::Nothing => false,
+                        MustResolve::Everything => true,
+                        MustResolve::What(before) => did(before),
+                    };
+                    wanted.then_some(wrong)
                 })
             });
             let networks = [&spec.source, &spec.destination];
@@ -128,14 +146,6 @@ fn hop_families(hop: &NextHop) -> &'static [Family] {
     }
 }
 
-/// All destinations of an IP version.
-fn default_route(family: Family) -> IpNet {
-    match family {
-        Family::Inet => Ipv4Net::default().into(),
-        Family::Inet6 => Ipv6Net::default().into(),
-    }
-}
-
 /// Where policy routes lead while the ports of `links` are as they are.
 pub(super) fn ways(
     specs: &[PolicyRoute],
@@ -150,20 +160,15 @@ pub(super) fn ways(
         PolicyAction::Drop => Way::Drop(DropReason::PolicyDrop),
         PolicyAction::Reject => Way::Drop(DropReason::PolicyReject),
         PolicyAction::NextHops(list) => {
-            let mut of_family =
-                list.iter().filter(|hop| hop_families(hop).contains(&family)).peekable();
-            if of_family.peek().is_none() {
+            if !list.iter().any(|hop| hop_families(hop).contains(&family)) {
                 return Way::Other;
             }
-            let on_link =
-                of_family.filter_map(|hop| match hops::leads(hop, family, instance, links) {
-                    Ok(Leads::OnLink(to)) => Some((to, u32::from(hop.weight))),
-                    _ => None,
-                });
-            let usable: Vec<_> = on_link.filter(|(hop, _)| !links.is_down(hop.interface)).collect();
-            match usable.is_empty() {
-                true => Way::Unreachable,
-                false => Way::Leaf(next_hops.leaf(&usable, |hop| links.member_key(hop))),
+            match hops::ways(list, At::no_table(family), instance, links) {
+                None => Way::Unreachable,
+                Some(Ways::Out(out)) => {
+                    Way::Leaf(next_hops.leaf(&out, |hop| links.member_key(hop)))
+                }
+                Some(Ways::Drop(leaf)) => Way::Leaf(leaf),
             }
         }
     };

@@ -11,6 +11,7 @@ use super::error::{Mistake, Thing};
 use super::hops::{self, At, Leads, MAX_HOPS, Ways};
 use super::links::{Links, family_of, unknown_instance};
 use super::report::{Report, known};
+use super::shared::{Lists, Places};
 use crate::digest;
 use crate::fib::Leaf;
 use crate::ids::{InstanceId, InterfaceId, TableId};
@@ -19,8 +20,46 @@ use crate::interface::{Interface, is_link_local};
 use crate::model::{Name, NextHop, Owner, Route, RouteKey, State, Target};
 use crate::route::{NextHops, ResolvedNextHop, leaf};
 
-/// Checks one route. What depends on other things than the route itself is a mistake only for one
-/// that `must_resolve`.
+/// Checks routes, of which many share a list of next hops.
+pub(super) struct Checker<'a> {
+    links: &'a Links,
+    places: Places<'a>,
+    on_link: Lists<'a, bool>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(links: &'a Links) -> Checker<'a> {
+        Checker { links, places: Places::new(links), on_link: Lists::new() }
+    }
+
+    /// Checks one route. What depends on other things than the route itself is a mistake only for
+    /// one that `must_resolve`.
+    pub(super) fn check(
+        &mut self,
+        key: &'a RouteKey,
+        route: &'a Route,
+        must_resolve: impl FnOnce() -> bool,
+        report: &mut Report<'_>,
+    ) {
+        let (prefix, links) = (key.prefix, self.links);
+        let sound = key.owner != Owner::Connected
+            && prefix == prefix.trunc()
+            && unroutable(prefix).is_none();
+        if sound
+            && let Target::NextHops(list) = &route.target
+            && let Some((instance, _)) = self.places.of(key)
+        {
+            let family = family_of(prefix.addr());
+            let find = || hops::all_on_link(list, family, instance, links);
+            if self.on_link.get(list, instance.id, family, find) {
+                return;
+            }
+        }
+        check(key, route, must_resolve(), links, report);
+    }
+}
+
+/// Checks one route, whatever is known.
 pub(super) fn check(
     key: &RouteKey,
     route: &Route,
@@ -100,7 +139,7 @@ pub(super) fn check_hops(
 }
 
 /// Why a sound next hop leads nowhere, if so.
-fn unresolved(
+pub(super) fn unresolved(
     hop: &NextHop,
     at: At,
     instance: &Instance,
@@ -185,14 +224,19 @@ pub(super) fn member<'a>(
     })
 }
 
+/// The leaf of lists of next hops that are all on links, `None` for one that has no way out; and
+/// `None` for a list of which each prefix has to be asked.
+pub(super) type Leaves<'a> = Lists<'a, Option<Option<Leaf>>>;
+
 /// The leaf that a prefix has in a table: of what is `set` there and has a way out, what is
 /// preferred.
-pub(super) fn winner(
+pub(super) fn winner<'a>(
     prefix: IpNet,
     table: &TableEntry,
     instance: &Instance,
     links: &Links,
-    set: &[(&RouteKey, &Route)],
+    set: &[(&'a RouteKey, &'a Route)],
+    known: &mut Leaves<'a>,
     next_hops: &mut NextHops,
 ) -> Option<Leaf> {
     if let Some(connected) = connected(prefix, table.id, instance, links) {
@@ -205,10 +249,18 @@ pub(super) fn winner(
             Target::Reject => leaf::REJECT,
             Target::Prohibit => leaf::PROHIBIT,
             Target::Table { instance, table } => leaf::table(links.table_named(instance, table)?),
-            Target::NextHops(list) => match hops::ways(list, at, instance, links)? {
-                Ways::Out(ways) => next_hops.leaf(&ways, |hop| links.member_key(hop)),
-                Ways::Drop(leaf) => leaf,
-            },
+            Target::NextHops(list) => {
+                let family = family_of(prefix.addr());
+                let mut leaf = || match hops::ways(list, at, instance, links)? {
+                    Ways::Out(ways) => Some(next_hops.leaf(&ways, |hop| links.member_key(hop))),
+                    Ways::Drop(leaf) => Some(leaf),
+                };
+                let find = || hops::all_on_link(list, family, instance, links).then(&mut leaf);
+                match known.get(list, instance.id, family, find) {
+                    Some(leaf) => leaf?,
+                    None => leaf()?,
+                }
+            }
         })
     })
 }

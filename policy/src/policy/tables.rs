@@ -1,6 +1,6 @@
 //! Fills the tables that packets are looked up in, and finds routes that lead round in circles.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::hops::{self, Leads, Via};
 use super::links::{Links, family_of};
 use super::moved::Editions;
 use super::report::Report;
+use super::shared::{Lists, Places};
 use super::{policy_routes, routes};
 use crate::fib::Fib;
 use crate::ids::{InstanceId, TableId};
@@ -74,30 +75,20 @@ impl Stale {
 }
 
 /// The prefixes for which some route, whether in use or not, has a next hop of which `is` holds. All
-/// routes are looked at, but next hops are few: each is asked about once.
-pub(super) fn prefixes_by<'a>(
-    state: &'a State,
+/// routes are looked at, but lists of next hops are few: each is asked about once.
+pub(super) fn prefixes_by(
+    state: &State,
     links: &Links,
     is: impl Fn(&NextHop, Family, &Instance) -> bool,
 ) -> Vec<(TableId, IpNet)> {
     let mut prefixes = Vec::new();
-    let mut known = HashMap::new();
-    let mut at: Option<(&RouteKey, &Instance, TableId)> = None;
+    let (mut places, mut lists) = (Places::new(links), Lists::new());
     for (key, route) in &state.routes {
         let Target::NextHops(hops) = &route.target else { continue };
-        if at.is_none_or(|(other, ..)| !other.stands_with(key)) {
-            let instance = links.instance_named(&key.instance);
-            at = instance.and_then(|i| Some((key, i, i.table_named(&key.table)?)));
-        }
-        let Some((_, instance, table)) = at else { continue };
+        let Some((instance, table)) = places.of(key) else { continue };
         let family = family_of(key.prefix.addr());
-        let mut holds = |hop: &'a NextHop| {
-            let NextHop { via, interface, weight: _ } = hop;
-            *known
-                .entry((instance.id, *via, interface.as_ref()))
-                .or_insert_with(|| is(hop, family, instance))
-        };
-        if hops.iter().any(&mut holds) {
+        let any = || hops.iter().any(|hop| is(hop, family, instance));
+        if lists.get(hops, instance.id, family, any) {
             prefixes.push((table, key.prefix));
         }
     }
@@ -109,16 +100,8 @@ fn prefixes<'a>(
     keys: impl Iterator<Item = &'a RouteKey>,
     links: &'a Links,
 ) -> impl Iterator<Item = (TableId, IpNet)> {
-    let mut last: Option<(&RouteKey, Option<TableId>)> = None;
-    let mut table_of = move |key: &'a RouteKey| match last {
-        Some((other, id)) if other.stands_with(key) => id,
-        _ => {
-            let id = links.table_named(&key.instance, &key.table);
-            last = Some((key, id));
-            id
-        }
-    };
-    keys.filter_map(move |key| Some((table_of(key)?, key.prefix)))
+    let mut places = Places::new(links);
+    keys.filter_map(move |key| Some((places.of(key)?.1, key.prefix)))
 }
 
 /// Whether next hops that no route uses any more are the most of what is held, so that it is time
@@ -157,20 +140,21 @@ pub(super) fn fill_tables(
     };
     let anew = matches!(stale, Stale::All);
     fibs.resize_with(links.tables.len(), Fib::default);
+    let mut leaves = routes::Leaves::new();
     for (table, instance) in links.all_tables() {
         let Some(fib) = fibs.get_mut(table.id.index()) else { continue };
         let prefixes = prefixes.of(table.id);
         let mut set = routes::Set::new(instance, &table.name, prefixes.len(), state);
-        for &(_, prefix) in prefixes {
-            let leaf = routes::winner(prefix, table, instance, links, set.at(prefix), &mut hops);
-            let was = match leaf {
-                Some(leaf) => fib.insert(prefix, leaf),
-                None => fib.remove(prefix),
-            };
-            if was != leaf && !anew {
+        let changes = prefixes.iter().map(|&(_, prefix)| {
+            let set = set.at(prefix);
+            let leaf = routes::winner(prefix, table, instance, links, set, &mut leaves, &mut hops);
+            (prefix, leaf)
+        });
+        fib.change(changes, |prefix| {
+            if !anew {
                 moved.route(prefix);
             }
-        }
+        });
     }
     let steered = match steer || anew {
         true => steer_anew(state, links, &mut hops),

@@ -191,7 +191,7 @@ fn route_key(prefix: &str, owner: Owner) -> RouteKey {
 fn via(address: &str) -> Route {
     let hop = model::NextHop { via: Some(address.parse().unwrap()), interface: None, weight: 1 };
     let position = Position { file: "cli".into(), line: 0, column: 0 };
-    Route::new(Target::NextHops(vec![hop]), &Owner::Cli, position)
+    Route::new(Target::NextHops([hop].into()), &Owner::Cli, position)
 }
 
 #[test]

@@ -228,8 +228,8 @@ mod tests {
             weight,
         };
         let targets = [
-            Target::NextHops(vec![hop("10.0.2.2", Some("wan"), 1)]),
-            Target::NextHops(vec![hop("10.0.2.2", None, 1), hop("10.0.2.3", None, 2)]),
+            Target::NextHops([hop("10.0.2.2", Some("wan"), 1)].into()),
+            Target::NextHops([hop("10.0.2.2", None, 1), hop("10.0.2.3", None, 2)].into()),
             Target::Blackhole,
         ];
         let texts: Vec<_> = targets.iter().map(target).collect();

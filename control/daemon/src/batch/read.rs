@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use sluice_control_api::{
     AddRoute, DeleteRoute, Expect, Expected, Hop, Lookup, RouteOperation, WithdrawRoutes,
 };
+use sluice_policy::Names;
 use sluice_policy::model::{
     DEFAULT_INSTANCE, MAIN_TABLE, Name, NextHop, Owner, Position, Route, RouteKey, Target,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Reader {
     instance: Name,
     table: Name,
     position: Position,
+    /// Lists of next hops that were read.
+    names: Names,
     mistakes: Vec<String>,
     more: usize,
 }
@@ -38,6 +41,7 @@ impl Reader {
             instance: DEFAULT_INSTANCE.into(),
             table: MAIN_TABLE.into(),
             position: Position { file: LIVE.into(), line: 0, column: 0 },
+            names: Names::default(),
             mistakes: Vec::new(),
             more: 0,
         }
@@ -153,7 +157,11 @@ impl Reader {
                 instance: instance.unwrap_or_else(|| key.instance.clone()),
                 table: table.unwrap_or_else(|| MAIN_TABLE.into()),
             },
-            (.., None) => Target::NextHops(via.into_iter().map(next_hop).collect()),
+            (.., None) => {
+                let mut hops = via.into_iter().map(next_hop).collect();
+                self.names.next_hops(&mut hops);
+                Target::NextHops(hops)
+            }
         };
         let replace = replace || expect.is_some();
         if let Some(expected) = expect {

@@ -31,6 +31,7 @@ use sluice_policy::model::{Delta, State};
 pub use self::disk::StoreError;
 pub(crate) use self::history::History;
 pub(crate) use self::load::Loaded;
+use self::record::Content;
 pub(crate) use self::record::{FileRead, Header};
 use crate::head::Head;
 use crate::lock::{DirectoryLock, LockError};
@@ -115,12 +116,11 @@ impl Store {
         let base = (!whole).then_some(head.header.generation);
         let header = Header { base, ..next.header.clone() };
         let pending = self.directory.join(PENDING);
-        if whole {
-            let delta = State::default().difference(next.state());
-            disk::write(&pending, |file| record::write(&header, &delta, file))?;
-        } else {
-            disk::write(&pending, |file| record::write(&header, delta, file))?;
-        }
+        let content = match whole {
+            true => Content::Whole(next.state()),
+            false => Content::Step(delta),
+        };
+        disk::write(&pending, |file| record::write(&header, content, file))?;
         self.pending = Some(header);
         Ok(())
     }
@@ -178,9 +178,9 @@ impl Store {
         if header.generation == 0 {
             return Ok(());
         }
-        let delta = State::default().difference(head.state());
         let path = self.history.path(header.generation);
-        disk::write(&path, |file| record::write(&header, &delta, file))?;
+        let content = Content::Whole(head.state());
+        disk::write(&path, |file| record::write(&header, content, file))?;
         self.kept(header);
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! One commit as a file: a line of JSON that says who, when and what, one line for each operation,
-//! and a last line with their number and the CRC-32C (RFC 3385) of everything before it.
+//! One commit as a file: a line of JSON that says who, when and what, lines of operations, and a last
+//! line with their number and the CRC-32C (RFC 3385) of everything before it. A line of operations
+//! lists what routes have in common once, and their prefixes after it ([`Packed`]).
 //!
 //! A record is either whole, and then its operations lead from the empty state to its own, or it
 //! names the commit that its operations start from. A file that ends early, or of which a bit has
@@ -12,15 +13,18 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sluice_control_api::{Changes, CommitKind};
-use sluice_policy::Names;
-use sluice_policy::config::Dataplane;
-use sluice_policy::model::{Delta, Name, Operation, Owner};
+use sluice_policy::config::{Dataplane, KernelRoutes};
+use sluice_policy::model::{Delta, Entries, Name, Owner, State};
+use sluice_policy::{Names, Packed, Packer};
 
 use super::upgrade;
 use crate::deadline::Deadline;
 
 /// The format that this release writes, and the latest that it reads.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
+
+/// Operations of a line.
+const LINE: usize = 1024;
 
 /// The first line of a record: the commit without its operations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub(crate) struct Header {
     pub(crate) file: Option<Name>,
     /// What that file says about the dataplane's start.
     pub(crate) dataplane: Option<Dataplane>,
+    /// The kernel's routes that are followed, by that file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) kernel_routes: Vec<KernelRoutes>,
     /// The files that were read, and what was in them.
     pub(crate) files: Vec<FileRead>,
     /// The owners whose routes are stale unless a later commit than this one set them.
@@ -92,6 +99,7 @@ impl Header {
             confirm: None,
             file: None,
             dataplane: None,
+            kernel_routes: Vec::new(),
             files: Vec::new(),
             stale: BTreeMap::new(),
         }
@@ -144,20 +152,64 @@ pub(crate) enum Damage {
     Unfit(String),
 }
 
+/// What a record holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'a> {
+    /// All of a state.
+    Whole(&'a State),
+    /// What leads to it.
+    Step(&'a Delta),
+}
+
 /// Writes a record.
-pub(super) fn write(header: &Header, delta: &Delta, to: impl Write) -> io::Result<()> {
+pub(super) fn write(header: &Header, content: Content<'_>, to: impl Write) -> io::Result<()> {
     // Summed up in large pieces: the checksum of a few bytes costs as much as of many.
     let mut to = BufWriter::with_capacity(1 << 16, Summed { to, crc: 0 });
     serde_json::to_writer(&mut to, header)?;
     to.write_all(b"\n")?;
+    let mut lines = Lines { to: &mut to, packer: Packer::default(), operations: 0 };
+    let rest;
+    let delta = match content {
+        Content::Step(delta) => delta,
+        Content::Whole(state) => {
+            for (key, route) in &state.routes {
+                lines.packer.route(key, Some(route));
+                lines.end_if(LINE)?;
+            }
+            let others = State { routes: Entries::default(), ..state.clone() };
+            rest = State::default().difference(&others);
+            &rest
+        }
+    };
     for operation in &delta.operations {
-        serde_json::to_writer(&mut to, operation)?;
-        to.write_all(b"\n")?;
+        lines.packer.add(operation);
+        lines.end_if(LINE)?;
     }
+    lines.end_if(1)?;
+    let operations = lines.operations;
     let Summed { mut to, crc } = to.into_inner().map_err(IntoInnerError::into_error)?;
-    let trailer = Trailer { operations: delta.operations.len() as u64, crc32c: crc };
+    let trailer = Trailer { operations, crc32c: crc };
     serde_json::to_writer(&mut to, &trailer)?;
     to.write_all(b"\n")
+}
+
+/// Lines of operations that are being written.
+struct Lines<'a, W> {
+    to: W,
+    packer: Packer<'a>,
+    operations: u64,
+}
+
+impl<W: Write> Lines<'_, W> {
+    /// Ends the line if it has so many operations.
+    fn end_if(&mut self, operations: usize) -> io::Result<()> {
+        if self.packer.len() < operations {
+            return Ok(());
+        }
+        self.operations += self.packer.len() as u64;
+        serde_json::to_writer(&mut self.to, &self.packer.take())?;
+        self.to.write_all(b"\n")
+    }
 }
 
 /// Reads a record.
@@ -207,19 +259,25 @@ fn decode(bytes: &[u8]) -> Result<(Header, Delta), Damage> {
     }
     let mut header = header?;
     let written = std::mem::replace(&mut header.format, FORMAT);
-    let operation = |line| match written {
-        1 => upgrade::from_format_1(line, header.generation),
-        _ => serde_json::from_slice(line),
-    };
-    let operations: Vec<Operation> = lines
-        .enumerate()
-        .map(|(i, line)| operation(line).map_err(|error| Damage::Line { line: i + 2, error }))
-        .collect::<Result<_, _>>()?;
-    if operations.len() as u64 != trailer.operations {
+    let mut names = Names::default();
+    let mut delta = Delta::default();
+    for (line, text) in (2..).zip(lines) {
+        let wrong = |error| Damage::Line { line, error };
+        match written {
+            1 => delta
+                .operations
+                .push(upgrade::from_format_1(text, header.generation).map_err(wrong)?),
+            2..=4 => delta.operations.push(serde_json::from_slice(text).map_err(wrong)?),
+            _ => {
+                let packed: Packed = serde_json::from_slice(text).map_err(wrong)?;
+                delta.operations.extend(packed.unpack(&mut names));
+            }
+        }
+    }
+    if delta.operations.len() as u64 != trailer.operations {
         return Err(Damage::Torn);
     }
-    let mut delta = Delta { operations };
-    Names::default().share(&mut delta);
+    names.share(&mut delta);
     Ok((header, delta))
 }
 
@@ -309,16 +367,34 @@ flows: { timeouts: { tcp-established: 1h, udp: 10s } }
         (header, sluice_policy::model::State::default().difference(&state))
     }
 
+    /// A record whose steps, which have no order, have one.
+    fn sorted((header, mut delta): (Header, Delta)) -> (Header, Delta) {
+        delta.operations.sort_by_key(|operation| format!("{operation:?}"));
+        (header, delta)
+    }
+
     fn encoded() -> Vec<u8> {
         let (header, delta) = sample();
         let mut bytes = Vec::new();
-        write(&header, &delta, &mut bytes).unwrap();
+        write(&header, Content::Step(&delta), &mut bytes).unwrap();
         bytes
     }
 
     #[test]
     fn what_is_written_is_read() {
-        assert_eq!(decode(&encoded()).unwrap(), sample());
+        assert_eq!(sorted(decode(&encoded()).unwrap()), sorted(sample()));
+    }
+
+    #[test]
+    fn a_whole_record_leads_to_its_state() {
+        let (header, delta) = sample();
+        let mut state = State::default();
+        state.apply(&delta);
+        let mut bytes = Vec::new();
+        write(&header, Content::Whole(&state), &mut bytes).unwrap();
+        let mut read = State::default();
+        read.apply(&decode(&bytes).unwrap().1);
+        assert_eq!(read, state);
     }
 
     #[test]
@@ -337,7 +413,7 @@ flows: { timeouts: { tcp-established: 1h, udp: 10s } }
             turned[at / 8] ^= 1 << (at % 8);
             // The trailer may be written in another way that means the same.
             if let Ok(read) = decode(&turned) {
-                assert_eq!(read, sample(), "bit {at}");
+                assert_eq!(sorted(read), sorted(sample()), "bit {at}");
             }
             turned[at / 8] ^= 1 << (at % 8);
         }
@@ -372,10 +448,15 @@ flows: { timeouts: { tcp-established: 1h, udp: 10s } }
 
     #[test]
     fn format_4_stays_readable() {
+        assert_eq!(sorted(decode(include_bytes!("format-4.ndjson")).unwrap()), sorted(sample()));
+    }
+
+    #[test]
+    fn format_5_stays_readable() {
         if std::env::var_os("SLUICE_WRITE_RECORD").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-4.ndjson");
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-5.ndjson");
             std::fs::write(path, encoded()).unwrap();
         }
-        assert_eq!(decode(include_bytes!("format-4.ndjson")).unwrap(), sample());
+        assert_eq!(sorted(decode(include_bytes!("format-5.ndjson")).unwrap()), sorted(sample()));
     }
 }

@@ -23,7 +23,7 @@ fn next(store: &Store, head: &Head) -> (Head, Delta) {
         ..head.header.clone()
     };
     let policy = head.policy.apply_as(generation, &delta).unwrap();
-    (Head { header, policy: policy.into() }, delta)
+    (Head::new(header, policy), delta)
 }
 
 fn commit(store: &mut Store, head: &mut Head) {

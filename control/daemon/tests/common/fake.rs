@@ -13,7 +13,7 @@ use sluice_channel::{
 };
 use sluice_policy::model::{Delta, State};
 use sluice_policy::order::ForeignHook;
-use sluice_policy::{Policy, Table};
+use sluice_policy::{Names, Policy, Table};
 
 const LIMITS: Limits = Limits { workers: 2, ports: 8, rules: 64 };
 
@@ -182,9 +182,10 @@ impl Agent {
                 self.open = Some((next, Delta::default()));
                 Reply::Done
             }
-            Command::Apply(delta) => {
-                self.behaviour().parts.push(delta.operations.len());
-                self.open.as_mut().unwrap().1.operations.extend(delta.operations);
+            Command::Apply(packed) => {
+                self.behaviour().parts.push(packed.len());
+                let operations = packed.unpack(&mut Names::default());
+                self.open.as_mut().unwrap().1.operations.extend(operations);
                 Reply::Done
             }
             Command::Prepare => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sluice_channel::Reply;
 use sluice_pipelines::Generation;
 use sluice_policy::model::{Delta, FilterPoint, Name, Port};
-use sluice_policy::{Names, Policy, PortEntry, PortId, RuleSlot};
+use sluice_policy::{Names, Packed, Policy, PortEntry, PortId, RuleSlot};
 use sluice_quiescent::Epoch;
 
 use super::hooks::Given;
@@ -54,19 +54,18 @@ impl Agent {
         Reply::Done
     }
 
-    pub(super) fn apply(&mut self, mut delta: Delta) -> Reply {
+    pub(super) fn apply(&mut self, part: Packed) -> Reply {
         let Some(transaction) = &mut self.transaction else {
             return Reply::Refused(vec!["no transaction has begun: send `begin` first".into()]);
         };
-        let count = transaction.delta.operations.len() + delta.operations.len();
+        let count = transaction.delta.operations.len() + part.len();
         if count > MAX_OPERATIONS {
             self.transaction = None;
             return Reply::Refused(vec![format!(
                 "the transaction has {count} operations, {MAX_OPERATIONS} are allowed: commit it in parts"
             )]);
         }
-        transaction.names.share(&mut delta);
-        transaction.delta.operations.extend(delta.operations);
+        transaction.delta.operations.extend(part.unpack(&mut transaction.names));
         transaction.compiled = None;
         Reply::Done
     }

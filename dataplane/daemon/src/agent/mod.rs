@@ -250,7 +250,7 @@ impl Agent {
     fn answer(&mut self, command: Command) -> Reply {
         match command {
             Command::Begin { expected, generation } => self.begin(expected, generation),
-            Command::Apply(delta) => self.apply(delta),
+            Command::Apply(part) => self.apply(part),
             Command::Prepare => self.compile(),
             Command::Commit => self.commit(),
             Command::Abort => {

@@ -44,7 +44,7 @@ fn via(addresses: &str) -> Target {
 
 fn on(interface: &str) -> Target {
     let interface = Some(interface.into());
-    Target::NextHops(vec![NextHop { via: None, interface, weight: 1 }])
+    Target::NextHops([NextHop { via: None, interface, weight: 1 }].into())
 }
 
 /// Routes that are set or removed.
@@ -412,6 +412,45 @@ fn told(policy: &Policy) -> Told {
         probes.iter().map(|dst| policy.routes_to(main, dst.parse().unwrap())).collect(),
         routes.collect(),
     )
+}
+
+#[test]
+fn policy_routes_follow_routes_too() {
+    let steered =
+        "policy-routes: [{ name: x, source: 192.0.2.0/24, via: [10.50.0.1, 'fd00:2::9'] }]";
+    let mut policy = policy(&format!("{BASE}{steered}\n"));
+    assert_eq!(ways(&policy, "8.8.8.8"), "b 10.2.0.2");
+    let mut step = |routes: &[(&str, &str, Option<Target>)]| {
+        let asked = policy.apply(&delta(routes)).unwrap();
+        policy = asked.clone();
+        let fresh = State::default().difference(asked.state());
+        let fresh = Policy::empty().apply_as(asked.generation(), &fresh).unwrap();
+        assert_eq!(ways(&fresh, "8.8.8.8"), ways(&asked, "8.8.8.8"));
+        assert_eq!(fresh.links.recursive, asked.links.recursive);
+        let moved = asked.moved().since(asked.edition() as u32 - 1, Family::Inet, 8);
+        (ways(&asked, "8.8.8.8"), moved.contains(crate::policy::Moved::STEERING))
+    };
+    // A longer route, and its end.
+    let longer = ("ospf", "10.50.0.0/24", Some(via("10.3.0.2")));
+    assert_eq!(step(&[longer]), ("c 10.3.0.2".into(), true));
+    assert_eq!(
+        step(&[("ospf", "10.99.0.0/24", Some(via("10.3.0.2")))]),
+        ("c 10.3.0.2".into(), false)
+    );
+    assert_eq!(step(&[("ospf", "10.50.0.0/24", None)]), ("b 10.2.0.2".into(), true));
+    // Without any it is unreachable, and what follows is asked: the table.
+    assert_eq!(step(&[("static", "10.50.0.0/16", None)]).0, "a 10.1.0.9");
+    assert_eq!(step(&[("bgp", "10.50.0.0/16", Some(Target::Blackhole))]).0, "blackhole");
+    assert_eq!(
+        step(&[("bgp", "10.50.0.0/16", Some(via("10.3.0.7 10.2.0.7")))]).0,
+        "b 10.2.0.7, c 10.3.0.7"
+    );
+    assert_eq!(ways(&down(&policy, "c"), "8.8.8.8"), "b 10.2.0.7");
+    assert_eq!(ways(&down(&policy, "b c"), "8.8.8.8"), "a 10.1.0.9");
+    // None is left that names the address.
+    let gone = Operation::PolicyRoutes("default".into(), None);
+    let gone = policy.apply(&Delta { operations: vec![gone] }).unwrap();
+    assert!(gone.links.recursive.0.is_empty());
 }
 
 proptest! {
