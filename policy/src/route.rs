@@ -86,6 +86,33 @@ impl NextHops {
         })
     }
 
+    /// The same next hops, of which those that are down give up their slots to the others of their
+    /// groups; `None` where that changes nothing.
+    pub(crate) fn sparing(
+        &self,
+        is_down: impl Fn(&ResolvedNextHop) -> bool,
+        key: impl Fn(&ResolvedNextHop) -> u64,
+    ) -> Option<NextHops> {
+        let down: Vec<bool> = self.list.iter().map(is_down).collect();
+        let mut groups = self.groups.clone();
+        let mut moved = false;
+        for (members, &group) in &self.by_group {
+            let stays = |id: NextHopId| !down.get(id.index()).copied().unwrap_or(true);
+            let left = members.iter().filter(|(id, _)| stays(*id));
+            let left: Vec<Member> = left
+                .filter_map(|&(id, weight)| Some(Member { id, key: key(self.get(id)?), weight }))
+                .collect();
+            if let Some(slots) = groups.get_mut(group as usize)
+                && !left.is_empty()
+                && left.len() < members.len()
+            {
+                *slots = spread::slots(&left);
+                moved = true;
+            }
+        }
+        moved.then(|| NextHops { groups, ..self.clone() })
+    }
+
     /// The leaf of a route that leads to these, by weight; `key` calls each by a number that is the
     /// same in every process.
     pub(crate) fn leaf(

@@ -7,12 +7,17 @@
 
 use std::collections::BTreeSet;
 
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use super::Policy;
 use super::hops::{self, Via};
 use super::tables::{Prefixes, Stale, fill_tables, is_crowded, prefixes_by};
 use crate::ids::PortId;
 use crate::instance::{Connected, Instance};
 use crate::model::NextHop;
+use crate::route::{ResolvedNextHop, Tables};
 
 impl Policy {
     /// The same policy with exactly these ports down: next hops by their interfaces are not used,
@@ -30,7 +35,8 @@ impl Policy {
         }
         let changed: BTreeSet<PortId> =
             down.symmetric_difference(&self.links.down).copied().collect();
-        policy.edition += 1;
+        // There is one number between: that of the first step.
+        policy.edition += 2;
         policy.moved = self.moved.next(policy.edition);
         policy.links.down = down;
         let resolved = hops::resolve_all(&self.state, &mut policy.links);
@@ -47,6 +53,34 @@ impl Policy {
             &mut policy.moved,
         );
         policy
+    }
+
+    /// The first step towards [`with_down`](Self::with_down) of more ports, if it moves anything:
+    /// where there are several next hops, those by ports that are down give up their flows to the
+    /// others, in place. It costs as much as there are such groups, however many routes lead to them.
+    /// All else stays as it is: nothing but packets may be looked up in what this yields, and the
+    /// second step starts from this policy, not from that.
+    #[must_use]
+    pub fn sparing(&self, down: impl IntoIterator<Item = PortId>) -> Option<Policy> {
+        let down: BTreeSet<PortId> =
+            down.into_iter().filter(|port| !self.links.down.contains(port)).collect();
+        let is_down = |hop: &ResolvedNextHop| {
+            self.links.interface(hop.interface).is_some_and(|i| down.contains(&i.port))
+        };
+        let hops = self.tables.hops.sparing(is_down, |hop| self.links.member_key(hop))?;
+        let tables = Arc::new(Tables { fibs: self.tables.fibs.clone(), hops });
+        let mut policy = self.clone();
+        policy.edition += 1;
+        policy.moved = self.moved.next(policy.edition);
+        policy.moved.steering();
+        for all in [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())] {
+            policy.moved.route(all);
+        }
+        for instance in policy.links.instances.iter_mut().flatten() {
+            instance.tables = Arc::clone(&tables);
+        }
+        policy.tables = tables;
+        Some(policy)
     }
 
     /// The ports that are down.
@@ -169,6 +203,34 @@ routes:
     }
 
     #[test]
+    fn several_next_hops_are_spared_first() {
+        let all = policy(BASE);
+        let step = all.sparing(ports(&all, "b")).unwrap();
+        assert!(is(&ways(&step, "10.9.1.1"), "a c.5"));
+        // What has no other way out is left to the second step.
+        assert!(is(&ways(&step, "10.8.8.1"), "b") && is(&ways(&step, "10.9.9.1"), "c.5"));
+        let down = all.with_down(ports(&all, "b"));
+        let instance = |policy: &Policy| policy.instance_named("default").unwrap().clone();
+        for port in 0..256 {
+            let mut d = packet("192.0.2.1", "10.9.1.1");
+            d.key.src_port = port;
+            let way = |policy: &Policy| match instance(policy).route(&d, &mut NoRecorder) {
+                RouteDecision::Forward(hop) => *policy.next_hop(hop),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(way(&step), way(&down), "a flow moves once");
+            let before = way(&all);
+            if before.interface != all.interface_named("b").unwrap().id {
+                assert_eq!(way(&step), before, "only its own flows");
+            }
+        }
+        assert!(step.edition() != all.edition() && step.edition() != down.edition());
+        assert!(all.sparing(ports(&all, "")).is_none());
+        assert!(all.sparing(ports(&all, "a b c")).is_none(), "there is no other way");
+        assert!(down.sparing(ports(&all, "b")).is_none(), "nothing is new");
+    }
+
+    #[test]
     fn the_next_owner_is_revealed_and_reported() {
         let mut state = state(BASE);
         let (key, route) =
@@ -176,7 +238,7 @@ routes:
         let (mut key, mut route) = (key.clone(), route.clone());
         key.owner = Owner::Cli;
         let hop = NextHop { via: Some("10.2.0.3".parse().unwrap()), interface: None, weight: 1 };
-        route.target = Target::NextHops(vec![hop]);
+        route.target = Target::NextHops([hop].into());
         state.routes.insert(key, route);
         let all = Policy::empty().apply(&State::default().difference(&state)).unwrap();
         let in_use = |policy: &Policy| {

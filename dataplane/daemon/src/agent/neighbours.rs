@@ -1,6 +1,7 @@
 //! The agent's side of neighbour discovery: it drives the resolver and has workers send what the
 //! resolver asks for.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,13 +28,16 @@ pub struct Neighbours {
     actions: Vec<Action>,
     limit: u32,
     notices: TokenBucket,
+    /// Whether the table had no room for some static neighbour.
+    refused: bool,
 }
 
 impl Neighbours {
     /// The resolver of the table that `writer` writes.
     pub fn new(writer: TableWriter, limit: u32) -> Neighbours {
         let notices = TokenBucket::new(RATE, BURST, 1000);
-        Neighbours { resolver: Resolver::new(writer), actions: Vec::new(), limit, notices }
+        let resolver = Resolver::new(writer);
+        Neighbours { resolver, actions: Vec::new(), limit, notices, refused: false }
     }
 
     /// Neighbours that the table has room for.
@@ -82,9 +86,16 @@ impl Neighbours {
             }
         }
         self.forget_departed(old, new, now);
+        let (was, is) = (old.state(), new.state());
+        let stands = was.neighbours.ptr_eq(&is.neighbours)
+            && was.interfaces.ptr_eq(&is.interfaces)
+            && was.ports.ptr_eq(&is.ports);
+        if stands && !self.refused {
+            return Vec::new();
+        }
+        let stay: HashSet<_> = new.static_neighbours().map(|(i, a, _)| (i, a)).collect();
         for (interface, address, _) in old.static_neighbours() {
-            let kept = new.static_neighbours().any(|(i, a, _)| (i, a) == (interface, address));
-            if !kept {
+            if !stay.contains(&(interface, address)) {
                 self.resolver.remove_static(interface, family_of(address), number_of(address));
             }
         }
@@ -98,6 +109,7 @@ impl Neighbours {
                 refused.push(format!("static neighbour {address}: {error}"));
             }
         }
+        self.refused = !refused.is_empty();
         refused
     }
 

@@ -78,11 +78,17 @@ impl Agent {
         }
     }
 
-    /// Publishes the ports as they are now, and withdraws the routes by those that are down.
+    /// Publishes the ports as they are now, and withdraws the routes by those that are down: first
+    /// where others share the flows, which takes no time, then all.
     pub(super) fn follow_ports(&mut self) {
         let current = self.publisher.current();
-        let policy = current.policy.with_down(self.ports.down(&current.policy));
-        let (order, ports) = (current.order.clone(), self.ports.facts());
+        let (live, order) = (current.policy.clone(), current.order.clone());
+        let (down, ports) = (self.ports.down(&live), self.ports.facts());
+        if let Some(policy) = live.sparing(down.iter().copied()) {
+            let (order, ports) = (order.clone(), ports.clone());
+            self.publisher.publish(Box::new(Generation { policy, order, ports }));
+        }
+        let policy = live.with_down(down);
         let epoch = self.publisher.publish(Box::new(Generation { policy, order, ports }));
         self.tell_of_nics(epoch);
     }
