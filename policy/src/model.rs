@@ -163,8 +163,8 @@ pub struct NextHop {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// Out by one of these, by flow. Nearly all routes share few such lists, and [`crate::Names`]
-    /// keeps each once.
+    // Nearly all routes share few such lists, which `Names` keeps once.
+    /// Out by one of these, by flow.
     NextHops(Arc<[NextHop]>),
     /// Dropped in silence.
     Blackhole,

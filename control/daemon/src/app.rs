@@ -93,6 +93,11 @@ impl App {
         self.view.borrow().clone()
     }
 
+    /// What the reconciler knows, as it changes.
+    pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
     /// Asks the dataplane.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, ControlError> {
         self.request(|answer| Request::Ask { command, answer }).await

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use sluice_control_api::CommitKind;
-use sluice_policy::config::{Configuration, Dataplane};
+use sluice_policy::config::{Configuration, Dataplane, KernelRoutes};
 use sluice_policy::model::{Delta, Name, Owner, State};
 
 use crate::batch::{Batch, Places};
 use crate::head::Head;
 pub(crate) use crate::hook::HookChange;
+use crate::kernel::Learnt;
 use crate::store::{FileRead, Header};
 
 /// How many files' contents are remembered.
@@ -21,6 +22,8 @@ pub(crate) enum Change {
     File(Box<FileChange>),
     /// To change live routes.
     Routes(Batch),
+    /// To have the routes that were learnt from the kernel.
+    Learnt(Learnt),
     /// To load or unload a hook.
     Hook(HookChange),
     /// To be as an earlier commit was.
@@ -74,6 +77,8 @@ pub(crate) struct Step {
     pub(crate) file: Option<Name>,
     /// What that file says about the dataplane's start.
     pub(crate) dataplane: Option<Dataplane>,
+    /// The kernel's routes that are followed.
+    pub(crate) kernel_routes: Vec<KernelRoutes>,
     /// The files that were read.
     pub(crate) files: Vec<FileRead>,
     /// The owners that are marked stale.
@@ -87,8 +92,9 @@ pub(crate) struct Step {
 impl Step {
     /// A step that leaves all but the state as it is.
     pub(crate) fn of_head(head: &Head, delta: Delta, kind: CommitKind) -> Step {
-        let Header { file, dataplane, files, stale, .. } = head.header.clone();
-        Step { delta, kind, file, dataplane, files, stale, places: None, notes: Vec::new() }
+        let Header { file, dataplane, kernel_routes, files, stale, .. } = head.header.clone();
+        let (places, notes) = (None, Vec::new());
+        Step { delta, kind, file, dataplane, kernel_routes, files, stale, places, notes }
     }
 }
 
@@ -106,6 +112,7 @@ pub(crate) fn file(head: &Head, file: &FileChange) -> Step {
         notes: notes.collect(),
         file: Some(file.name.clone()),
         dataplane: Some(file.configuration.dataplane.clone()),
+        kernel_routes: file.configuration.kernel_routes.clone(),
         files: remember(&head.header.files, file.read.as_ref()),
         ..Step::of_head(head, delta, kind)
     }
@@ -118,6 +125,7 @@ pub(crate) fn back(head: &Head, to: &Header, state: &State, kind: CommitKind) ->
     Step {
         file: to.file.clone(),
         dataplane: to.dataplane.clone(),
+        kernel_routes: to.kernel_routes.clone(),
         stale: to.stale.clone(),
         ..Step::of_head(head, head.asked(state), kind)
     }

@@ -6,7 +6,7 @@
 //! consistent; every change goes through [`Policy::apply`], which finds what does not fit before
 //! the dataplane hears of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sluice_control_api::{Commit, Confirm};
 use sluice_policy::Policy;
@@ -21,12 +21,19 @@ pub(crate) struct Head {
     pub(crate) header: Header,
     /// Both layers, compiled under the commit's number.
     pub(crate) policy: Arc<Policy>,
+    /// How many live changes there are, once somebody has asked.
+    live: OnceLock<usize>,
 }
 
 impl Head {
+    /// A commit and its compiled state.
+    pub(crate) fn new(header: Header, policy: Policy) -> Head {
+        Head { header, policy: Arc::new(policy), live: OnceLock::new() }
+    }
+
     /// Generation 0: an appliance that does nothing.
     pub(crate) fn nothing() -> Head {
-        Head { header: Header::nothing(), policy: Arc::new(Policy::empty()) }
+        Head::new(Header::nothing(), Policy::empty())
     }
 
     /// A commit of a state; or why that makes no sense.
@@ -35,7 +42,7 @@ impl Head {
         let policy = Policy::empty().apply_as(header.generation, &delta).map_err(|errors| {
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         })?;
-        Ok(Head { header, policy: Arc::new(policy) })
+        Ok(Head::new(header, policy))
     }
 
     /// Its number.
@@ -97,9 +104,10 @@ impl Head {
         self.header.stale.get(owner).is_some_and(|&mark| generation <= mark)
     }
 
-    /// How many live changes there are.
+    /// How many live changes there are; counted once.
     pub(crate) fn live(&self) -> usize {
-        live_routes(self.state()).count() + live_hooks(self.state()).count()
+        let count = || live_routes(self.state()).count() + live_hooks(self.state()).count();
+        *self.live.get_or_init(count)
     }
 
     /// What waits to be confirmed.

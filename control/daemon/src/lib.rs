@@ -8,6 +8,7 @@
 //! * `reconciler` is the one thread that talks to the dataplane: it attaches, compares, pushes, and
 //!   makes commits.
 //! * `change` is what can be asked for; `batch` is many changes of live routes as one commit.
+//! * `kernel` follows routes of the kernel.
 //! * `transaction` is one change of the dataplane; `difference` is what it changes, in words.
 //! * `events` is what happens, for whoever watches; `watchdog` notices what does not.
 //! * `http` is the interface; its types are in `sluice-control-api`.
@@ -33,6 +34,7 @@ mod events;
 mod head;
 mod hook;
 mod http;
+mod kernel;
 mod lock;
 mod notice;
 mod reconciler;

@@ -17,6 +17,7 @@ use crate::error::ControlError;
 use crate::events::Events;
 use crate::head::Head;
 use crate::http::{self, Peer};
+use crate::kernel;
 use crate::lock::{DirectoryLock, LockError};
 use crate::reconciler::Reconciler;
 use crate::store::{FileRead, Store};
@@ -130,6 +131,7 @@ impl Service {
         tokio::spawn(watchdog::watch(view.clone(), healthy, events.clone()));
         let (stopping, stops) = watch::channel(false);
         let app = App::new(view, requests, events, health, stops);
+        tokio::spawn(kernel::follow(app.clone()));
         let config = options.config.clone();
         Ok(Service { listener, socket, app, config, stopping, reconciler, lock })
     }

@@ -8,7 +8,7 @@ use super::kinds::{TableName, Vlan};
 use super::node::{At, Entries, Kind, Many, Place, Text};
 use super::reader::{Reader, Site, key_of};
 use super::sets::Sets;
-use super::{Configuration, Dataplane, Limits, filters, hooks, policy_routes, routes};
+use super::{Configuration, Dataplane, Limits, filters, hooks, kernel, policy_routes, routes};
 use crate::device::Device;
 use crate::event::Event;
 use crate::model::{
@@ -66,11 +66,19 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
     }
 
     let delta = State::default().difference(&state);
-    match Policy::empty().apply(&delta) {
-        Ok(policy) => check_limits(document, &dataplane, &policy, reader),
-        Err(errors) => reader.add_policy_errors(errors),
-    }
-    Configuration { dataplane, state }
+    let policy = match Policy::empty().apply(&delta) {
+        Ok(policy) => {
+            check_limits(document, &dataplane, &policy, reader);
+            Some(policy)
+        }
+        Err(errors) => {
+            reader.add_policy_errors(errors);
+            None
+        }
+    };
+    let followed = document.kernel_routes.as_deref().unwrap_or_default();
+    let kernel_routes = kernel::convert(followed, policy.as_ref(), reader);
+    Configuration { dataplane, state, kernel_routes }
 }
 
 fn dataplane(document: Option<&DataplaneDocument>, reader: &mut Reader) -> Dataplane {
@@ -301,7 +309,8 @@ fn convert_instance(
         routes::convert(key_of(path, &format!("routes[{i}]")), name, route, state, reader);
     }
     if let Some(documents) = parts.policy_routes {
-        policy_routes::convert(&key_of(path, "policy-routes"), name, documents, state, reader);
+        let path = key_of(path, "policy-routes");
+        policy_routes::convert(&path, name, documents, sets, state, reader);
     }
     if let Some(document) = parts.filters {
         filters::convert(&key_of(path, "filters"), name, document, sets, state, reader);

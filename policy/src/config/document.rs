@@ -8,9 +8,9 @@ use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
 use super::kinds::{
     Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, End, EventName, HookName,
-    HookProtocol, Icmp, InstanceName, Interface, IpAddress, Mac, Memory, Mtu, Networks, NewFlows,
-    PortRange, Ports, Prefix, Protocol, Queues, RuleName, Seconds, Setting, StageName, State,
-    TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
+    HookProtocol, Icmp, InstanceName, Interface, IpAddress, KernelTable, Mac, Memory, Mtu,
+    Networks, NewFlows, PortRange, Ports, Prefix, Protocol, Queues, RouteProtocol, RuleName,
+    Seconds, Setting, StageName, State, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
 use crate::model::Timeout;
@@ -25,7 +25,8 @@ pub(super) struct Document {
     /// Ports by name. A port is one DPDK device, and also the layer-3 interface of its untagged
     /// frames.
     pub(super) ports: Option<Entries<PortDocument>>,
-    /// Sets by name: networks or ports that the rules of any filter can refer to as `$NAME`.
+    /// Sets by name: networks or ports that filters' rules and policy routes can refer to as
+    /// `$NAME`.
     pub(super) sets: Option<Entries<SetDocument>>,
     /// Further instances by name: network stacks with routes and filters of their own.
     pub(super) instances: Option<Entries<InstanceDocument>>,
@@ -45,6 +46,24 @@ pub(super) struct Document {
     pub(super) hooks: Option<Entries<HookDocument>>,
     /// How connections are kept.
     pub(super) flows: Option<FlowsDocument>,
+    /// Tables of the kernel whose routes are followed: what routing daemons write there.
+    pub(super) kernel_routes: Option<Vec<At<KernelRoutesDocument>>>,
+}
+
+/// A table of the kernel whose routes become routes of the owners `kernel`, `bgp`, `ospf` and `dhcp`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KernelRoutes")]
+pub(super) struct KernelRoutesDocument {
+    /// The kernel's table, by number or `main`; `main` if left out.
+    pub(super) table: Option<One<KernelTable>>,
+    /// The instance that gets the routes; `default` if left out.
+    pub(super) instance: Option<One<InstanceName>>,
+    /// The instance's table that gets them; `main` if left out.
+    pub(super) into: Option<One<TableName>>,
+    /// Only those of these routing protocols, by number or by the name that `ip route` has for them;
+    /// all but `kernel`, `redirect` and `ra` if left out.
+    pub(super) protocols: Option<Many<Text<RouteProtocol>>>,
 }
 
 /// What the dataplane is started with.
@@ -373,16 +392,18 @@ pub(super) struct PolicyRouteDocument {
     /// Interfaces that the packet came in by. The router's own packets came in by none.
     #[serde(rename = "in")]
     pub(super) input: Option<Many<Text<Interface>>>,
-    /// Source networks.
-    pub(super) source: Option<Many<Text<Prefix>>>,
-    /// Destination networks.
-    pub(super) destination: Option<Many<Text<Prefix>>>,
+    /// Source networks, or sets of them as `$NAME`.
+    pub(super) source: Option<Many<Text<Networks>>>,
+    /// Destination networks, or sets of them as `$NAME`.
+    pub(super) destination: Option<Many<Text<Networks>>>,
     /// Protocols by name or number.
     pub(super) protocol: Option<Many<Text<Protocol>>>,
-    /// Source ports of TCP, UDP, SCTP and DCCP. Later fragments have those of their first.
-    pub(super) source_port: Option<Many<Text<PortRange>>>,
-    /// Destination ports of TCP, UDP, SCTP and DCCP. Later fragments have those of their first.
-    pub(super) destination_port: Option<Many<Text<PortRange>>>,
+    /// Source ports of TCP, UDP, SCTP and DCCP, or sets of ports as `$NAME`. Later fragments have those
+    /// of their first.
+    pub(super) source_port: Option<Many<Text<Ports>>>,
+    /// Destination ports of TCP, UDP, SCTP and DCCP, or sets of ports as `$NAME`. Later fragments have
+    /// those of their first.
+    pub(super) destination_port: Option<Many<Text<Ports>>>,
     /// Differentiated services code points by name or number.
     pub(super) dscp: Option<Many<Text<Dscp>>>,
     /// `true`: fragments alone; `false`: whole packets alone.

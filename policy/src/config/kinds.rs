@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use schemars::{Schema, json_schema};
 
+use super::kernel::PROTOCOLS as ROUTE_PROTOCOLS;
 use super::node::Kind;
 use crate::device::{MAX_MTU, MIN_MTU};
 use crate::event::{self, Event, Stage};
@@ -234,6 +235,33 @@ kind!(Protocol(text) -> u8, {
     named.or_else(|| text.parse().ok()).ok_or_else(|| {
         let names: Vec<&str> = PROTOCOLS.iter().map(|p| p.0).collect();
         format!("`{text}` is not a protocol: use a number from 0 to 255 or one of {}", names.join(", "))
+    })
+});
+
+kind!(
+    /// A table of the kernel's routes.
+    KernelTable(text) -> u32, {
+    "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "enum": ["main", "default"] }]
+}, match text {
+    "main" => Ok(254),
+    "default" => Ok(253),
+    _ => text.parse().ok().filter(|number| *number != 0).ok_or_else(|| {
+        format!("`{text}` is not a table of the kernel: use a number from 1 to {} or `main`", u32::MAX)
+    }),
+});
+
+kind!(
+    /// Who wrote a route into the kernel's table.
+    RouteProtocol(text) -> u8, {
+    "anyOf": [
+        { "type": "integer", "minimum": 1, "maximum": 255 },
+        { "enum": ROUTE_PROTOCOLS.iter().map(|p| p.0).collect::<Vec<_>>() }
+    ]
+}, {
+    let named = ROUTE_PROTOCOLS.iter().find(|(name, _)| *name == text).map(|p| p.1);
+    named.or_else(|| text.parse().ok().filter(|number| *number != 0)).ok_or_else(|| {
+        let names: Vec<&str> = ROUTE_PROTOCOLS.iter().map(|p| p.0).collect();
+        format!("`{text}` is not a routing protocol: use a number from 1 to 255 or one of {}", names.join(", "))
     })
 });
 

@@ -9,6 +9,7 @@ mod convert;
 mod document;
 mod filters;
 mod hooks;
+mod kernel;
 mod kinds;
 mod node;
 mod policy_routes;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::assertions::{read_assertions, read_flows};
+pub use self::kernel::KernelRoutes;
 
 use self::document::Document;
 use self::node::Place;
@@ -36,6 +38,8 @@ pub struct Configuration {
     pub dataplane: Dataplane,
     /// Everything that can change live.
     pub state: State,
+    /// The kernel's routes that the control process follows.
+    pub kernel_routes: Vec<KernelRoutes>,
 }
 
 /// What the dataplane is started with.

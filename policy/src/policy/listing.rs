@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use sluice_packet::descriptor::number_of;
 
 use super::hops::At;
-use super::{Policy, links, routes};
+use super::report::Report;
+use super::{Policy, PolicyError, links, routes};
 use crate::fib::Leaf;
 use crate::ids::TableId;
 use crate::instance::{Connected, Instance};
@@ -88,6 +89,14 @@ impl Policy {
         derived.into_iter().chain(self.informed(instance, set)).collect()
     }
 
+    /// What is wrong with a route by itself, whatever it leads to at present; nothing for one that can
+    /// be set.
+    pub fn unsound(&self, key: &RouteKey, route: &model::Route) -> Vec<PolicyError> {
+        let mut report = Report::new(&self.state);
+        routes::check(key, route, false, &self.links, &mut report);
+        report.errors
+    }
+
     /// The route that follows from an interface's network.
     fn derived<'a>(
         &'a self,
@@ -107,7 +116,7 @@ impl Policy {
             metric: 0,
             tag: 0,
             generation: 0,
-            target: Cow::Owned(model::Target::NextHops(vec![hop])),
+            target: Cow::Owned(model::Target::NextHops([hop].into())),
             position: None,
             unresolved: false,
             through: Vec::new(),

@@ -15,6 +15,7 @@ use crate::error::ControlError;
 use crate::events;
 use crate::head::Head;
 use crate::hook;
+use crate::kernel;
 use crate::store::{Header, StoreError};
 use crate::transaction::{self, Broken, MANY, Outcome};
 
@@ -64,7 +65,7 @@ impl Draft {
         })?;
         let changes = difference::count(head.state(), delta);
         let header = Header { changes, ..header.clone() };
-        Ok(Head { header, policy: policy.into() })
+        Ok(Head::new(header, policy))
     }
 }
 
@@ -105,14 +106,17 @@ impl Reconciler {
                 change::file(&self.head, &file)
             }
             Change::Routes(routes) => batch::work_out(&self.head, routes)?,
+            Change::Learnt(learnt) => kernel::work_out(&self.head, learnt),
             Change::Hook(hook) => hook::work_out(&self.head, hook)?,
             Change::Rollback { to: 0 } => return Err(self.view.borrow().no_such_commit(0)),
             Change::Rollback { to } => self.back(to, CommitKind::Rollback { to })?,
         };
         notes.extend_from_slice(&step.notes);
         let draft = self.draft(step, order)?;
-        let nothing =
-            draft.delta.operations.is_empty() && draft.header.stale == self.head.header.stale;
+        let (asked, live_header) = (&draft.header, &self.head.header);
+        let nothing = draft.delta.operations.is_empty()
+            && asked.stale == live_header.stale
+            && asked.kernel_routes == live_header.kernel_routes;
         if nothing && order.confirm.is_some() {
             notes.push("nothing changes: there is nothing to confirm".into());
         }
@@ -227,7 +231,8 @@ impl Reconciler {
 
     /// The commit that a step would make.
     pub(super) fn draft(&self, step: Step, order: &Order) -> Result<Draft, ControlError> {
-        let Step { mut delta, kind, file, dataplane, files, stale, places, notes: _ } = step;
+        let Step { mut delta, kind, file, dataplane, kernel_routes, files, stale, places, .. } =
+            step;
         let generation = self.store.next_generation();
         delta.stamp(generation);
         let header = Header {
@@ -239,6 +244,7 @@ impl Reconciler {
             kind,
             file,
             dataplane,
+            kernel_routes,
             files,
             stale,
             ..Header::nothing()

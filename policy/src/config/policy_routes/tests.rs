@@ -37,6 +37,28 @@ fn policy_routes_are_read() {
 }
 
 #[test]
+fn sets_are_what_is_in_them() {
+    let sets = |net: &str| {
+        let routes = "{ source: $office, protocol: tcp, destination-port: [25, $web], drop: true }";
+        format!(
+            "{}sets: {{ office: {{ prefixes: [{net}, 10.8.0.0/16] }}, web: {{ ports: [80, 443] }} }}\n",
+            policy_routes(routes)
+        )
+    };
+    let one = good(&sets("10.7.0.0/16"));
+    let route = &one.state.policy_routes["default"][0];
+    assert_eq!(route.source, ["10.7.0.0/16".parse().unwrap(), "10.8.0.0/16".parse().unwrap()]);
+    assert_eq!(route.destination_port, [25..=25, 80..=80, 443..=443]);
+    let other = good(&sets("10.9.0.0/16"));
+    let name = &other.state.policy_routes["default"][0].name;
+    assert_eq!(*name, route.name, "it is the same policy route, with another set");
+    let wrong = bad(&policy_routes("{ source: $office, drop: true }"));
+    assert!(wrong.contains("policy-routes[0].source: there is no set `office`"), "{wrong}");
+    let wrong = bad(&sets("10.7.0.0/16").replace("[25, $web]", "$office"));
+    assert!(wrong.contains("`office` is one of prefixes"), "{wrong}");
+}
+
+#[test]
 fn mistakes_in_policy_routes_are_named_by_their_place() {
     let cases = [
         (
