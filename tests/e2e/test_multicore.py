@@ -73,6 +73,7 @@ def test_a_rule_push_reaches_every_worker(pair):
         )
 
 
+@pytest.mark.alone
 def test_a_flow_has_one_owner_and_stays_in_order(pair):
     targets = addresses_of(0, 3) + addresses_of(1, 3)
     for address in targets:
@@ -90,6 +91,7 @@ def test_a_flow_has_one_owner_and_stays_in_order(pair):
         assert sluice.drops()["spread-full"] == 0
 
 
+@pytest.mark.alone
 def test_fault_19_a_stopped_worker_costs_its_own_flows_alone(pair):
     (first,), (second,) = addresses_of(0, 1), addresses_of(1, 1)
     for address in (first, second):
@@ -123,6 +125,7 @@ def flows_pcap(path, net, router):
     wrpcap(str(path), frames)
 
 
+@pytest.mark.alone
 def test_r13_one_worker_and_two_write_the_same(lab, tmp_path):
     """R13: the same packets make the same packets, flow by flow, however many workers there are."""
     written = {}
@@ -131,7 +134,8 @@ def test_r13_one_worker_and_two_write_the_same(lab, tmp_path):
         for net, name in ((1, "lan"), (2, "wan")):
             mac = f"02:00:00:00:{net:02x}:01"
             flows_pcap(tmp_path / f"{name}.pcap", net, mac)
-            device = f"net_pcap{net},rx_pcap={tmp_path}/{name}.pcap,tx_pcap={tmp_path}/{name}-{count}.pcap"
+            files = f"rx_pcap={tmp_path}/{name}.pcap,tx_pcap={tmp_path}/{name}-{count}.pcap"
+            device = f"net_pcap{net},{files}"
             ports += (
                 f"  {name}: {{ device: \"{device}\", mac: \"{mac}\", "
                 f"mtu: {1500 if net == 1 else 1280}, addresses: [10.0.{net}.1/24] }}\n"
