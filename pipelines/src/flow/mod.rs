@@ -334,8 +334,13 @@ fn judge_silent(policy: &Policy, order: &HookOrder, half: &mut Half, paths: &mut
     Fate::Keep
 }
 
-/// A packet as the one that was decided about.
+/// A packet as the one that was decided about, in the state that the connection has by now: one side
+/// may have been silent since the other answered.
 fn of_half(half: &Half) -> Descriptor {
+    let state = match half.is_answered() {
+        true => ConnectionState::Established,
+        false => half.state,
+    };
     let mut key = half.key().flow_key();
     let icmp = matches!(key.protocol, protocol::ICMP | protocol::ICMPV6);
     let icmp_type = if icmp { std::mem::take(&mut key.dst_port) as u8 } else { 0 };
@@ -345,7 +350,7 @@ fn of_half(half: &Half) -> Descriptor {
         traffic_class: half.traffic_class,
         tcp_flags: half.tcp_flags,
         icmp_type,
-        state: half.state,
+        state,
         hop_limit: u8::MAX,
         ..Descriptor::default()
     }
