@@ -555,7 +555,11 @@ impl Run<'_> {
         output: &mut Output,
         agent: &mut AgentLink,
     ) {
-        self.hooks.flows.leave(cx, burst, leaving);
+        let over = self.hooks.flows.leave(cx, burst, leaving);
+        let leaving = leaving & !over;
+        for slot in over {
+            cx.drop(burst, slot, DropReason::RuleLimit);
+        }
         let start = self.stopwatch.start();
         neighbours.process(cx, burst, leaving, output, agent);
         self.stopwatch.stop(cx.statistics, Stage::Neighbour, leaving.len(), start);

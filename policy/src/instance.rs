@@ -139,6 +139,12 @@ impl Instance {
         filters.chain(steering).fold(Consulted::default(), Consulted::union)
     }
 
+    /// Whether some rule limits the connections that it accepts.
+    #[inline]
+    pub fn limits(&self) -> bool {
+        self.filters.iter().flatten().any(|filter| filter.limits())
+    }
+
     /// Whether a filter looks at the state of connections, so that what is out of state is to be
     /// told from the rest.
     pub fn tracks(&self) -> bool {

@@ -15,6 +15,7 @@
 //! reasons.
 
 mod decide;
+mod limits;
 mod path;
 
 use sluice_dpdk::BURST;
@@ -27,6 +28,7 @@ use sluice_packet::{
 use sluice_policy::{Event, Instance, InstanceId, Moved, NoRecorder, Policy, RouteDecision};
 
 use decide::Decision;
+use limits::Limited;
 use path::{PathId, Paths};
 
 /// The flow stage's place in the order of hooks. The pipeline runs the stage itself, since it has a
@@ -264,11 +266,16 @@ impl Flows {
     }
 
     /// Packets leave: those that begin a connection have begun it, and those that are known count
-    /// at the rules of their path.
+    /// at the rules of their path. Yields those that stay because some rule's limit does not let
+    /// their connection begin.
     #[inline]
-    pub(crate) fn leave(&mut self, cx: &Context<'_>, burst: &Burst, leaving: Mask) {
-        let beginning = self.beginning & leaving & !burst.changed();
+    pub(crate) fn leave(&mut self, cx: &Context<'_>, burst: &Burst, leaving: Mask) -> Mask {
+        let mut beginning = self.beginning & leaving & !burst.changed();
+        let mut over = Mask::EMPTY;
         if !beginning.is_empty() {
+            if cx.instance.limits() {
+                over = self.begin_limited(cx, burst, &mut beginning);
+            }
             self.begin(cx, burst, beginning);
         }
         let known = leaving & burst.known();
@@ -282,6 +289,37 @@ impl Flows {
         for slot in known & self.others {
             self.paths.count(self.known[slot], 1, length(slot), &mut counters);
         }
+        over
+    }
+
+    /// Begins the connections of those of `packets` that rules limit, and takes them out of them.
+    /// Yields those that may not begin one.
+    #[cold]
+    #[inline(never)]
+    fn begin_limited(&mut self, cx: &Context<'_>, burst: &Burst, packets: &mut Mask) -> Mask {
+        let instance = cx.instance.id.0;
+        let mut over = Mask::EMPTY;
+        for slot in *packets {
+            let d = burst.descriptor(slot);
+            let limited = Limited::of(cx.policy, cx.instance, d, burst.egress(slot));
+            // An earlier packet of the burst may have begun the connection.
+            self.table.find(Mask::only(slot), instance, cx.now, |_| d, &mut self.found);
+            if limited.is_empty() || !self.found[slot].is_none() {
+                continue;
+            }
+            packets.remove(slot);
+            let segment = segment(burst, slot, d);
+            let allowed = limited.allow(&mut self.table, d, cx.now)
+                && self
+                    .table
+                    .insert(d, instance, segment.as_ref(), cx.now)
+                    // What finds no room is not remembered, and there is nothing to count.
+                    .is_none_or(|inserted| limited.hold(&mut self.table, inserted.id));
+            if !allowed {
+                over.insert(slot);
+            }
+        }
+        over
     }
 
     #[inline(never)]

@@ -65,6 +65,7 @@ pub(crate) struct Filter {
     /// What happens to a packet that no rule decides.
     default: FilterDecision,
     consulted: Consulted,
+    limits: bool,
     /// The rules' slots by name: how a rule of the next generation finds its own again.
     pub(crate) slots: HashMap<Name, RuleSlot>,
 }
@@ -81,7 +82,8 @@ impl Filter {
     ) -> Filter {
         let (classifier, consulted) =
             (Classifier::new(conditions), classifier::consulted(conditions));
-        Filter { classifier, rules, stateful, default, consulted, slots }
+        let limits = rules.iter().any(|rule| rule.limited);
+        Filter { classifier, rules, stateful, default, consulted, limits, slots }
     }
 
     /// What packets of a flow must be equal in for this to say the same about them.
@@ -93,6 +95,12 @@ impl Filter {
     /// Whether asking could ever have an effect.
     pub(crate) fn is_open(&self) -> bool {
         self.rules.is_empty() && self.default.action == Action::Accept
+    }
+
+    /// Whether some rule has a limit.
+    #[inline]
+    pub(crate) fn limits(&self) -> bool {
+        self.limits
     }
 
     /// The slots of the rules, in order.

@@ -120,6 +120,7 @@ fn limits_are_found_by_slot() {
     let slots = slots(&policy);
     assert_eq!(policy.rule_limit(slots["some"]), Some(limit));
     assert_eq!((policy.rule_limit(slots["open"]), policy.rule_limit(RuleSlot(0))), (None, None));
+    assert!(policy.instance_named("default").unwrap().limits());
     assert!(decided(&policy, ConnectionState::New).limited);
     assert!(!decided(&policy, ConnectionState::Established).limited);
     // They stay while other things change, links included, and go with their rule.
@@ -127,6 +128,7 @@ fn limits_are_found_by_slot() {
     assert_eq!(moved.rule_limit(slots["some"]), Some(limit));
     let without = to(&policy, &filter("    rules: [{ name: some, action: accept }]\n"));
     assert_eq!(without.rule_limit(slots["some"]), None);
+    assert!(!without.instance_named("default").unwrap().limits());
 }
 
 #[test]
