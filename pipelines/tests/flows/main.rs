@@ -2,6 +2,7 @@
 //! as the stages would, whatever moves between them.
 
 mod hooks;
+mod limits;
 #[path = "../router/mod.rs"]
 mod router;
 mod stateful;
