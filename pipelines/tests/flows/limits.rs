@@ -22,9 +22,13 @@ filters:
     router(&rules, vec![])
 }
 
-/// A datagram from a host behind `p0`, or the answer to it.
+/// A datagram from a host behind `p0` to a service that is limited, or the answer to it.
 fn udp(host: u8, port: u16, answer: bool) -> Vec<u8> {
-    let (client, server) = (([10, 0, 0, host], port), ([10, 0, 1, 2], 53));
+    datagram(host, port, 53, answer)
+}
+
+fn datagram(host: u8, port: u16, service: u16, answer: bool) -> Vec<u8> {
+    let (client, server) = (([10, 0, 0, host], port), ([10, 0, 1, 2], service));
     let (from, to) = if answer { (server, client) } else { (client, server) };
     let mut frame = Vec::new();
     PacketBuilder::ethernet2(station(answer.into()), mac(answer.into()))
@@ -67,7 +71,5 @@ fn connections_begin_at_a_rate_and_packets_do_not_count() {
     assert_eq!(forwarded(&mut router, &of(4001..4010)), 1);
     assert_eq!(forwarded(&mut router, &of(4000..4010)), 2);
     // Other rules are not limited.
-    let mut other = udp(2, 4000, false);
-    other[37] = 54;
-    assert!(router.forward(0, &other).is_some());
+    assert!(router.forward(0, &datagram(2, 4000, 54, false)).is_some());
 }

@@ -8,11 +8,13 @@ use super::kinds::{TableName, Vlan};
 use super::node::{At, Entries, Kind, Many, Place, Text};
 use super::reader::{Reader, Site, key_of};
 use super::sets::Sets;
-use super::{Configuration, Dataplane, Limits, filters, hooks, kernel, policy_routes, routes};
+use super::{
+    Configuration, Dataplane, Limits, filters, flows, hooks, kernel, policy_routes, routes,
+};
 use crate::device::Device;
 use crate::event::Event;
 use crate::model::{
-    DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, Name, NeighbourKey, Port, State, Timeout,
+    DEFAULT_INSTANCE, Instance, Interface, MAIN_TABLE, Name, NeighbourKey, Port, State,
 };
 use crate::policy::{Mistake, Policy, Thing};
 
@@ -58,11 +60,8 @@ pub(super) fn configuration(document: &Document, reader: &mut Reader) -> Configu
         hooks::convert(name, hook, &mut state, reader);
     }
 
-    if let Some(timeouts) = document.flows.as_ref().and_then(|flows| flows.timeouts.as_ref()) {
-        for timeout in Timeout::ALL {
-            let seconds = reader.one("flows.timeouts", timeout.name(), timeouts.of(timeout));
-            seconds.and_then(|seconds| state.timeouts.insert(timeout, seconds));
-        }
+    if let Some(document) = &document.flows {
+        flows::convert(document, &mut state, reader);
     }
 
     let delta = State::default().difference(&state);

@@ -6,14 +6,14 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
+use super::flows::FlowsDocument;
 use super::kinds::{
     Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, End, EventName, HookName,
     HookProtocol, Icmp, InstanceName, Interface, IpAddress, KernelTable, Mac, Memory, Mtu,
     Networks, NewFlows, PortRange, Ports, Prefix, Protocol, Queues, RouteProtocol, RuleName,
-    Seconds, Setting, StageName, State, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
+    Setting, StageName, State, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
-use crate::model::Timeout;
 
 /// A Sluice appliance: its ports, and what happens to packets between them.
 #[derive(Deserialize, JsonSchema)]
@@ -439,57 +439,6 @@ pub(super) struct NeighbourDocument {
     /// Its link address.
     #[schemars(required)]
     pub(super) mac: Option<One<Mac>>,
-}
-
-/// How connections are kept.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Flows")]
-pub(super) struct FlowsDocument {
-    /// For how long a connection is remembered that is silent.
-    pub(super) timeouts: Option<TimeoutsDocument>,
-}
-
-/// For how long a connection is remembered that is silent, such as 2h4m or 90s.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(rename = "Timeouts")]
-pub(super) struct TimeoutsDocument {
-    /// TCP until the handshake is done; 60s if left out.
-    pub(super) tcp_opening: Option<One<Seconds>>,
-    /// TCP that is open; 2h4m if left out.
-    pub(super) tcp_established: Option<One<Seconds>>,
-    /// TCP that one side has ended; 15m if left out.
-    pub(super) tcp_half_closed: Option<One<Seconds>>,
-    /// TCP that both sides have ended; 4m if left out.
-    pub(super) tcp_closing: Option<One<Seconds>>,
-    /// TCP that was reset; 10s if left out.
-    pub(super) tcp_reset: Option<One<Seconds>>,
-    /// UDP that nobody has answered; 30s if left out.
-    pub(super) udp: Option<One<Seconds>>,
-    /// UDP that was answered; 5m if left out.
-    pub(super) udp_answered: Option<One<Seconds>>,
-    /// ICMP queries; 60s if left out.
-    pub(super) icmp: Option<One<Seconds>>,
-    /// Other protocols; 10m if left out.
-    pub(super) other: Option<One<Seconds>>,
-}
-
-impl TimeoutsDocument {
-    /// What is given of a timeout.
-    pub(super) fn of(&self, timeout: Timeout) -> &Option<One<Seconds>> {
-        match timeout {
-            Timeout::TcpOpening => &self.tcp_opening,
-            Timeout::TcpEstablished => &self.tcp_established,
-            Timeout::TcpHalfClosed => &self.tcp_half_closed,
-            Timeout::TcpClosing => &self.tcp_closing,
-            Timeout::TcpReset => &self.tcp_reset,
-            Timeout::Udp => &self.udp,
-            Timeout::UdpAnswered => &self.udp_answered,
-            Timeout::Icmp => &self.icmp,
-            Timeout::Other => &self.other,
-        }
-    }
 }
 
 /// A hook: one of the dataplane's programs, at an event.

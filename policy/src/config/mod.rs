@@ -8,6 +8,7 @@ mod assertions;
 mod convert;
 mod document;
 mod filters;
+mod flows;
 mod hooks;
 mod kernel;
 mod kinds;
