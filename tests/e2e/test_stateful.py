@@ -424,13 +424,14 @@ def test_115_a_commit_judges_open_connections_as_open(stations, tcp, inside, out
     port = next(ports)
     inside.passes(udp(INSIDE, OUTSIDE, port, 53))
     # The rule goes: nothing new, and what is open goes on.
-    stations.configure(STATEFUL.replace("{ name: out, in: lan, action: accept }",
-                                        "{ name: out, in: lan, protocol: udp, destination-port: 7, action: accept }"))
+    fewer = "name: out, in: lan, protocol: udp, destination-port: 7"
+    stations.configure(STATEFUL.replace("name: out, in: lan", fewer))
     try:
         one.talks()
         inside.stops(tcp().out("S"))
         # A drop in a filter that is not stateful ends it, in the direction that it names.
-        stations.configure(STATEFUL + f"  ingress: {{ rules: [{{ name: end, protocol: tcp, source: {INSIDE}, action: drop }}] }}\n")
+        end = f"{{ protocol: tcp, source: {INSIDE}, action: drop }}"
+        stations.configure(STATEFUL + f"  ingress: {{ rules: [{end}] }}\n")
         inside.stops(one.out("PA", b"x"))
         outside.passes(one.back("PA", b"x"))
     finally:
@@ -479,3 +480,18 @@ def test_drops_and_counters_name_the_keyword(stations, outside, tcp):
         *("--sport", "80", "--dport", "9", "--tcp-flags", "ack"),
     ).stdout
     assert "stateful:invalid" in said and "dropped, invalid-state" in said
+
+
+def test_a_rule_allows_a_source_so_many_connections(stations, inside):
+    few = "{ name: few, in: lan, protocol: udp, destination-port: 99, action: accept, limit: %s }"
+    rules = STATEFUL.replace("- { name: ssh", "- %s\n      - { name: ssh" % few)
+    stations.configure(rules % "{ flows-per-source: 3 }")
+    try:
+        before = stations.sluice.drops()["rule-limit"]
+        sources = [next(ports) for _ in range(5)]
+        asked = [udp(INSIDE, OUTSIDE, port, 99) for port in sources]
+        assert [mark(frame) for frame in inside.say(*asked)] == [mark(p) for p in asked[:3]]
+        assert stations.sluice.drops()["rule-limit"] == before + 2
+        inside.passes(*(udp(INSIDE, OUTSIDE, port, 99) for port in sources[:3]))
+    finally:
+        stations.configure(STATEFUL)
