@@ -6,8 +6,8 @@
 //!
 //! * **floor** writes the descriptors of a burst, of flows drawn at random, as decoding does; all
 //!   others do that too, and what they cost beyond it is what is printed.
-//! * **known flows**: lookup and tracking of UDP, TCP and IPv6, over 1,000, 64k and 1M flows drawn
-//!   evenly: of 1M, nearly no two packets of a burst touch lines that a cache still holds. On huge
+//! * **known flows**: lookup and tracking of UDP, TCP and IPv6, over 100, 1,000, 64k and 1M
+//!   flows drawn evenly: of 1M, nearly no two packets of a burst touch lines that a cache still holds. On huge
 //!   pages and on small ones.
 //! * **new flows**: every packet begins a connection. While there is room, and the clock hand takes
 //!   out what is idle; and in a full table, where each new connection evicts the oldest half-open one.
@@ -132,7 +132,7 @@ fn known(goals: &mut Goals) -> anyhow::Result<()> {
         "{:34} {:>8} {:>8} {:>12} {:>8} {:>10}",
         "known flows, ns a packet", "floor", "find", "find+track", "best", "goal"
     );
-    for (flows, size) in [(1_000, "1k"), (65_536, "64k"), (1_000_000, "1M")] {
+    for (flows, size) in [(100, "100"), (1_000, "1k"), (65_536, "64k"), (1_000_000, "1M")] {
         let goal = (flows == 1_000).then_some(5.0);
         let mut cases = [
             Known::new("UDP", Kind::Udp, flows, true, goal)?,

@@ -36,6 +36,19 @@ impl Bucket {
         SLOTS as u32 - tags::equal(&self.tags, 0).count_ones()
     }
 
+    #[inline(always)]
+    fn find(&self, tag: u16, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut equal = tags::equal(&self.tags, tag);
+        while equal != 0 {
+            let half = self.halves[equal.trailing_zeros() as usize % SLOTS];
+            if is_it(half) {
+                return Some(half);
+            }
+            equal &= equal - 1;
+        }
+        None
+    }
+
     fn put(&mut self, tag: u16, half: u32) -> bool {
         let free = tags::equal(&self.tags, 0);
         if free == 0 {
@@ -121,22 +134,11 @@ impl Index {
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let place = self.place(hash);
         let first = &self.buckets[place.first];
-        let in_bucket = |bucket: &Bucket, is_it: &mut dyn FnMut(u32) -> bool| {
-            let mut equal = tags::equal(&bucket.tags, place.tag);
-            while equal != 0 {
-                let half = bucket.halves[equal.trailing_zeros() as usize % SLOTS];
-                if is_it(half) {
-                    return Some(half);
-                }
-                equal &= equal - 1;
-            }
-            None
-        };
-        let found = in_bucket(first, &mut is_it);
+        let found = first.find(place.tag, &mut is_it);
         if found.is_some() || first.passed == 0 {
             return found;
         }
-        in_bucket(&self.buckets[place.second], &mut is_it)
+        self.buckets[place.second].find(place.tag, &mut is_it)
     }
 
     /// Puts a half in. `false` when both its buckets are full.
@@ -168,14 +170,18 @@ impl Index {
         [place.first, place.second]
     }
 
-    /// Halves in both buckets of a hash, for when they are full.
-    pub(crate) fn neighbours(&self, hash: u64) -> impl Iterator<Item = u32> {
+    /// Halves in both buckets of a hash, for when they are full, and how many they are.
+    pub(crate) fn neighbours(&self, hash: u64) -> ([u32; 2 * SLOTS], usize) {
         let place = self.place(hash);
-        let in_bucket = |place: usize| {
-            let Bucket { tags, halves, .. } = self.buckets[place];
-            (0..SLOTS).filter(move |&slot| tags[slot] != 0).map(move |slot| halves[slot])
-        };
-        in_bucket(place.first).chain(in_bucket(place.second))
+        let mut all = [0; 2 * SLOTS];
+        let mut count = 0;
+        for bucket in [&self.buckets[place.first], &self.buckets[place.second]] {
+            for (&tag, &half) in bucket.tags.iter().zip(&bucket.halves) {
+                all[count % (2 * SLOTS)] = half;
+                count += usize::from(tag != 0);
+            }
+        }
+        (all, count)
     }
 }
 
@@ -228,7 +234,7 @@ mod tests {
         let mut index = Index::new(10_000, false).expect("memory");
         let put = (0..10_000).filter(|&half| index.insert(0x1234_5678_9abc_def0, half)).count();
         assert_eq!(put, 2 * SLOTS);
-        assert_eq!(index.neighbours(0x1234_5678_9abc_def0).count(), 2 * SLOTS);
+        assert_eq!(index.neighbours(0x1234_5678_9abc_def0).1, 2 * SLOTS);
         let mut asked = 0;
         index.find(0x1234_5678_9abc_def0, |_| {
             asked += 1;

@@ -324,6 +324,7 @@ impl Flows {
 
     #[inline(never)]
     fn begin(&mut self, cx: &Context<'_>, burst: &Burst, packets: Mask) {
+        self.table.prepare(packets, cx.instance.id.0, |slot| burst.descriptor(slot));
         for slot in packets {
             let d = burst.descriptor(slot);
             let segment = segment(burst, slot, d);

@@ -57,29 +57,32 @@ impl Table {
     /// never `own`, which is being made. `false` if all that is there must stay.
     #[cold]
     pub(super) fn evict_neighbour(&mut self, hash: u64, own: u32, tick: u32) -> bool {
-        for half in self.index.neighbours(hash) {
+        let (halves, count) = self.index.neighbours(hash);
+        let halves = &halves[..count];
+        for &half in halves {
             prefetch(&self.states[HalfId(half).connection() as usize]);
         }
         let patience = self.clock.ticks(IDLE_SECONDS);
-        let first = self
-            .index
-            .neighbours(hash)
-            .map(|half| HalfId(half).connection())
-            .filter(|&connection| connection != own)
-            .map(|connection| {
-                let state = &self.states[connection as usize];
-                (state.tcp.phase().class(), elapsed(tick, state.created), connection)
-            })
-            .filter(|&(class, _, connection)| match class {
-                Class::HalfOpen | Class::Closing => true,
-                Class::Idle => self.idle(connection, tick) >= patience,
-                Class::Open => false,
-            })
-            .min_by_key(|&(class, age, _)| (class as u8, u32::MAX - age));
-        if let Some((class, _, connection)) = first {
+        // By class and age in one number: the smallest goes.
+        let mut first = (u64::MAX, 0, Class::Open);
+        for &half in halves {
+            let connection = HalfId(half).connection();
+            let state = &self.states[connection as usize];
+            let class = state.tcp.phase().class();
+            let stays = class == Class::Open
+                || connection == own
+                || class == Class::Idle && self.idle(connection, tick) < patience;
+            let age = u64::from(u32::MAX - elapsed(tick, state.created));
+            let rank = if stays { u64::MAX } else { u64::from(class as u8) << 32 | age };
+            if rank < first.0 {
+                first = (rank, connection, class);
+            }
+        }
+        let (rank, connection, class) = first;
+        if rank != u64::MAX {
             self.evict_one(connection, class);
         }
-        first.is_some()
+        rank != u64::MAX
     }
 
     fn evict_one(&mut self, connection: u32, class: Class) {
