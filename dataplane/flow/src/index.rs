@@ -96,7 +96,7 @@ impl Index {
         Ok(Index { buckets: Pages::new(buckets, Bucket::EMPTY, huge)? })
     }
 
-    /// Buckets from the upper bits of both words, the tag from the lower ones.
+    /// Each bucket from the upper bits of a word.
     #[inline(always)]
     fn place(&self, hash: u64) -> Place {
         let buckets = self.buckets.len() as u64;
@@ -185,11 +185,11 @@ impl Index {
     }
 }
 
-/// Never 0, which marks what is empty.
+/// Of the word that does not choose the first bucket, where nearly all halves are. Never 0, which
+/// marks what is empty.
 #[inline(always)]
 fn tag(hash: u64) -> u16 {
-    let tag = (hash & 0xff | hash >> 24 & 0xff00) as u16;
-    tag.max(1)
+    (hash >> 32) as u16 | 1
 }
 
 #[cfg(test)]

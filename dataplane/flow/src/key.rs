@@ -97,8 +97,8 @@ pub(crate) fn tail(d: &Descriptor, instance: u16) -> Option<u64> {
     if !matches!(key.protocol, protocol::TCP | protocol::UDP) || d.fragment == Fragment::Later {
         ports = rare_ports(d, ports)?;
     }
-    let protocol = u64::from(key.protocol) << 32 | u64::from(key.family as u8) << 40;
-    Some(ports | protocol | u64::from(instance) << 48)
+    let upper = u16::from_le_bytes([key.protocol, key.family as u8]);
+    Some(ports | u64::from(upper) << 32 | u64::from(instance) << 48)
 }
 
 /// What stands for ports where it is not simply the ports.
@@ -184,24 +184,25 @@ impl Hasher {
 
     #[inline(always)]
     pub(crate) fn hash(&self, key: &Key) -> u64 {
-        self.hash_parts(key.src, key.dst, key.tail)
+        self.hash_parts(key.is_inet(), key.src, key.dst, key.tail)
     }
 
     /// The hash of an address, for what counts it at a rule.
     pub(crate) fn hash_source(&self, address: [u64; 2], rule: u16) -> u64 {
-        self.hash_parts(address, [u64::from(rule), 0], 0)
+        self.hash_parts(false, address, [u64::from(rule), 0], 0)
     }
 
     /// The hash of the key of a packet of which [`tail`] gave this.
     #[inline(always)]
     pub(crate) fn hash_of(&self, d: &Descriptor, tail: u64) -> u64 {
-        self.hash_parts(words(d.key.src), words(d.key.dst), tail)
+        let inet = d.key.family == Family::Inet;
+        self.hash_parts(inet, words(d.key.src), words(d.key.dst), tail)
     }
 
     #[inline(always)]
-    fn hash_parts(&self, src: [u64; 2], dst: [u64; 2], tail: u64) -> u64 {
+    fn hash_parts(&self, inet: bool, src: [u64; 2], dst: [u64; 2], tail: u64) -> u64 {
         let k = &self.keys;
-        let product = if (tail >> 40) as u8 == Family::Inet as u8 {
+        let product = if inet {
             multiply((src[0] << 32 | dst[0]).wrapping_add(k[0]), tail.wrapping_add(k[1]))
         } else {
             let src = multiply(src[0].wrapping_add(k[0]), src[1].wrapping_add(k[1]));
