@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import pathlib
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -29,6 +30,37 @@ def addresses_of(worker, count):
     """Addresses for the server, with which the client's flows belong to a worker."""
     hosts = (f"10.0.2.{number}" for number in range(10, 250))
     return [host for host in hosts if owner("10.0.1.2", host) == worker][:count]
+
+
+def allowed(pid):
+    """The cores that each thread of a process may use, by the thread's name."""
+    cores = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        fields = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        cores.setdefault(fields["Name"].strip(), set()).add(fields["Cpus_allowed_list"].strip())
+    return cores
+
+
+def test_a_workers_core_is_its_own(pair):
+    """No other thread of ours runs there: not the agent's, not DPDK's, not the control process's."""
+    others = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)) if core != CORES[1])
+    with pair.sluice(cores=CORES[1:]) as sluice:
+        assert pair.client.reaches("10.0.2.2")
+        before = sluice.processes()
+        threads = allowed(before["sluice-dataplane"])
+        assert threads.pop("worker-0") == {str(CORES[1])}
+        threads.update(allowed(before["sluice-control"]), **allowed(before["sluice"]))
+        assert {spread(cores) for each in threads.values() for cores in each} == {spread(others)}
+        # One that is started again is not bound to what this left over.
+        os.kill(before["sluice-dataplane"], 9)
+        assert sluice.wait_until(lambda: pair.client.reaches("10.0.2.2"))
+        assert allowed(sluice.processes()["sluice-dataplane"])["worker-0"] == {str(CORES[1])}
+
+
+def spread(cores):
+    """`0-2,4` as the numbers in it."""
+    ends = [part.split("-") for part in cores.split(",")]
+    return frozenset(core for end in ends for core in range(int(end[0]), int(end[-1]) + 1))
 
 
 @pytest.mark.alone

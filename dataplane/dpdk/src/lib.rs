@@ -56,7 +56,7 @@ pub use mbuf::{Mbuf, Segments, free_bulk};
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortInfo, PortSetup, PortStats, RSS_KEY_WORD};
 pub use queue::{RxQueue, TxQueue, Unsendable};
-pub use thread::{ThreadGuard, pin_current_thread, register_thread};
+pub use thread::{ThreadGuard, keep_off_cores, pin_current_thread, register_thread};
 
 /// The most packets that one call receives or sends.
 pub const BURST: usize = 64;

@@ -54,6 +54,16 @@ pub fn pin_current_thread(core: u16) -> Result<(), DpdkError> {
     Ok(())
 }
 
+/// Keeps the calling thread, and every thread that it starts from now on, off `cores`, where there
+/// are others. A system that forbids it leaves them where they are, which works too.
+pub fn keep_off_cores(cores: &[u16]) {
+    let Some(mut rest) = CpuSet::current() else { return };
+    cores.iter().for_each(|&core| rest.remove(core));
+    if rest.cores().next().is_some() && !rest.apply() {
+        tracing::warn!("threads share the workers' cores: the system forbids to move them");
+    }
+}
+
 /// A set of cores, as the kernel takes and gives it.
 pub(crate) struct CpuSet(libc::cpu_set_t);
 
@@ -83,6 +93,15 @@ impl CpuSet {
         // SAFETY: the index was checked against the size of the set.
         unsafe { libc::CPU_SET(core, &mut self.0) };
         true
+    }
+
+    /// Removes a core.
+    fn remove(&mut self, core: u16) {
+        let core = usize::from(core);
+        if core < CpuSet::capacity() {
+            // SAFETY: the index was checked against the size of the set.
+            unsafe { libc::CPU_CLR(core, &mut self.0) };
+        }
     }
 
     /// The cores in the set.
@@ -139,6 +158,25 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn threads_keep_off_the_workers_cores_where_there_are_others() {
+        let allowed: Vec<usize> = CpuSet::current().unwrap().cores().collect();
+        let (first, others) = allowed.split_first().unwrap();
+        let first = u16::try_from(*first).unwrap();
+        let cores_without = |workers: Vec<u16>| {
+            let inherited = move || {
+                keep_off_cores(&workers);
+                let cores = || CpuSet::current().unwrap().cores().collect::<Vec<_>>();
+                std::thread::spawn(cores).join().unwrap()
+            };
+            std::thread::spawn(inherited).join().unwrap()
+        };
+        let expected = if others.is_empty() { &allowed } else { others };
+        assert_eq!(cores_without(vec![first, u16::MAX]), expected);
+        let all = allowed.iter().map(|&core| u16::try_from(core).unwrap()).collect();
+        assert_eq!(cores_without(all), allowed, "there are no others");
     }
 
     #[test]

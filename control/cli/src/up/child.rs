@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
+use super::cores::Cores;
 use super::respawn::{Next, Respawn};
 use crate::failed::Failed;
 
@@ -22,6 +23,8 @@ pub(super) struct Child {
     name: &'static str,
     program: PathBuf,
     args: Vec<OsString>,
+    /// The cores, for a child that may use all of them; others stay off those of the workers.
+    cores: Option<Cores>,
     process: Option<tokio::process::Child>,
     respawn: Respawn,
     due: Option<Instant>,
@@ -40,7 +43,12 @@ impl Child {
             )));
         }
         let respawn = Respawn::new(Instant::now());
-        Ok(Child { name, program, args, process: None, respawn, due: None })
+        Ok(Child { name, program, args, cores: None, process: None, respawn, due: None })
+    }
+
+    /// The same with all cores to itself, those of the workers too.
+    pub(super) fn on_all(self, cores: Cores) -> Child {
+        Child { cores: Some(cores), ..self }
     }
 
     /// The program's name.
@@ -56,16 +64,15 @@ impl Child {
     /// Starts it.
     pub(super) fn start(&mut self) -> Result<(), Failed> {
         // A group of its own: Ctrl-C at the terminal reaches `sluice up` alone, which stops both.
-        let process = Command::new(&self.program)
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| {
-                Failed::Up(format!("cannot start {}: {error}", self.program.display()))
-            })?;
-        self.process = Some(process);
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        let process = match self.cores {
+            Some(cores) => cores.with_all(|| command.spawn()),
+            None => command.spawn(),
+        };
+        self.process = Some(process.map_err(|error| {
+            Failed::Up(format!("cannot start {}: {error}", self.program.display()))
+        })?);
         self.respawn.started(Instant::now());
         self.due = None;
         Ok(())

@@ -6,6 +6,7 @@
 //! read again. Whatever happens, both end with this process.
 
 mod child;
+mod cores;
 mod reload;
 mod respawn;
 
@@ -21,6 +22,7 @@ use sluice_policy::config::{Configuration, Dataplane};
 use tokio::signal::unix::{self, SignalKind};
 
 use self::child::{Child, describe};
+use self::cores::Cores;
 use self::reload::Reload;
 use crate::args::{Appliance, LogFormat, Up};
 use crate::check;
@@ -107,10 +109,10 @@ impl Supervisor {
         options: &Up,
         configuration: &Configuration,
     ) -> Result<Supervisor, Failed> {
-        let mut dataplane = Child::new(
-            "sluice-dataplane",
-            dataplane_args(appliance, directory, options, &configuration.dataplane),
-        )?;
+        let cores = Cores::leave_to(&configuration.dataplane.cores);
+        let dataplane_args =
+            dataplane_args(appliance, directory, options, &configuration.dataplane);
+        let mut dataplane = Child::new("sluice-dataplane", dataplane_args)?.on_all(cores);
         let state = options.state.clone().unwrap_or_else(|| appliance.state());
         let control_args = control_args(directory, &state, options);
         let mut control = Child::new("sluice-control", control_args)?;

@@ -11,7 +11,7 @@ use rtrb::RingBuffer;
 use rustix::rand::{GetRandomFlags, getrandom};
 use sluice_channel::statistics::MAX_HOOKS;
 use sluice_channel::{CrashReport, Limits, Server};
-use sluice_dpdk::{Eal, EalOptions, Hugepages, LogLevel, tsc_hz};
+use sluice_dpdk::{Eal, EalOptions, Hugepages, LogLevel, keep_off_cores, tsc_hz};
 use sluice_flow::{Limits as FlowLimits, Table};
 use sluice_hooks::stack::NicWatch;
 use sluice_hooks::{HookOrder, Outbox, Ports, Registry, Stack};
@@ -55,6 +55,8 @@ impl Agent {
     pub fn start(arguments: &Arguments) -> anyhow::Result<Agent> {
         let signals = stop_signals()?;
         check_cores(&arguments.cores)?;
+        // This thread becomes the agent's; DPDK's own threads, too, inherit from it.
+        keep_off_cores(&arguments.cores);
         std::fs::create_dir_all(&arguments.dir)
             .with_context(|| format!("cannot make the directory {}", arguments.dir.display()))?;
         let limits = Limits {
