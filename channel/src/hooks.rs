@@ -57,6 +57,8 @@ pub enum HookState {
 pub struct HookStatus {
     /// Where it runs, and for whom.
     pub hook: ForeignHook,
+    /// Its place among the hooks' counters in the statistics segment; none while it has none.
+    pub slot: Option<u16>,
     /// Who put it there.
     pub origin: HookOrigin,
     /// Version of the interface that it was written against.

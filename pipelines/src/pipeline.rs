@@ -69,6 +69,12 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
+    /// For the burst of this number.
+    #[inline]
+    pub(crate) fn of(burst: u32) -> Stopwatch {
+        Stopwatch { runs: burst.is_multiple_of(TIMED) }
+    }
+
     #[inline]
     pub(crate) fn start(self) -> u64 {
         if self.runs { tsc() } else { 0 }
@@ -148,6 +154,18 @@ impl Pipeline {
         }
     }
 
+    /// Receives the burst that [`run`](Self::run) is given next; returns how many packets it has.
+    #[inline]
+    pub fn receive(&self, statistics: WorkerBlock<'_>, receive: impl FnOnce() -> usize) -> usize {
+        let stopwatch = Stopwatch::of(self.bursts.wrapping_add(1));
+        let start = stopwatch.start();
+        let n = receive();
+        if n > 0 {
+            stopwatch.stop(statistics, Stage::Rx, n, start);
+        }
+        n
+    }
+
     /// Takes a burst that was received from `port` all the way. The burst is empty afterwards.
     /// `now` is the time-stamp counter as the worker last read it.
     pub fn run(
@@ -177,7 +195,7 @@ impl Pipeline {
         now: u64,
     ) -> u64 {
         self.bursts = self.bursts.wrapping_add(1);
-        let stopwatch = Stopwatch { runs: self.bursts.is_multiple_of(TIMED) };
+        let stopwatch = Stopwatch::of(self.bursts);
         let round = Round { generation, statistics, now, stopwatch };
         let start = stopwatch.start();
         let received = burst.live().len();

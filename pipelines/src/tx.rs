@@ -10,7 +10,9 @@ use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::{BURST, Mbuf, TxQueue, Unsendable, free_bulk};
 use sluice_hooks::{Burst, Parts};
 use sluice_packet::Mask;
-use sluice_policy::{DropReason, PortId};
+use sluice_policy::{DropReason, PortId, Stage};
+
+use crate::pipeline::Stopwatch;
 
 /// Ports that one dataplane can have: one bit each in the set of ports with packets waiting.
 pub const MAX_PORTS: usize = 64;
@@ -44,6 +46,7 @@ pub struct Output {
     ports: Vec<PortOutput>,
     with_packets: Mask,
     handed_to: Mask,
+    bursts: u32,
     to_workers: Vec<Option<Producer<HandedOver>>>,
     from_workers: Vec<Consumer<HandedOver>>,
 }
@@ -60,6 +63,7 @@ impl Output {
             ports,
             with_packets: Mask::EMPTY,
             handed_to: Mask::EMPTY,
+            bursts: 0,
             to_workers,
             from_workers,
         }
@@ -151,6 +155,9 @@ impl Output {
 
     #[inline(never)]
     fn flush_port(&mut self, index: usize, statistics: WorkerBlock<'_>) {
+        self.bursts = self.bursts.wrapping_add(1);
+        let stopwatch = Stopwatch::of(self.bursts);
+        let start = stopwatch.start();
         let output = &mut self.ports[index];
         let n = std::mem::take(&mut output.n);
         let bytes = std::mem::take(&mut output.bytes);
@@ -185,6 +192,7 @@ impl Output {
             }
             None => discard(&mut output.waiting, n, DropReason::TxNoQueue, statistics),
         }
+        stopwatch.stop(statistics, Stage::Tx, n, start);
     }
 
     /// Takes what other workers handed over, at most a burst from each; returns how many.

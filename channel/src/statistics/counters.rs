@@ -99,6 +99,8 @@ row! {
         loops,
         /// Turns of the poll loop that found packets.
         busy_loops,
+        /// TSC cycles of the turns that found packets.
+        busy_cycles,
         /// Times that the worker went to sleep.
         sleeps,
         /// Gauge: generation of the policy that the worker has adopted.
@@ -155,7 +157,7 @@ row! {
         packets,
         /// Packets that the stage dropped.
         dropped,
-        /// TSC cycles, where measuring is on.
+        /// TSC cycles, estimated from the bursts that were timed.
         cycles,
     }
 }
@@ -202,6 +204,10 @@ row! {
         /// Gauge: milliseconds of `CLOCK_MONOTONIC` when the agent last began a turn. It turns at
         /// least four times a second unless it is stuck.
         heartbeat,
+        /// Gauge: cycles of the time-stamp counter in a second.
+        hertz,
+        /// Gauge: milliseconds of `CLOCK_MONOTONIC` when the dataplane started.
+        started,
     }
 }
 

@@ -32,7 +32,7 @@ pub const OWN_COUNTERS: usize = 8;
 const MAGIC: u64 = u64::from_le_bytes(*b"sluicest");
 
 /// Changes whenever a counter is added, removed or moved.
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 
 /// Where everything lies, in bytes. Follows from [`Limits`] alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,6 +14,7 @@
 //! | `GET /v1/stats` | | [`Stats`] |
 //! | `GET /v1/drops` | `?all=true` | [`Vec<DropCount>`](DropCount) |
 //! | `GET /v1/pipeline` | | [`Pipeline`] |
+//! | `GET /v1/runtime` | `?interval=` | [`Runtime`] |
 //! | `GET /v1/config` | | [`Config`] |
 //! | `GET /v1/schema` | | JSON Schema of the configuration file |
 //! | `POST /v1/apply` | `?file=&dry_run=&generation=&message=&confirm=`, YAML body | [`Applied`] |
@@ -55,6 +56,7 @@ mod commit;
 mod counters;
 mod explain;
 mod hooks;
+mod runtime;
 mod status;
 mod tables;
 mod transaction;
@@ -73,6 +75,7 @@ pub use hooks::{
     EventOrder, Hook, HookModule, HookPlace, HookProgram, Hooks, LoadHook, NamedCounter, Origin,
     ProgramSetting,
 };
+pub use runtime::{PlaceRuntime, Runtime, Work, WorkerRuntime};
 pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status};
 pub use tables::{
     Config, ConfigFilter, ConfigNeighbour, Interface, Neighbour, PolicyRoute, Port, Route, Rule,

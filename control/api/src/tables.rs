@@ -162,7 +162,7 @@ pub struct PolicyRoute {
 }
 
 /// A worker.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
     /// Number.
     pub worker: u16,
@@ -183,6 +183,17 @@ pub struct Worker {
     /// Share of its rounds over the last second that found packets; none before a second passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub busy_percent: Option<u8>,
+    /// Percent of the last second that went into rounds which found packets; none before a second
+    /// passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_percent: Option<f64>,
+    /// Packets in a burst over the last second; none when there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_per_burst: Option<f64>,
+    /// Cycles of the time-stamp counter for a packet over the last second, with all that it takes;
+    /// none when there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycles_per_packet: Option<f64>,
 }
 
 /// A receive queue.

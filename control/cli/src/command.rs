@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_control_api::{
     DropCount, Explained, Flush, Hooks, Interface, Neighbour, Pipeline, PolicyRoute, Port, Route,
-    Rule, Stats, Status, Worker,
+    Rule, Runtime, Stats, Status, Worker,
 };
 use sluice_policy::config;
 
@@ -81,6 +81,10 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::Drops { all } => with_query("/v1/drops", &[("all", all.then(|| "true".into()))]),
         Show::Stats => "/v1/stats".into(),
         Show::Pipeline => "/v1/pipeline".into(),
+        Show::Runtime { interval } => {
+            let seconds = interval.map(|interval| interval.as_secs().to_string());
+            with_query("/v1/runtime", &[("interval", seconds)])
+        }
         Show::Workers => "/v1/workers".into(),
         Show::Config => "/v1/config".into(),
     };
@@ -99,6 +103,7 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::Drops { .. } => print::<Vec<DropCount>>(answer, json, |rows| render::drops(rows)),
         Show::Stats => print::<Stats>(answer, json, render::stats),
         Show::Pipeline => print::<Pipeline>(answer, json, render::pipeline),
+        Show::Runtime { .. } => print::<Runtime>(answer, json, render::runtime),
         Show::Workers => print::<Vec<Worker>>(answer, json, |rows| render::workers(rows)),
         Show::Config => Ok(pretty(&answer)),
     }

@@ -115,6 +115,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("sluice show stats", &[("sluice show stats", "the account: what came is what went")]),
     ("sluice show pipeline", &[("sluice show pipeline", "stages in order, with cycles a packet")]),
+    (
+        "sluice show runtime",
+        &[
+            ("sluice show runtime", "since the dataplane started"),
+            ("sluice show runtime --interval 1s", "in the next second"),
+        ],
+    ),
     ("sluice show workers", &[("sluice show workers", "cores, load, and whether one is stalled")]),
     ("sluice show config", &[("sluice show config", "the desired state that is live, as JSON")]),
     (

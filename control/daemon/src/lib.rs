@@ -11,6 +11,7 @@
 //! * `kernel` follows routes of the kernel.
 //! * `transaction` is one change of the dataplane; `difference` is what it changes, in words.
 //! * `events` is what happens, for whoever watches; `watchdog` notices what does not.
+//! * `load` is what the workers' time goes into, read from their counters.
 //! * `http` is the interface; its types are in `sluice-control-api`.
 //!
 //! Invariants:
@@ -35,6 +36,7 @@ mod head;
 mod hook;
 mod http;
 mod kernel;
+mod load;
 mod lock;
 mod notice;
 mod reconciler;

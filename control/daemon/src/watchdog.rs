@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use sluice_channel::Statistics;
-use sluice_control_api::WatchKind;
+use sluice_control_api::{WatchKind, Work};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::events::Events;
+use crate::load::Reading;
 use crate::view::View;
 
 /// How often the heartbeat is looked at.
@@ -24,12 +25,25 @@ const STALLED: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(1);
 
 /// How the dataplane's threads are.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Health {
     /// For how long the agent has been stalled, if it is.
     pub(crate) agent_stalled: Option<Duration>,
-    /// Share of each worker's rounds that found packets.
-    pub(crate) busy_percent: Vec<Option<u8>>,
+    /// How each worker did in the last second; empty before a second passed.
+    pub(crate) workers: Vec<Load>,
+}
+
+/// How a worker did for a while.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Load {
+    /// Share of its rounds that found packets.
+    pub(crate) busy_percent: Option<u8>,
+    /// Percent of the time that went into them.
+    pub(crate) load_percent: f64,
+    /// Packets in a burst.
+    pub(crate) packets_per_burst: Option<f64>,
+    /// Cycles for a packet.
+    pub(crate) cycles_per_packet: Option<f64>,
 }
 
 /// Looks after the dataplane's threads until nobody asks how they are.
@@ -50,7 +64,7 @@ pub(crate) async fn watch(
         let beat = statistics.as_ref().map_or(0, |statistics| statistics.agent().heartbeat.get());
         let now = Health {
             agent_stalled: stalled(beat, monotonic_ms()),
-            busy_percent: busy.percent(statistics.as_ref()),
+            workers: busy.look(statistics.as_ref()),
         };
         let before = health.send_replace(now.clone()).agent_stalled;
         match (before, now.agent_stalled) {
@@ -76,7 +90,8 @@ fn stalled(beat_ms: u64, now_ms: u64) -> Option<Duration> {
     (beat_ms != 0 && age >= STALLED).then_some(age)
 }
 
-fn monotonic_ms() -> u64 {
+/// Milliseconds of the clock by which the dataplane beats.
+pub(crate) fn monotonic_ms() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000
 }
@@ -88,11 +103,12 @@ struct Busy {
     since: Option<Instant>,
     /// Rounds, and those that found packets.
     rounds: Vec<(u64, u64)>,
-    percent: Vec<Option<u8>>,
+    readings: Vec<Reading>,
+    loads: Vec<Load>,
 }
 
 impl Busy {
-    fn percent(&mut self, statistics: Option<&Arc<Statistics>>) -> Vec<Option<u8>> {
+    fn look(&mut self, statistics: Option<&Arc<Statistics>>) -> Vec<Load> {
         let same = match (&self.of, statistics) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (None, None) => true,
@@ -102,15 +118,29 @@ impl Busy {
             *self = Busy { of: statistics.cloned(), ..Busy::default() };
         }
         let Some(statistics) = statistics else { return Vec::new() };
-        if self.since.is_none_or(|since| since.elapsed() >= BUSY) {
+        let passed = self.since.map(|since| since.elapsed());
+        if passed.is_none_or(|passed| passed >= BUSY) {
             let cores = statistics.blocks().map(|block| block.core());
             let rounds = cores.map(|core| (core.loops.get(), core.busy_loops.get())).collect();
-            let before = std::mem::replace(&mut self.rounds, rounds);
-            self.percent =
-                before.iter().zip(&self.rounds).map(|(was, is)| share(*was, *is)).collect();
+            let rounds = std::mem::replace(&mut self.rounds, rounds).into_iter().zip(&self.rounds);
+            let readings = Reading::all(statistics);
+            let before = std::mem::replace(&mut self.readings, readings);
+            let readings = self.readings.iter().zip(&before).map(|(now, was)| now.since(was));
+            let seconds = passed.unwrap_or_default().as_secs_f64();
+            let hertz = statistics.agent().hertz.get();
+            let loads = rounds.zip(readings).map(|((was, is), reading)| {
+                let Work { packets_per_call, cycles_per_packet, .. } = reading.work();
+                Load {
+                    busy_percent: share(was, *is),
+                    load_percent: reading.load(seconds, hertz, 1),
+                    packets_per_burst: packets_per_call,
+                    cycles_per_packet,
+                }
+            });
+            self.loads = loads.collect();
             self.since = Some(Instant::now());
         }
-        self.percent.clone()
+        self.loads.clone()
     }
 }
 

@@ -8,9 +8,10 @@ use common::configuration;
 use common::control::Control;
 use common::fake::{FakeDataplane, hook_status};
 use serde_json::Value;
-use sluice_channel::HookOrigin;
+use sluice_channel::{HookOrigin, HookStatus};
 use sluice_control_api::{
-    Basis, Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Stats, Worker,
+    Basis, Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Runtime, Stats,
+    Work, Worker,
 };
 use sluice_policy::explain::Verdict;
 use sluice_policy::model::FilterPoint;
@@ -51,6 +52,46 @@ fn things_are_listed() {
     assert_eq!(dataplane.behaviour().flushed, 2);
     let failure = control.fails(409, "POST", "/v1/neighbours/flush", r#"{"interface":"x"}"#);
     assert_eq!(failure.details, ["there is no such interface"]);
+}
+
+#[test]
+fn what_the_workers_time_goes_into_is_told_since_the_start_and_over_an_interval() {
+    let directory = tempfile::tempdir().unwrap();
+    let (dataplane, control) = start(directory.path());
+    let hook = ForeignHook {
+        instance: None,
+        protocols: vec![Protocol::Inet],
+        event: Event::Forwarding,
+        name: "mine".into(),
+        hint: Hint::None,
+    };
+    let status = hook_status(hook, HookOrigin::Module("tour".into()));
+    dataplane.behaviour().hooks.hooks.push(HookStatus { slot: Some(5), ..status });
+    dataplane.statistics.agent().hertz.set(1_000_000);
+    for block in dataplane.statistics.blocks() {
+        block.core().busy_cycles.add(5000);
+        let counters = block.stage(Stage::Decode);
+        counters.bursts.add(10);
+        counters.packets.add(320);
+        counters.cycles.add(3200);
+        block.hook(5).bursts.add(10);
+        block.hook(5).packets.add(160);
+    }
+    let workers = dataplane.statistics.blocks().count() as u64;
+    let runtime: Runtime = control.get("/v1/runtime");
+    assert_eq!(runtime.total.work, Work::new(10 * workers, 320 * workers, 5000 * workers));
+    assert_eq!(runtime.workers.len() as u64, workers);
+    let names: Vec<&str> = runtime.total.places.iter().map(|place| &*place.name).collect();
+    let place = |name: &str| names.iter().position(|known| *known == name).unwrap();
+    assert!(place("mtu") < place("mine") && place("mine") < place("egress-filter"), "{names:?}");
+    let mine = &runtime.workers[0].places[place("mine")];
+    assert_eq!((mine.work, mine.event), (Work::new(10, 160, 0), Some(Event::Forwarding)));
+    let quiet: Runtime = control.get("/v1/runtime?interval=0.1");
+    assert!(quiet.seconds >= 0.1 && quiet.seconds < 60.0, "{}", quiet.seconds);
+    assert_eq!((quiet.total.work, quiet.total.load_percent), (Work::default(), 0.0));
+    for wrong in ["0", "61", "NaN", "soon"] {
+        control.fails(400, "GET", &format!("/v1/runtime?interval={wrong}"), "");
+    }
 }
 
 #[test]

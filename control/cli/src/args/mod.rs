@@ -290,6 +290,12 @@ pub(crate) enum Show {
     Stats,
     /// What a packet passes, in order
     Pipeline,
+    /// What the workers' time goes into, by stage and hook
+    Runtime {
+        /// Over this time from now on, such as 1s, instead of since the dataplane started
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        interval: Option<Duration>,
+    },
     /// Worker cores and the queues they poll
     Workers,
     /// The desired state that is live (JSON)

@@ -6,6 +6,7 @@ mod counters;
 mod event;
 mod hooks;
 mod pipeline;
+mod runtime;
 mod status;
 mod tables;
 
@@ -14,6 +15,7 @@ pub(crate) use counters::{drops, stats};
 pub(crate) use event::event;
 pub(crate) use hooks::{hooks, programs};
 pub(crate) use pipeline::pipeline;
+pub(crate) use runtime::runtime;
 pub(crate) use status::{status, workers};
 pub(crate) use tables::{interfaces, neighbours, policy_routes, ports, routes, rules};
 

@@ -95,7 +95,16 @@ impl Lines {
 
 pub(crate) fn workers(workers: &[Worker]) -> String {
     table(
-        ["#WORKER", "#CORE", "#GENERATION", "STATE", "#BUSY", "#LOOPS", "QUEUES"],
+        [
+            "#WORKER",
+            "#CORE",
+            "#GENERATION",
+            "STATE",
+            "#LOAD",
+            "#PACKETS/BURST",
+            "#CLOCKS/PACKET",
+            "QUEUES",
+        ],
         workers.iter().map(|worker| {
             let state = match worker {
                 Worker { stalled_ms: Some(ms), .. } => {
@@ -110,8 +119,9 @@ pub(crate) fn workers(workers: &[Worker]) -> String {
                 Cell::new(worker.core),
                 Cell::new(worker.generation),
                 cell(state, worker.stalled_ms.is_some()),
-                Cell::new(maybe(worker.busy_percent.map(|percent| format!("{percent} %")))),
-                Cell::new(worker.loops),
+                Cell::new(maybe(worker.load_percent.map(|percent| format!("{percent:.1} %")))),
+                Cell::new(maybe(worker.packets_per_burst)),
+                Cell::new(maybe(worker.cycles_per_packet)),
                 Cell::new(list(queues.map(|queue| format!("{}/{}", queue.port, queue.queue)))),
             ]
         }),
@@ -167,12 +177,14 @@ mod tests {
     fn a_stalled_worker_stands_out() {
         let worker: Worker = serde_json::from_str(
             r#"{"worker":1,"core":3,"generation":4,"sleeping":false,"queues":[],
-                "stalled_ms":1250,"loops":77,"busy_percent":40}"#,
+                "stalled_ms":1250,"loops":77,"busy_percent":40,"load_percent":37.5,
+                "packets_per_burst":12.3,"cycles_per_packet":210.4}"#,
         )
         .unwrap();
         let well = Worker { stalled_ms: None, sleeping: true, ..worker.clone() };
         let text = workers(&[worker, well]);
-        assert!(text.contains("stalled for 1.2 s") && text.contains("40 %"), "{text}");
+        assert!(text.contains("stalled for 1.2 s") && text.contains("37.5 %"), "{text}");
+        assert!(text.contains("12.3") && text.contains("210.4"), "{text}");
         assert!(text.contains("asleep"), "{text}");
     }
 }

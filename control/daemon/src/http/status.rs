@@ -47,7 +47,9 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
 pub(super) async fn workers(State(app): State<App>) -> Answer<Vec<Worker>> {
     let workers = app.workers().await?;
     let health = app.health();
-    let workers = workers.into_iter().map(|worker| Worker {
+    let workers = workers.into_iter().map(|worker| {
+        let load = health.workers.get(usize::from(worker.worker));
+        Worker {
         worker: worker.worker,
         core: worker.core,
         generation: worker.generation,
@@ -59,7 +61,10 @@ pub(super) async fn workers(State(app): State<App>) -> Answer<Vec<Worker>> {
             .collect(),
         stalled_ms: worker.stalled_ms,
         loops: worker.loops,
-        busy_percent: health.busy_percent.get(usize::from(worker.worker)).copied().flatten(),
-    });
+        busy_percent: load.and_then(|load| load.busy_percent),
+        load_percent: load.map(|load| load.load_percent),
+        packets_per_burst: load.and_then(|load| load.packets_per_burst),
+        cycles_per_packet: load.and_then(|load| load.cycles_per_packet),
+    }});
     Ok(Json(workers.collect()))
 }

@@ -339,6 +339,7 @@ impl Agent {
 pub fn hook_status(hook: ForeignHook, origin: HookOrigin) -> HookStatus {
     HookStatus {
         hook,
+        slot: None,
         origin,
         version: 1,
         packets: 0,

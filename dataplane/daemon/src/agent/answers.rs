@@ -137,6 +137,7 @@ impl Agent {
             let configured = entry.origin == Origin::Configured;
             HookStatus {
                 hook: entry.hook.clone(),
+                slot: entry.slot.map(|slot| slot as u16),
                 origin: match &entry.origin {
                     Origin::Configured => HookOrigin::Configured,
                     Origin::Module(name) => HookOrigin::Module(name.clone()),

@@ -95,6 +95,8 @@ impl Agent {
         let (table, writer) = NeighbourTable::new(arguments.max_neighbours);
         let doorbell = Arc::new(Doorbell::new()?);
         let hertz = tsc_hz();
+        statistics.agent().hertz.set(hertz);
+        statistics.agent().started.set(super::monotonic_ms());
 
         let doorbells = (0..arguments.cores.len())
             .map(|_| Doorbell::new().map(Arc::new))

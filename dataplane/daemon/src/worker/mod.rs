@@ -163,11 +163,13 @@ impl Worker {
             // here, too, when these are handled.
             polling.look();
             self.generations.refresh();
+            let began = now;
             let worked = self.turn(polling, statistics, now);
             now = tsc();
             statistics.core().loops.add(1);
             if worked > 0 {
                 statistics.core().busy_loops.add(1);
+                statistics.core().busy_cycles.add(now.wrapping_sub(began));
                 last_work = now;
                 if now.wrapping_sub(rang) > nap && self.pipeline.agent.take_unread() {
                     self.agent.ring();
@@ -199,7 +201,8 @@ impl Worker {
                 continue;
             }
             for _ in 0..BURSTS_PER_TURN {
-                let n = polled.queue.rx(polling.burst.slots_mut());
+                let burst = &mut polling.burst;
+                let n = pipeline.receive(statistics, || polled.queue.rx(burst.slots_mut()));
                 if n == 0 {
                     break;
                 }
