@@ -10,8 +10,8 @@ use common::fake::{FakeDataplane, hook_status};
 use serde_json::Value;
 use sluice_channel::{HookOrigin, HookStatus};
 use sluice_control_api::{
-    Basis, Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Runtime, Stats,
-    Work, Worker,
+    Basis, Config, DropCount, Explained, Interface, Neighbour, Pipeline, Port, Rule, Runtime,
+    Stats, Work, Worker,
 };
 use sluice_policy::explain::Verdict;
 use sluice_policy::model::FilterPoint;

@@ -72,8 +72,7 @@ mod tests {
             work: Work::new(10, 320, 32_000),
             places: places.clone(),
         };
-        let one =
-            Runtime { seconds: 2.0, hertz: 1, total: of(None), workers: vec![of(Some(0))] };
+        let one = Runtime { seconds: 2.0, hertz: 1, total: of(None), workers: vec![of(Some(0))] };
         let text = runtime(&one);
         let first = text.lines().next().unwrap();
         assert_eq!(

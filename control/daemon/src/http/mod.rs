@@ -73,11 +73,7 @@ fn api() -> Api {
         .get("/v1/stats", "Where every packet went", counters::stats)
         .get("/v1/drops", "Why packets were dropped", counters::drops)
         .get("/v1/pipeline", "What a packet passes, in order", counters::pipeline)
-        .get(
-            "/v1/runtime",
-            "What the workers' time goes into, by stage and hook",
-            runtime::runtime,
-        )
+        .get("/v1/runtime", "What the workers' time goes into, by stage and hook", runtime::runtime)
         .post("/v1/apply", "Make the appliance as a configuration file says", change::apply)
         .get("/v1/commits", "What was committed, newest first", commit::commits)
         .get("/v1/diff", "What differs between two generations", commit::diff)

@@ -50,21 +50,22 @@ pub(super) async fn workers(State(app): State<App>) -> Answer<Vec<Worker>> {
     let workers = workers.into_iter().map(|worker| {
         let load = health.workers.get(usize::from(worker.worker));
         Worker {
-        worker: worker.worker,
-        core: worker.core,
-        generation: worker.generation,
-        sleeping: worker.sleeping,
-        queues: worker
-            .queues
-            .into_iter()
-            .map(|(port, queue)| WorkerQueue { port, queue })
-            .collect(),
-        stalled_ms: worker.stalled_ms,
-        loops: worker.loops,
-        busy_percent: load.and_then(|load| load.busy_percent),
-        load_percent: load.map(|load| load.load_percent),
-        packets_per_burst: load.and_then(|load| load.packets_per_burst),
-        cycles_per_packet: load.and_then(|load| load.cycles_per_packet),
-    }});
+            worker: worker.worker,
+            core: worker.core,
+            generation: worker.generation,
+            sleeping: worker.sleeping,
+            queues: worker
+                .queues
+                .into_iter()
+                .map(|(port, queue)| WorkerQueue { port, queue })
+                .collect(),
+            stalled_ms: worker.stalled_ms,
+            loops: worker.loops,
+            busy_percent: load.and_then(|load| load.busy_percent),
+            load_percent: load.map(|load| load.load_percent),
+            packets_per_burst: load.and_then(|load| load.packets_per_burst),
+            cycles_per_packet: load.and_then(|load| load.cycles_per_packet),
+        }
+    });
     Ok(Json(workers.collect()))
 }

@@ -130,6 +130,7 @@ impl Worker {
     /// When the core does not exist or the thread cannot be made known to DPDK.
     pub fn run(mut self) -> anyhow::Result<()> {
         pin_current_thread(self.core)?;
+        sleep::on_time();
         let _registered = register_thread()?;
         let mut polling = Polling {
             queues: Vec::with_capacity(tx::MAX_PORTS),
