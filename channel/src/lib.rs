@@ -30,6 +30,7 @@
 
 mod client;
 mod error;
+mod flows;
 mod frame;
 mod greeting;
 mod hooks;
@@ -53,6 +54,10 @@ mod tests;
 
 pub use client::Client;
 pub use error::ChannelError;
+pub use flows::{
+    FlowDirection, FlowFilter, FlowPage, FlowPath, FlowPlace, FlowState, FlowStatus, FlowTuple,
+    MAX_FLOW_RULES, MAX_FLOWS,
+};
 pub use frame::Malformed;
 pub use hooks::{HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, ProgramStatus};
 pub use message::{

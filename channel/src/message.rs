@@ -12,13 +12,47 @@
 //! The encoding is postcard's. It is not self-describing, which is why the two ends must be of
 //! one release: the handshake sees to that.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use sluice_policy::model::{Action, FilterPoint, MacAddress, Name, State};
 use sluice_policy::{Digests, Packed, PortId, RuleSlot, Table};
 
+use crate::flows::{FlowFilter, FlowPage, FlowPlace, FlowTuple};
 use crate::hooks::HookReport;
+
+/// Reads a list of at most `MOST` things.
+pub(crate) fn at_most<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct AtMost<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for AtMost<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(thing) = access.next_element()? {
+                if list.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
+                }
+                list.push(thing);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, MOST>(PhantomData))
+}
 
 /// What an appliance is sized for when its dataplane starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -74,6 +108,27 @@ pub enum Command {
     Rules,
     /// Asks for the hooks that do not ship with Sluice, and for the programs that can be loaded.
     Hooks,
+    /// Asks for a page of connections.
+    Flows {
+        /// Where it begins.
+        from: FlowPlace,
+        /// Which are meant.
+        filter: FlowFilter,
+    },
+    /// Asks for the connection that a packet belongs to.
+    Flow {
+        /// The packet's instance.
+        instance: Name,
+        /// The packet's own direction.
+        tuple: FlowTuple,
+    },
+    /// Ends connections of a page: their next packets belong to none.
+    KillFlows {
+        /// Where the page begins.
+        from: FlowPlace,
+        /// Which are meant.
+        filter: FlowFilter,
+    },
 }
 
 impl Command {
@@ -93,6 +148,9 @@ impl Command {
             Command::Workers => "workers",
             Command::Rules => "rules",
             Command::Hooks => "hooks",
+            Command::Flows { .. } => "flows",
+            Command::Flow { .. } => "flow",
+            Command::KillFlows { .. } => "kill-flows",
         }
     }
 }
@@ -131,6 +189,16 @@ pub enum Reply {
     Rules(Vec<RuleStatus>),
     /// Answers [`Command::Hooks`].
     Hooks(HookReport),
+    /// Answers [`Command::Flows`], and [`Command::Flow`] with what the workers have: nothing, as a
+    /// rule one connection, and more if its packets reach several workers.
+    Flows(FlowPage),
+    /// Answers [`Command::KillFlows`].
+    FlowsKilled {
+        /// How many were ended.
+        killed: u32,
+        /// Where the next page begins; `None` at the end.
+        next: Option<FlowPlace>,
+    },
 }
 
 /// The dataplane as a whole.

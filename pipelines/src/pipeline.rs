@@ -261,6 +261,7 @@ impl Pipeline {
         let stopwatch = Stopwatch { runs: false };
         let round = Round { generation, statistics, now, stopwatch };
         self.hooks.flows.tend(&generation.policy, &generation.order, now);
+        self.hooks.flows.report(statistics.flows());
         if self.fragments.due(now) {
             self.release_fragments(&round);
             self.note_held(statistics);
@@ -404,6 +405,11 @@ impl Pipeline {
         }
         self.own = burst;
         self.send_own(round);
+    }
+
+    /// The connections, for an errand of the agent's.
+    pub fn flows(&mut self) -> &mut Flows {
+        &mut self.hooks.flows
     }
 
     /// The authors' hooks, to be given and taken back.

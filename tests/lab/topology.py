@@ -112,13 +112,14 @@ def pair_configuration(
     wan_mtu=None,
     cores=None,
     memory=256,
+    limits="{}",
     lan_options="",
     wan_options="",
 ):
     """The configuration file of a `Pair`; `more` is YAML for its end."""
     cores = [worker_core()] if cores is None else cores
     ports = _port("lan", 1, lan, mtu, lan_options) + _port("wan", 2, wan, wan_mtu or mtu, wan_options)
-    head = f"dataplane: {{ cores: {cores}, memory: {memory} }}\nports:\n"
+    head = f"dataplane: {{ cores: {cores}, memory: {memory}, limits: {limits} }}\nports:\n"
     return head + ports + textwrap.dedent(more)
 
 

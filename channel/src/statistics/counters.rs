@@ -179,6 +179,33 @@ row! {
 }
 
 row! {
+    /// One worker's flow table. A connection counts once, not once a direction.
+    FlowCounters {
+        /// Gauge: connections that the table has room for.
+        capacity,
+        /// Gauge: connections in it.
+        in_use,
+        /// Gauge: those of them that nobody has answered, or whose handshake is not done.
+        half_open,
+        /// Connections that began.
+        inserted,
+        /// Connections that were silent for too long.
+        aged,
+        /// Connections that an operator ended.
+        killed,
+        /// Half-open connections that made room for new ones.
+        evicted_half_open,
+        /// Closing and closed ones that did.
+        evicted_closing,
+        /// Idle ones of protocols without connections that did.
+        evicted_idle,
+        /// Packets that began no connection because there was no room: they were forwarded all
+        /// the same.
+        full,
+    }
+}
+
+row! {
     /// What the agent writes about the appliance.
     AgentCounters {
         /// Gauge: generation of the live policy.

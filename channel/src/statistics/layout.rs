@@ -4,8 +4,8 @@
 //! header    LINE     the words of Layout::header: magic, version, sizes, offsets
 //! agent              AgentCounters
 //! gauges             PortGauges for each port
-//! worker 0           CoreCounters, drops by reason, StageCounters, PortCounters, RuleCounters,
-//!                    HookCounters, hooks' own counters
+//! worker 0           CoreCounters, FlowCounters, drops by reason, StageCounters, PortCounters,
+//!                    RuleCounters, HookCounters, hooks' own counters
 //! worker 1 ...       at equal strides
 //! ```
 //!
@@ -14,8 +14,8 @@
 use sluice_policy::{DropReason, Stage};
 
 use super::counters::{
-    AgentCounters, CoreCounters, Counter, HookCounters, PortCounters, PortGauges, RuleCounters,
-    StageCounters,
+    AgentCounters, CoreCounters, Counter, FlowCounters, HookCounters, PortCounters, PortGauges,
+    RuleCounters, StageCounters,
 };
 use crate::message::Limits;
 
@@ -47,7 +47,9 @@ pub struct Layout {
     pub workers: usize,
     /// Distance between workers' blocks, and the size of one.
     pub stride: usize,
-    /// Offset of the drops in a block; the block begins with its core's counters.
+    /// Offset of the flow table's counters in a block; the block begins with its core's.
+    pub flows: usize,
+    /// Offset of the drops in a block.
     pub drops: usize,
     /// Offset of the stages' counters in a block.
     pub stages: usize,
@@ -65,7 +67,7 @@ pub struct Layout {
 
 impl Layout {
     /// Words of the header.
-    const HEADER: usize = 18;
+    const HEADER: usize = 19;
 
     /// The layout for an appliance of this size.
     pub const fn new(limits: Limits) -> Layout {
@@ -75,7 +77,8 @@ impl Layout {
         let agent = lines::<u64>(Self::HEADER);
         let gauges = agent + lines::<AgentCounters>(1);
         let workers = gauges + lines::<PortGauges>(limits.ports as usize);
-        let drops = lines::<CoreCounters>(1);
+        let flows = lines::<CoreCounters>(1);
+        let drops = flows + lines::<FlowCounters>(1);
         let stages = drops + lines::<Counter>(DropReason::COUNT);
         let ports = stages + lines::<StageCounters>(Stage::ALL.len());
         let rules = ports + lines::<PortCounters>(limits.ports as usize);
@@ -89,6 +92,7 @@ impl Layout {
             gauges,
             workers,
             stride,
+            flows,
             drops,
             stages,
             ports,
@@ -114,6 +118,7 @@ impl Layout {
             self.gauges as u64,
             self.workers as u64,
             self.stride as u64,
+            self.flows as u64,
             self.drops as u64,
             self.stages as u64,
             self.ports as u64,

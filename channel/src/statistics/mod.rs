@@ -25,8 +25,8 @@ use crate::mapping::Mapping;
 use crate::message::Limits;
 
 pub use self::counters::{
-    AgentCounters, CoreCounters, Counter, HookCounters, PortCounters, PortGauges, RuleCounters,
-    StageCounters,
+    AgentCounters, CoreCounters, Counter, FlowCounters, HookCounters, PortCounters, PortGauges,
+    RuleCounters, StageCounters,
 };
 pub use self::layout::{Layout, MAX_HOOKS, OWN_COUNTERS};
 
@@ -160,6 +160,12 @@ impl<'a> WorkerBlock<'a> {
         &rows(self.words, 0, 1)[0]
     }
 
+    /// The worker's flow table.
+    #[inline]
+    pub fn flows(self) -> &'a FlowCounters {
+        &rows(self.words, self.layout.flows, 1)[0]
+    }
+
     /// Packets dropped, by [`DropReason::index`].
     #[inline]
     pub fn drops(self) -> &'a [Counter] {
@@ -266,6 +272,7 @@ mod tests {
         let statistics = Statistics::in_memory(LIMITS).unwrap();
         for block in statistics.blocks() {
             block.core().generation.add(1);
+            block.flows().full.add(1);
             block.drops().iter().for_each(|counter| counter.add(1));
             block.stages().iter().for_each(|stage| stage.cycles.add(1));
             block.ports().iter().for_each(|port| port.tx_refused.add(1));
@@ -275,6 +282,7 @@ mod tests {
         statistics.gauges().iter().for_each(|port| port.no_buffers.add(1));
         for block in statistics.blocks() {
             assert!(block.core().values().all(|(name, n)| n == u64::from(name == "generation")));
+            assert!(block.flows().values().all(|(name, n)| n == u64::from(name == "full")));
             assert!(block.drops().iter().all(|counter| counter.get() == 1));
             assert!(block.stages().iter().all(|s| (s.bursts.get(), s.cycles.get()) == (0, 1)));
             assert!(

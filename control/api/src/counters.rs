@@ -95,6 +95,35 @@ pub struct WorkerStats {
     pub sleeps: u64,
     /// The generation it runs.
     pub generation: u64,
+    /// Its flow table.
+    #[serde(default)]
+    pub flows: FlowTable,
+}
+
+/// A worker's flow table. A connection counts once, not once a direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FlowTable {
+    /// Connections that it has room for.
+    pub capacity: u64,
+    /// Connections in it.
+    pub in_use: u64,
+    /// Those of them that nobody has answered, or whose handshake is not done.
+    pub half_open: u64,
+    /// Connections that began.
+    pub inserted: u64,
+    /// Connections that were silent for too long.
+    pub aged: u64,
+    /// Connections that an operator ended.
+    pub killed: u64,
+    /// Half-open connections that made room for new ones.
+    pub evicted_half_open: u64,
+    /// Closing and closed ones that did.
+    pub evicted_closing: u64,
+    /// Idle ones of protocols without connections that did.
+    pub evicted_idle: u64,
+    /// Packets that began no connection because there was no room: they were forwarded all the
+    /// same.
+    pub full: u64,
 }
 
 /// A port's counters, summed over workers, and what stands beside the account.

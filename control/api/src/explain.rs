@@ -4,8 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-use sluice_policy::explain::{Explanation, Query, Verdict};
+use sluice_policy::explain::{Explanation, Query, Routed, Verdict};
 use sluice_policy::model::Name;
+
+use crate::Flow;
 
 /// The evaluator's answer, and what it is about.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -15,8 +17,11 @@ pub struct Explained {
     pub explanation: Explanation,
     /// Which policy was asked.
     pub basis: Basis,
-    /// What the dataplane knows of the packet's flow.
-    pub flow_state: FlowState,
+    /// Whether the packet's connection is in a worker's flow table.
+    pub flow_state: FlowKnown,
+    /// The connection, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Flow>,
 }
 
 /// Which policy was asked. Links and neighbours are always as they are now.
@@ -33,13 +38,31 @@ pub enum Basis {
     Candidate,
 }
 
-/// What is known of a flow.
+/// Where a packet is routed, and what is known of its connection.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct QueriedRoute {
+    /// The evaluator's answer.
+    #[serde(flatten)]
+    pub routed: Routed,
+    /// Whether the packet's connection is in a worker's flow table.
+    #[serde(default)]
+    pub flow_state: FlowKnown,
+    /// The connection, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Flow>,
+}
+
+/// Whether a connection is in a flow table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum FlowState {
-    /// This release has no flow table: every packet takes the whole way, none is remembered.
+pub enum FlowKnown {
+    /// Nobody looked: the packet is explained as it was described.
     #[default]
-    NoFlowTable,
+    NotAsked,
+    /// It is not: the packet would begin a connection, or has none.
+    NotThere,
+    /// It is: the packet is explained as the next one of that connection.
+    There,
 }
 
 /// Flows, and two policies to compare by what becomes of them.

@@ -8,6 +8,9 @@
 //! | `GET /v1/interfaces` | | [`Vec<Interface>`](Interface) |
 //! | `GET /v1/routes` | `?instance=` | [`Vec<Route>`](Route) |
 //! | `GET /v1/neighbours` | | [`Vec<Neighbour>`](Neighbour) |
+//! | `GET /v1/flows` | `?instance=&src=&dst=&proto=&port=&state=&sort=&limit=` | [`Flows`] |
+//! | `DELETE /v1/flows` | the same but `sort` and `limit`; `&all=true` where nothing is named | [`FlowsKilled`] |
+//! | `POST /v1/flows/compare` | [`CompareLiveFlows`] | [`LiveFlowChanges`] |
 //! | `GET /v1/rules` | `?instance=` | [`Vec<Rule>`](Rule) |
 //! | `GET /v1/policy-routes` | `?instance=` | [`Vec<PolicyRoute>`](PolicyRoute) |
 //! | `GET /v1/workers` | | [`Vec<Worker>`](Worker) |
@@ -35,7 +38,7 @@
 //! | `POST /v1/explain` | `?at=`, `sluice_policy::explain::Query` | [`Explained`] |
 //! | `POST /v1/explain/many` | `Vec<Query>` | [`Vec<Explained>`](Explained) |
 //! | `POST /v1/explain/compare` | [`CompareFlows`] | [`Vec<FlowChange>`](FlowChange) |
-//! | `POST /v1/routes/query` | `?at=`, `sluice_policy::explain::RouteQuery` | `sluice_policy::explain::Routed` |
+//! | `POST /v1/routes/query` | `?at=`, `sluice_policy::explain::RouteQuery` | [`QueriedRoute`] |
 //! | `POST /v1/explain/candidate` | `?file=`, [`CandidateQuery`] | [`Explained`] as if the file were applied |
 //!
 //! Anything that does not succeed answers with [`Failure`]: 400 for a request or a configuration
@@ -55,6 +58,7 @@ mod change;
 mod commit;
 mod counters;
 mod explain;
+mod flows;
 mod hooks;
 mod runtime;
 mod status;
@@ -65,11 +69,16 @@ mod watch;
 pub use change::{Applied, Change, Changes, Failure, Flush};
 pub use commit::{Commit, CommitKind, Confirm, Diff, DiffEntry, DiffKind};
 pub use counters::{
-    Account, DropCount, InstancePipeline, Pipeline, PipelineEvent, PipelineStage, PortStats,
-    RuleDrops, Stats, WorkerStats,
+    Account, DropCount, FlowTable, InstancePipeline, Pipeline, PipelineEvent, PipelineStage,
+    PortStats, RuleDrops, Stats, WorkerStats,
 };
 pub use explain::{
-    Basis, Candidate, CandidateQuery, CompareFlows, Explained, FlowChange, FlowState, FlowWay,
+    Basis, Candidate, CandidateQuery, CompareFlows, Explained, FlowChange, FlowKnown, FlowWay,
+    QueriedRoute,
+};
+pub use flows::{
+    CompareLiveFlows, Flow, FlowDirection, FlowRate, FlowSelection, FlowSort, FlowState, Flows,
+    FlowsKilled, LiveFlowChange, LiveFlowChanges, RememberedWay,
 };
 pub use hooks::{
     EventOrder, Hook, HookModule, HookPlace, HookProgram, Hooks, LoadHook, NamedCounter, Origin,

@@ -3,15 +3,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_control_api::{
-    DropCount, Explained, Flush, Hooks, Interface, Neighbour, Pipeline, PolicyRoute, Port, Route,
-    Rule, Runtime, Stats, Status, Worker,
+    DropCount, Explained, Flows, Flush, Hooks, Interface, Neighbour, Pipeline, PolicyRoute, Port,
+    Route, Rule, Runtime, Stats, Status, Worker,
 };
 use sluice_policy::config;
 
 use crate::args::{self, Cli, Command, Show};
 use crate::client::{Client, with_query};
 use crate::failed::Failed;
-use crate::{check, commits, explain, hook, pages, questions, render, route, up, watch};
+use crate::{check, commits, explain, flows, hook, pages, questions, render, route, up, watch};
 
 /// Runs the command; what it prints when it succeeds.
 pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
@@ -37,8 +37,11 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
         }
         Command::Apply(options) => commits::apply(&client, &options, json).await,
         Command::Commits { limit } => commits::list(&client, limit, json).await,
-        Command::Diff { from, to, flows: Some(flows) } => {
-            questions::compare_flows(&client, &flows, &from, to, json).await
+        Command::Diff { from, to, flows: Some(Some(file)) } => {
+            questions::compare_flows(&client, &file, &from, to, json).await
+        }
+        Command::Diff { from, to, flows: Some(None) } => {
+            flows::compare(&client, &from, to, json).await
         }
         Command::Diff { from, to, flows: None } => commits::diff(&client, &from, to, json).await,
         Command::Rollback { to, dry_run, how } => {
@@ -46,6 +49,7 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
         }
         Command::Confirm => commits::confirm(&client, json).await,
         Command::Watch { drops } => watch::run(&client, drops, json).await.map(|()| String::new()),
+        Command::Flow(change) => flows::run(&client, change, json).await,
         Command::Show(what) => show(&client, what, json).await,
         Command::Route(change) => route::run(&client, change, json).await,
         Command::Hook(change) => hook::run(&client, change, json).await,
@@ -70,6 +74,7 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::Interfaces => "/v1/interfaces".into(),
         Show::Routes { instance } => with_query("/v1/routes", &[("instance", instance.clone())]),
         Show::Neighbours => "/v1/neighbours".into(),
+        Show::Flows(shown) => flows::path(shown),
         Show::Rules { instance } => with_query("/v1/rules", &[("instance", instance.clone())]),
         Show::PolicyRoutes { instance } => {
             with_query("/v1/policy-routes", &[("instance", instance.clone())])
@@ -95,6 +100,7 @@ async fn show(client: &Client, what: Show, json: bool) -> Result<String, Failed>
         Show::Interfaces => print::<Vec<Interface>>(answer, json, |rows| render::interfaces(rows)),
         Show::Routes { .. } => print::<Vec<Route>>(answer, json, |rows| render::routes(rows)),
         Show::Neighbours => print::<Vec<Neighbour>>(answer, json, |rows| render::neighbours(rows)),
+        Show::Flows(_) => print::<Flows>(answer, json, render::flows),
         Show::Rules { .. } => print::<Vec<Rule>>(answer, json, |rows| render::rules(rows)),
         Show::PolicyRoutes { .. } => {
             print::<Vec<PolicyRoute>>(answer, json, |rows| render::policy_routes(rows))

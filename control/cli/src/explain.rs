@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use sluice_control_api::{Basis, CandidateQuery, Explained, FlowState};
+use sluice_control_api::{Basis, CandidateQuery, Explained};
 use sluice_policy::explain::{LinkDestination, Query, Remembered};
 
 use crate::args::Explain;
 use crate::check;
 use crate::client::{Client, with_query};
 use crate::failed::Failed;
+use crate::render;
 
 const TCP: u8 = 6;
 const SYN: u8 = 2;
@@ -88,8 +89,9 @@ pub(crate) fn text(explained: &Explained) -> String {
             let _ = writeln!(text, "           {error}");
         }
     }
-    let FlowState::NoFlowTable = explained.flow_state;
-    let _ = writeln!(text, "flow:      none is remembered: every packet takes the whole way");
+    if let Some(flow) = render::known_flow(explained.flow_state, explained.flow.as_ref()) {
+        let _ = writeln!(text, "flow:      {flow}");
+    }
     text
 }
 

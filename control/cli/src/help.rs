@@ -56,6 +56,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("sluice diff 11", "what changed since commit 11"),
             ("sluice diff router.yaml", "what applying the file would change"),
             ("sluice diff router.yaml --flows tests.yaml", "which flows would fare otherwise"),
+            ("sluice diff router.yaml --flows", "which of those that there are now would"),
         ],
     ),
     (
@@ -85,6 +86,23 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("sluice show neighbours", &[("sluice show neighbours", "ARP and neighbour discovery")]),
+    (
+        "sluice show flows",
+        &[
+            ("sluice show flows", "50 of them, and how many there are"),
+            ("sluice show flows --sort rate --limit 10", "those that take the most bandwidth"),
+            ("sluice show flows --src 10.0.1.0/24 --proto tcp --state established", "some"),
+            ("sluice --json show flows --port 443", "for programs"),
+        ],
+    ),
+    (
+        "sluice flow kill",
+        &[
+            ("sluice flow kill --src 10.0.1.9", "all that this host began"),
+            ("sluice flow kill --proto udp --port 53 --instance blue", "some of one instance"),
+            ("sluice flow kill --all", "every one"),
+        ],
+    ),
     (
         "sluice show policy-routes",
         &[

@@ -14,6 +14,7 @@ mod command;
 mod commits;
 mod explain;
 mod failed;
+mod flows;
 mod help;
 mod hook;
 mod output;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::json;
-use sluice_control_api::{Candidate, CompareFlows, Explained, FlowChange, FlowWay};
+use sluice_control_api::{Candidate, CompareFlows, Explained, FlowChange, FlowWay, QueriedRoute};
 use sluice_policy::Policy;
 use sluice_policy::assertion::{Assertion, Question};
 use sluice_policy::config;
@@ -18,7 +18,7 @@ use crate::client::{Client, with_query};
 use crate::command::{pretty, print};
 use crate::failed::Failed;
 use crate::style::{BAD, GOOD, paint};
-use crate::{check, output};
+use crate::{check, output, render};
 
 fn route_query(service: &Service, dst: std::net::IpAddr) -> RouteQuery {
     RouteQuery {
@@ -45,7 +45,13 @@ pub(crate) async fn route(
     };
     let at = asked.at.map(|generation| generation.to_string());
     let answer = client.post(&with_query("/v1/routes/query", &[("at", at)]), &query).await?;
-    print::<Routed>(answer, json, routed)
+    print::<QueriedRoute>(answer, json, |QueriedRoute { routed: route, flow_state, flow }| {
+        let mut text = routed(route);
+        if let Some(flow) = render::known_flow(*flow_state, flow.as_ref()) {
+            let _ = writeln!(text, "{:<12} {flow}", "flow:");
+        }
+        text
+    })
 }
 
 /// `sluice source`: the address alone, for scripts.
@@ -253,7 +259,7 @@ pub(crate) async fn compare_flows(
     })
 }
 
-fn fate(way: &FlowWay) -> Cow<'static, str> {
+pub(crate) fn fate(way: &FlowWay) -> Cow<'static, str> {
     let by = way.rule.as_ref().map_or_else(String::new, |rule| format!(" by rule {rule}"));
     match &way.verdict {
         Verdict::Accept => {

@@ -148,6 +148,9 @@ pub enum ControlError {
          back (`sluice show status`)"
     )]
     Undecided(String),
+    /// The dataplane cannot get at its connections.
+    #[error("the dataplane cannot reach its flow tables")]
+    NoFlows(Vec<String>),
     /// The dataplane answered something else than what was asked.
     #[error("the dataplane answered `{command}` with something else; are both of one version?")]
     Unexpected {
@@ -213,6 +216,7 @@ impl ControlError {
             Self::NotKept(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoDataplane(_)
             | Self::NotCommitted(_)
+            | Self::NoFlows(_)
             | Self::Undecided(_)
             | Self::Busy
             | Self::Streaming
@@ -225,9 +229,10 @@ impl ControlError {
     pub fn failure(&self) -> Failure {
         let details = match self {
             Self::Config(diagnostics) => diagnostics.0.iter().map(ToString::to_string).collect(),
-            Self::Policy(details) | Self::Refused(details) | Self::NotCommitted(details) => {
-                details.clone()
-            }
+            Self::Policy(details)
+            | Self::Refused(details)
+            | Self::NotCommitted(details)
+            | Self::NoFlows(details) => details.clone(),
             Self::Operations(told) => details(told.len(), told),
             Self::NotAsExpected { total, told } => details(*total, told),
             Self::NoSuchRoute { total, told } => details(*total, told),

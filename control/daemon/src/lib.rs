@@ -10,6 +10,7 @@
 //! * `change` is what can be asked for; `batch` is many changes of live routes as one commit.
 //! * `kernel` follows routes of the kernel.
 //! * `transaction` is one change of the dataplane; `difference` is what it changes, in words.
+//! * `flows` is how the dataplane is asked for its connections.
 //! * `events` is what happens, for whoever watches; `watchdog` notices what does not.
 //! * `load` is what the workers' time goes into, read from their counters.
 //! * `http` is the interface; its types are in `sluice-control-api`.
@@ -32,6 +33,7 @@ mod deadline;
 mod difference;
 mod error;
 mod events;
+mod flows;
 mod head;
 mod hook;
 mod http;

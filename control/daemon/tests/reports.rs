@@ -102,6 +102,7 @@ fn counters_are_sums_over_workers_and_drops_name_their_rule() {
         worker.core().rx.add(10);
         worker.core().tx.add(7);
         worker.core().dropped.add(3);
+        worker.flows().in_use.set(4);
         worker.drops()[DropReason::ForwardFilter.index()].add(3);
         worker.port(PortId(0)).rx_packets.add(10);
         worker.stage(Stage::Route).bursts.add(1);
@@ -113,6 +114,7 @@ fn counters_are_sums_over_workers_and_drops_name_their_rule() {
     let stats: Stats = control.get("/v1/stats");
     assert_eq!((stats.total.rx, stats.total.dropped, stats.total.balanced), (20, 6, true));
     assert_eq!(stats.workers.len(), 2);
+    assert_eq!((stats.workers[1].flows.in_use, stats.workers[1].flows.full), (4, 0));
     assert_eq!((stats.ports[0].rx_packets, stats.ports[0].kernel_drops), (20, 5));
 
     let rules: Vec<Rule> = control.get("/v1/rules");

@@ -4,6 +4,7 @@ mod age;
 mod evict;
 mod find;
 mod shares;
+mod show;
 mod track;
 
 use sluice_packet::{ConnectionState, Descriptor, Family, Fragment, Quoted, TcpSegment, protocol};

@@ -15,6 +15,7 @@
 //! reasons.
 
 mod decide;
+mod errand;
 mod limits;
 mod path;
 
@@ -29,6 +30,8 @@ use sluice_policy::{Event, Instance, InstanceId, Moved, NoRecorder, Policy, Rout
 
 use decide::Decision;
 use limits::Limited;
+pub use errand::{Errand, FlowRecord, KnownWay, Wanted};
+pub use path::Rules;
 use path::{PathId, Paths};
 
 /// The flow stage's place in the order of hooks. The pipeline runs the stage itself, since it has a

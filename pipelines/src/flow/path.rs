@@ -17,7 +17,7 @@ const RULES: usize = 8;
 
 /// The rules that matched, in the order in which they did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Rules {
+pub struct Rules {
     slots: [RuleSlot; RULES],
     used: u8,
 }
@@ -28,7 +28,8 @@ impl Rules {
         usize::from(self.used) > RULES
     }
 
-    fn iter(&self) -> impl Iterator<Item = RuleSlot> {
+    /// Their slots.
+    pub fn iter(&self) -> impl Iterator<Item = RuleSlot> {
         self.slots.into_iter().take(usize::from(self.used))
     }
 }
@@ -88,6 +89,12 @@ impl Paths {
     pub(super) fn get(&self, id: PathId, edition: u32) -> Option<&Kept> {
         let kept = &self.places[place(id)];
         (kept.id == id && kept.edition == edition && id != Self::NONE).then_some(kept)
+    }
+
+    /// The path of a number, if it is there, whatever became of its next hop.
+    pub(super) fn named(&self, id: PathId) -> Option<&Path> {
+        let kept = &self.places[place(id)];
+        (kept.id == id && id != Self::NONE).then_some(&kept.path)
     }
 
     /// The number of a path. Where there is no free place near its hash, another path goes.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod flows;
 mod hook;
 mod questions;
 mod route;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use sluice_policy::Event;
 use sluice_policy::model::Standing;
 
+pub(crate) use self::flows::{Flow, ShowFlows, WhichFlows};
 pub(crate) use self::hook::{Hook, LoadHook};
 pub(crate) use self::questions::{RouteQuestion, Service, Source, Test};
 pub(crate) use self::route::{AddRoute, DeleteRoute, LoadRoutes, Place, Route};
@@ -92,9 +94,10 @@ pub(crate) enum Command {
         /// The commit to compare with [default: the live one]
         #[arg(value_name = "COMMIT")]
         to: Option<u64>,
-        /// Say which of the flows in this file would fare otherwise, instead of what differs
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        flows: Option<PathBuf>,
+        /// Say which of the flows in this file would fare otherwise, instead of what differs;
+        /// without a file, which of those that the dataplane has now
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1)]
+        flows: Option<Option<PathBuf>>,
     },
     /// Bring the state of an earlier commit back, as a new commit
     Rollback {
@@ -127,6 +130,9 @@ pub(crate) enum Command {
     /// Hooks: load programs at an event and unload them, while packets flow
     #[command(subcommand)]
     Hook(Hook),
+    /// Flows: end them
+    #[command(subcommand)]
+    Flow(Flow),
     /// Neighbours
     #[command(subcommand)]
     Neighbour(Neighbour),
@@ -259,6 +265,8 @@ pub(crate) enum Show {
     },
     /// Link addresses of neighbours
     Neighbours,
+    /// Flows that the workers remember: state, age, packets each way, and the way that they take
+    Flows(ShowFlows),
     /// Filter rules and how often they matched
     Rules {
         /// Only this instance

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sluice_control_api::{Account, DropCount, Stats};
+use sluice_control_api::{Account, DropCount, Stats, WorkerStats};
 
 use super::tables::place;
 use super::{table, wrap};
@@ -80,6 +80,34 @@ pub(crate) fn stats(stats: &Stats) -> String {
             ]
         }),
     ));
+    text.push('\n');
+    text.push_str(&table(
+        [
+            "#WORKER",
+            "#FLOWS",
+            "#ROOM",
+            "#HALF-OPEN",
+            "#BEGUN",
+            "#AGED",
+            "#KILLED",
+            "#EVICTED",
+            "#NO ROOM",
+        ],
+        stats.workers.iter().map(|WorkerStats { worker, flows, .. }| {
+            let evicted = [flows.evicted_half_open, flows.evicted_closing, flows.evicted_idle];
+            [
+                worker.to_string(),
+                flows.in_use.to_string(),
+                flows.capacity.to_string(),
+                flows.half_open.to_string(),
+                flows.inserted.to_string(),
+                flows.aged.to_string(),
+                flows.killed.to_string(),
+                evicted.into_iter().fold(0, u64::wrapping_add).to_string(),
+                flows.full.to_string(),
+            ]
+        }),
+    ));
     text
 }
 
@@ -128,14 +156,16 @@ pub(crate) fn drops(drops: &[DropCount]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_control_api::{PortStats, RuleDrops, WorkerStats};
+    use sluice_control_api::{FlowTable, PortStats, RuleDrops};
     use sluice_policy::Stage;
     use sluice_policy::model::{Action, FilterPoint, Position};
 
     use super::*;
 
     fn worker(worker: u16, account: Account) -> WorkerStats {
-        WorkerStats { worker, account, loops: 9, busy_loops: 5, sleeps: 1, generation: 2 }
+        let flows =
+            FlowTable { capacity: 1024, in_use: 7, evicted_idle: 5, ..FlowTable::default() };
+        WorkerStats { worker, account, loops: 9, busy_loops: 5, sleeps: 1, generation: 2, flows }
     }
 
     #[test]
@@ -165,6 +195,8 @@ mod tests {
         assert_eq!(line("= came"), "20 10 10");
         assert_eq!(line("= went"), "20 10 10");
         assert!(text.contains("every packet is accounted for"), "{text}");
+        let table: Vec<_> = text.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(table, ["1", "7", "1024", "0", "0", "0", "0", "5", "0"]);
         assert!(text.lines().all(|line| line.len() <= 100), "{text}");
         value.total = Account { rx: 23, tx: 20, ..Account::default() }.settled();
         assert!(stats(&value).contains("3 packets came and are not accounted for"));

@@ -4,6 +4,7 @@
 mod commits;
 mod counters;
 mod event;
+mod flows;
 mod hooks;
 mod pipeline;
 mod runtime;
@@ -13,6 +14,7 @@ mod tables;
 pub(crate) use commits::{applied, commits, confirmed, diff};
 pub(crate) use counters::{drops, stats};
 pub(crate) use event::event;
+pub(crate) use flows::{flow, flows, known_flow};
 pub(crate) use hooks::{hooks, programs};
 pub(crate) use pipeline::pipeline;
 pub(crate) use runtime::runtime;
@@ -29,13 +31,21 @@ fn table<const N: usize, T: Into<Cell>>(
     headings: [&str; N],
     rows: impl IntoIterator<Item = [T; N]>,
 ) -> String {
+    columns(&headings, rows)
+}
+
+/// The same, where what is shown says how many columns there are.
+fn columns<R: IntoIterator<Item: Into<Cell>>>(
+    headings: &[&str],
+    rows: impl IntoIterator<Item = R>,
+) -> String {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING).enforce_styling();
     if table.is_tty() {
         let width = table.width().map_or(WIDTH, |width| width.min(WIDTH));
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    table.set_header(headings.map(|heading| heading.trim_start_matches('#')));
+    table.set_header(headings.iter().map(|heading| heading.trim_start_matches('#')));
     let rows: Vec<_> = rows.into_iter().collect();
     let empty = rows.is_empty();
     table.add_rows(rows);

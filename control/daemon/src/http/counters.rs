@@ -7,10 +7,10 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_channel::Statistics;
-use sluice_channel::statistics::CoreCounters;
+use sluice_channel::statistics::{CoreCounters, FlowCounters};
 use sluice_control_api::{
-    Account, DropCount, InstancePipeline, Pipeline, PipelineEvent, PipelineStage, PortStats, Rule,
-    RuleDrops, Stats, WorkerStats,
+    Account, DropCount, FlowTable, InstancePipeline, Pipeline, PipelineEvent, PipelineStage,
+    PortStats, Rule, RuleDrops, Stats, WorkerStats,
 };
 use sluice_policy::model::Action;
 use sluice_policy::{DropReason, Event, Stage};
@@ -75,11 +75,11 @@ async fn settled_workers(statistics: &Statistics) -> Vec<WorkerStats> {
 fn read_workers(statistics: &Statistics) -> Vec<WorkerStats> {
     (0..)
         .zip(statistics.blocks())
-        .map(|(worker, block)| read_worker(worker, block.core()))
+        .map(|(worker, block)| read_worker(worker, block.core(), block.flows()))
         .collect()
 }
 
-fn read_worker(worker: u16, core: &CoreCounters) -> WorkerStats {
+fn read_worker(worker: u16, core: &CoreCounters, flows: &FlowCounters) -> WorkerStats {
     WorkerStats {
         worker,
         account: Account {
@@ -99,6 +99,18 @@ fn read_worker(worker: u16, core: &CoreCounters) -> WorkerStats {
         busy_loops: core.busy_loops.get(),
         sleeps: core.sleeps.get(),
         generation: core.generation.get(),
+        flows: FlowTable {
+            capacity: flows.capacity.get(),
+            in_use: flows.in_use.get(),
+            half_open: flows.half_open.get(),
+            inserted: flows.inserted.get(),
+            aged: flows.aged.get(),
+            killed: flows.killed.get(),
+            evicted_half_open: flows.evicted_half_open.get(),
+            evicted_closing: flows.evicted_closing.get(),
+            evicted_idle: flows.evicted_idle.get(),
+            full: flows.full.get(),
+        },
     }
 }
 

@@ -1,24 +1,22 @@
 //! What would happen to a packet: the evaluator on the live generation, an earlier one or a file
 //! that is not applied, and the dataplane's word on links, neighbours and foreign hooks.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_channel::{HookOrigin, HookState, HookStatus};
-use sluice_control_api::{
-    Basis, Candidate, CandidateQuery, CompareFlows, Explained, FlowChange, FlowState, FlowWay,
-};
-use sluice_policy::explain::{self, Live, NextHopState, PortFacts, Query, RouteQuery, Routed, Way};
-use sluice_policy::{Policy, config};
+use sluice_channel::{FlowStatus, FlowTuple, HookOrigin, HookState, HookStatus};
+use sluice_control_api::{Basis, CandidateQuery, Explained, FlowKnown, QueriedRoute};
+use sluice_policy::explain::{self, Live, NextHopState, PortFacts, Query, RouteQuery, Routed};
+use sluice_policy::model::Name;
+use sluice_policy::{Instance, Policy, config};
 
 use super::Answer;
 use super::extract::{Body, Params};
 use super::tables::state_name;
 use crate::app::App;
 use crate::error::ControlError;
+use crate::flows::{remembered, told, tuple, tuple_of_route};
 use crate::head::Head;
 
 /// Which policy is asked.
@@ -44,7 +42,23 @@ pub(super) async fn explain(
         return asked.answer(&query).map(Json);
     }
     let policy = &live.followed(policy);
-    Asked { policy, generation, basis: Basis::Live, live: &live }.answer(&query).map(Json)
+    let asked = Asked { policy, generation, basis: Basis::Live, live: &live };
+    asked.answer_with_flow(&app, query).await.map(Json)
+}
+
+/// What the dataplane knows of a packet's connection. Where a worker does not answer, that is not
+/// known, and the rest of the explanation holds.
+async fn known(
+    app: &App,
+    instance: &Name,
+    tuple: FlowTuple,
+) -> Result<(FlowKnown, Option<FlowStatus>), ControlError> {
+    match app.flow(instance, tuple).await {
+        Ok(None) => Ok((FlowKnown::NotThere, None)),
+        Ok(flow) => Ok((FlowKnown::There, flow)),
+        Err(ControlError::NoFlows(_)) => Ok((FlowKnown::NotAsked, None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// All questions are asked of one generation, one state of links and neighbours.
@@ -70,7 +84,7 @@ pub(super) async fn route(
     State(app): State<App>,
     Params(params): Params<ExplainParams>,
     Body(query): Body<RouteQuery>,
-) -> Answer<Routed> {
+) -> Answer<QueriedRoute> {
     let live = live(&app).await?;
     let view = app.view();
     let (policy, generation) = view.live()?;
@@ -79,66 +93,12 @@ pub(super) async fn route(
         None => explain::route(&live.followed(policy), &live, &query),
     };
     let routed = routed.map_err(|error| ControlError::Request(error.to_string()))?;
-    Ok(Json(Routed { generation: params.at.unwrap_or(generation), ..routed }))
-}
-
-/// The most flows of one comparison.
-const MOST_FLOWS: usize = 100_000;
-
-/// Which of the flows would fare otherwise by another policy. Links and neighbours are as they are
-/// now, for both.
-pub(super) async fn compare(
-    State(app): State<App>,
-    Body(wanted): Body<CompareFlows>,
-) -> Answer<Vec<FlowChange>> {
-    let CompareFlows { queries, from, to, candidate } = wanted;
-    if queries.len() > MOST_FLOWS {
-        return Err(ControlError::Request(format!(
-            "{} flows at once are too many: at most {MOST_FLOWS}",
-            queries.len()
-        )));
-    }
-    let live = live(&app).await?;
-    let view = app.view();
-    let (policy, _) = view.live()?;
-    let policy = Arc::new(policy.clone());
-    let before = match from {
-        Some(at) => app.policy_at(at).await?,
-        None => Arc::clone(&policy),
+    let (flow_state, flow) = match (params.at, tuple_of_route(&query)) {
+        (None, Some(tuple)) => known(&app, &routed.instance, tuple).await?,
+        _ => (FlowKnown::NotAsked, None),
     };
-    let after = match (to, candidate) {
-        (Some(_), Some(_)) => {
-            return Err(ControlError::Request(
-                "give either `to` or `candidate`: flows are compared by two policies".into(),
-            ));
-        }
-        (Some(at), None) => app.policy_at(at).await?,
-        (None, Some(Candidate { file, yaml })) => {
-            Arc::new(compile(view.head.clone(), file, yaml).await?)
-        }
-        (None, None) => policy,
-    };
-    // Many flows take a while, and this thread has other requests to answer.
-    let compared = tokio::task::spawn_blocking(move || {
-        let (before, after) = (live.followed(&before), live.followed(&after));
-        let changes = queries.iter().enumerate().map(|(place, query)| {
-            let of = |policy: &Policy| match explain::explain(policy, &live, query) {
-                Ok(explanation) => Ok(flow_way(explanation.way)),
-                Err(error) => Err(ControlError::Request(format!("flow {place}: {error}"))),
-            };
-            let (before, after) = (of(&before)?, of(&after)?);
-            let same = (&before.verdict, &before.egress, before.next_hop)
-                == (&after.verdict, &after.egress, after.next_hop);
-            Ok((!same).then_some(FlowChange { place, before, after }))
-        });
-        changes.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
-    });
-    compared.await.map_err(|_| ControlError::Stopping)?.map(Json)
-}
-
-fn flow_way(way: Way) -> FlowWay {
-    let Way { verdict, egress, next_hop, rule, .. } = way;
-    FlowWay { verdict, egress, next_hop, rule: rule.map(|rule| rule.name) }
+    let routed = Routed { generation: params.at.unwrap_or(generation), ..routed };
+    Ok(Json(QueriedRoute { routed, flow_state, flow: flow.map(told) }))
 }
 
 /// How a file is named.
@@ -162,11 +122,15 @@ pub(super) async fn candidate(
     let policy = compile(view.head.clone(), file, yaml).await?;
     let policy = &live.followed(&policy);
     let asked = Asked { policy, generation, basis: Basis::Candidate, live: &live };
-    asked.answer(&query).map(Json)
+    asked.answer_with_flow(&app, query).await.map(Json)
 }
 
 /// What would run if a file were applied.
-async fn compile(running: Head, file: String, yaml: String) -> Result<Policy, ControlError> {
+pub(super) async fn compile(
+    running: Head,
+    file: String,
+    yaml: String,
+) -> Result<Policy, ControlError> {
     // A large file takes a while, and this thread has other requests to answer.
     let compiled = tokio::task::spawn_blocking(move || {
         let configuration = config::read(yaml.as_bytes(), &file).map_err(ControlError::Config)?;
@@ -192,12 +156,38 @@ impl Asked<'_> {
             .map_err(|error| ControlError::Request(error.to_string()))?;
         // What a commit is called goes before how many steps its policy took to compile.
         explanation.generation = self.generation;
-        Ok(Explained { explanation, basis: self.basis, flow_state: FlowState::NoFlowTable })
+        Ok(Explained {
+            explanation,
+            basis: self.basis,
+            flow_state: FlowKnown::NotAsked,
+            flow: None,
+        })
+    }
+}
+
+impl Asked<'_> {
+    /// The same, of the packet as one of its connection, if the dataplane has that.
+    async fn answer_with_flow(
+        &self,
+        app: &App,
+        mut query: Query,
+    ) -> Result<Explained, ControlError> {
+        let mut explained = self.answer(&query)?;
+        let instance = &explained.explanation.instance;
+        let tuple = tuple(&query);
+        let (flow_state, found) = known(app, instance, tuple).await?;
+        let tracks = self.policy.instance_named(instance).is_some_and(Instance::tracks);
+        // Where no filter looks at states, it is no news that a packet is a first one.
+        if flow_state == FlowKnown::There || flow_state == FlowKnown::NotThere && tracks {
+            query.flow = remembered(found.as_ref(), &tuple);
+            explained = self.answer(&query)?;
+        }
+        Ok(Explained { flow_state, flow: found.map(told), ..explained })
     }
 }
 
 /// What the dataplane says of links, neighbours and foreign hooks.
-async fn live(app: &App) -> Result<Live, ControlError> {
+pub(super) async fn live(app: &App) -> Result<Live, ControlError> {
     let ports = links(app).await?.ports;
     let neighbours = app.neighbours().await?.into_iter().map(|neighbour| {
         let state = state_name(neighbour.state).to_owned();

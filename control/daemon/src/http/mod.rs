@@ -2,9 +2,11 @@
 
 mod change;
 mod commit;
+mod compare;
 mod counters;
 mod explain;
 mod extract;
+mod flows;
 mod hooks;
 mod openapi;
 mod peer;
@@ -58,6 +60,9 @@ fn api() -> Api {
         )
         .get("/v1/neighbours", "Link addresses of neighbours", tables::neighbours)
         .post("/v1/neighbours/flush", "Forget neighbours that were learnt", change::flush)
+        .get("/v1/flows", "Connections that the workers remember", flows::list)
+        .delete("/v1/flows", "End connections", flows::kill)
+        .post("/v1/flows/compare", "Which connections would fare otherwise", compare::live)
         .get("/v1/rules", "Filter rules and how often they matched", tables::rules)
         .get(
             "/v1/policy-routes",
@@ -83,7 +88,7 @@ fn api() -> Api {
         .get("/v1/watch", "What happens, while it happens", watch::watch)
         .post("/v1/explain", "What would happen to a packet, and why", explain::explain)
         .post("/v1/explain/many", "The same of many packets at one moment", explain::many)
-        .post("/v1/explain/compare", "Which flows would fare otherwise", explain::compare)
+        .post("/v1/explain/compare", "Which flows would fare otherwise", compare::given)
         .post(
             "/v1/routes/query",
             "Where a packet would be routed, and from which address",

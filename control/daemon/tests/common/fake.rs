@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_channel::{
-    Command, HookOrigin, HookReport, HookState, HookStatus, Incoming, Limits, Neighbour,
-    NeighbourState, Notice, PortStatus, Reply, RuleStatus, Server, Statistics, Status,
-    WorkerStatus,
+    Command, FlowFilter, FlowPage, FlowPlace, FlowStatus, HookOrigin, HookReport, HookState,
+    HookStatus, Incoming, Limits, Neighbour, NeighbourState, Notice, PortStatus, Reply, RuleStatus,
+    Server, Statistics, Status, WorkerStatus,
 };
 use sluice_policy::model::{Delta, State};
 use sluice_policy::order::ForeignHook;
@@ -45,7 +45,24 @@ pub struct Behaviour {
     pub flushed: usize,
     /// Programs, and hooks that no configuration loads.
     pub hooks: HookReport,
+    /// What its flow tables hold, in order.
+    pub flows: Vec<FlowStatus>,
+    /// Connections in one page.
+    pub page: usize,
     pub attached: bool,
+}
+
+impl Behaviour {
+    /// Looks at so many connections as a page has, and shows those that are meant.
+    fn page(&self, from: FlowPlace, f: &FlowFilter) -> (Vec<FlowStatus>, Option<FlowPlace>) {
+        let rest: Vec<_> = self.flows.iter().filter(|flow| flow.place >= from).collect();
+        let next = rest.get(self.page).map(|flow| flow.place);
+        let is_meant = |flow: &&&FlowStatus| {
+            f.instance.as_ref().is_none_or(|instance| *instance == flow.instance)
+                && f.means(&flow.tuple, flow.state)
+        };
+        (rest.iter().take(self.page).filter(is_meant).map(|f| (*f).clone()).collect(), next)
+    }
 }
 
 /// A running fake. Dropping it is the dataplane's death.
@@ -76,6 +93,8 @@ impl FakeDataplane {
             discarded: 0,
             flushed: 0,
             hooks: HookReport::default(),
+            flows: Vec::new(),
+            page: 2,
             attached: false,
         }));
         let stop = Arc::new(AtomicBool::new(false));
@@ -218,6 +237,22 @@ impl Agent {
                 }
                 self.behaviour().flushed += 1;
                 Reply::Done
+            }
+            Command::Flows { from, filter } => {
+                let (flows, next) = self.behaviour().page(from, &filter);
+                Reply::Flows(FlowPage { flows, next })
+            }
+            Command::Flow { instance, tuple } => {
+                let behaviour = self.behaviour();
+                let is = |flow: &&FlowStatus| flow.instance == instance && flow.tuple == tuple;
+                let flows = behaviour.flows.iter().filter(is).cloned().collect();
+                Reply::Flows(FlowPage { flows, next: None })
+            }
+            Command::KillFlows { from, filter } => {
+                let mut behaviour = self.behaviour();
+                let (flows, next) = behaviour.page(from, &filter);
+                behaviour.flows.retain(|flow| !flows.contains(flow));
+                Reply::FlowsKilled { killed: flows.len() as u32, next }
             }
             Command::Workers => Reply::Workers(vec![WorkerStatus {
                 worker: 0,

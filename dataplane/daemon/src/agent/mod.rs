@@ -6,6 +6,7 @@
 
 mod answers;
 mod commit;
+mod flows;
 mod hooks;
 mod neighbours;
 mod ports;
@@ -29,6 +30,7 @@ use sluice_channel::{Command, CrashReport, Limits, Notice, Reply};
 use sluice_channel::{Incoming, Server};
 use sluice_hooks::stack::{NicWatch, Slot};
 use sluice_hooks::{Program, Stack, TokenBucket};
+use sluice_pipelines::flow::Errand;
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Injector, Report};
 use sluice_policy::model::Delta;
@@ -65,6 +67,9 @@ struct WorkerHandle {
     orders: Producer<Order>,
     injector: Injector,
     returns: Consumer<Returned>,
+    errands: Consumer<Box<Errand>>,
+    /// The worker's errand, while the worker does not have it.
+    errand: Option<Box<Errand>>,
     reports: Consumer<Report>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -260,6 +265,9 @@ impl Agent {
             Command::FlushNeighbours { interface, address } => {
                 self.flush_neighbours(interface.as_deref(), address)
             }
+            Command::Flows { from, filter } => self.flows(from, &filter),
+            Command::Flow { instance, tuple } => self.flow(&instance, &tuple),
+            Command::KillFlows { from, filter } => self.kill_flows(from, &filter),
             question => self.tell(&question),
         }
     }

@@ -107,6 +107,8 @@ impl Agent {
         for (index, &core) in arguments.cores.iter().enumerate() {
             let (orders, take_orders) = RingBuffer::new(ORDER_RING);
             let (give_back, returns) = RingBuffer::new(MAX_PORTS * 2 + MAX_HOOKS);
+            // One errand goes back and forth.
+            let (done, errands) = RingBuffer::new(1);
             let (report, reports) = RingBuffer::new(REPORT_RING);
             let (injector, injections) = inject::ring();
             let flows = Table::new(FlowLimits::connections(arguments.max_flows), seed()?, hertz)?;
@@ -129,6 +131,7 @@ impl Agent {
                 spread: spreads.remove(0),
                 orders: take_orders,
                 returns: give_back,
+                errands: done,
                 doorbell: Arc::clone(&doorbells[index]),
                 agent: Arc::clone(&doorbell),
                 peers: doorbells.clone(),
@@ -144,6 +147,8 @@ impl Agent {
                 orders,
                 injector,
                 returns,
+                errands,
+                errand: Some(Box::default()),
                 reports,
                 thread: Some(thread),
             });

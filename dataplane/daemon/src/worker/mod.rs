@@ -13,6 +13,7 @@ use sluice_channel::statistics::{Statistics, WorkerBlock};
 use sluice_dpdk::{QueueDescriptor, RxQueue, pin_current_thread, register_thread, tsc};
 use sluice_hooks::stack::Slot;
 use sluice_hooks::{Burst, Hook};
+use sluice_pipelines::flow::Errand;
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::spread::Spread;
 use sluice_pipelines::{Generation, Pipeline, tx};
@@ -62,6 +63,8 @@ pub enum Order {
     },
     /// Give the object of a hook back; no order names its slot any more.
     TakeHook(Slot),
+    /// Do this at the flow table and give it back.
+    Errand(Box<Errand>),
     /// Send this.
     Solicit(Solicit),
     /// Receive nothing more, take in what others have handed over, let go of what is held, and add
@@ -102,6 +105,8 @@ pub struct Worker {
     pub orders: Consumer<Order>,
     /// What goes back to the agent.
     pub returns: Producer<Returned>,
+    /// Errands that are done.
+    pub errands: Producer<Box<Errand>>,
     /// This worker's doorbell.
     pub doorbell: Arc<Doorbell>,
     /// The agent's.
@@ -195,7 +200,13 @@ impl Worker {
         let mut worked = 0;
         while let Ok(order) = self.orders.pop() {
             worked += 1;
-            follow(order, polling, pipeline, generation, statistics, &mut self.returns);
+            let Order::Errand(mut errand) = order else {
+                follow(order, polling, pipeline, generation, statistics, &mut self.returns);
+                continue;
+            };
+            pipeline.flows().run(&mut errand, &generation.policy, now);
+            // The ring has room for the one errand that there is.
+            let _ = self.errands.push(errand);
         }
         for polled in &mut polling.queues {
             if polling.draining || generation.policy.port(polled.port).is_none() {
@@ -324,6 +335,8 @@ fn follow(
             // The ring has room for every hook.
             let _ = returns.push(Returned::Hook(slot, object));
         }
+        // The turn has seen to it, which has the clock.
+        Order::Errand(_) => {}
         Order::Solicit(solicit) => pipeline.solicit(generation, statistics, solicit),
         Order::Drain(drained) => {
             polling.draining = true;
