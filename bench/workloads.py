@@ -52,16 +52,15 @@ def pcap_device(number, path):
 def configuration(device, *, cores=(1,), memory=256, queues=1, out=SINK, flows=None, more=""):
     """A router from `device` to `out`, whose neighbour is known; `more` is YAML for its end."""
     queue = f", queues: {queues}" if queues > 1 else ""
+    limits = f", limits: {{ flows: {flows} }}" if flows else ""
     text = (
-        f"dataplane: {{ cores: {list(cores)}, memory: {memory} }}\n"
+        f"dataplane: {{ cores: {list(cores)}, memory: {memory}{limits} }}\n"
         "ports:\n"
         f'  in: {{ device: "{device}", addresses: [10.0.0.1/16, "fd00::1/64"]{queue} }}\n'
         f'  out: {{ device: "{out}", addresses: [10.2.0.1/16, "fd02::1/64"] }}\n'
         "neighbours:\n"
         '  - { interface: out, address: 10.2.0.2, mac: "02:00:00:00:00:42" }\n'
         '  - { interface: out, address: "fd02::2", mac: "02:00:00:00:00:42" }\n')
-    if flows:
-        text += f"flows: {{ connections: {flows} }}\n"
     return text + more
 
 
