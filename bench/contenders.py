@@ -71,6 +71,9 @@ class Contender:
         for pid in self.pids():
             os.kill(pid, signal.SIGCONT)
 
+    def answers(self):
+        """Waits until it can be asked for its packets again."""
+
     def cpu_seconds(self):
         """What the workers have run, on average of them."""
         schedstats = [Path(f"/proc/{pid}/task/{tid}/schedstat").read_text() for pid, tid in self.workers()]
@@ -79,6 +82,7 @@ class Contender:
     def window(self, seconds=WINDOW):
         """Nanoseconds of CPU time a packet, over one window."""
         self.resume()
+        self.answers()
         time.sleep(WARM_UP)
         packets, cpu = self.packets(), self.cpu_seconds()
         time.sleep(seconds)
@@ -199,6 +203,13 @@ class Sluice(Contender):
 
     def ask(self, *command):
         return json.loads(self.run("--json", *command))
+
+    def answers(self):
+        """The control process lost sight of a dataplane that stood still, and finds it again."""
+        deadline = time.monotonic() + 30
+        asked = [self.sluice, "--dir", self.dir, "--json", "show", "stats"]
+        while subprocess.run(asked, capture_output=True).returncode and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def packets(self):
         return self.ask("show", "stats")["total"][self.counter]

@@ -12,11 +12,15 @@ from pathlib import Path
 
 from contenders import ROOT, Hugepages, Sluice, Testpmd, interleaved
 from rows import Costs, Found, Row
-from workloads import FLOWS, GENERATED, SINK, acl_rules, configuration, filters, flows_pcap, other_routes, pcap_device, policy_routes, routes
+from workloads import FLOWS, GENERATED, MBUFS, MEMORY, SINK, acl_rules, configuration, filters, flows_pcap, other_routes, pcap_device, policy_routes, routes
 
 sys.path.insert(0, str(ROOT / "tests"))
 
 from lab import Control  # noqa: E402
+
+
+# MiB of hugepages for a contender: its buffers, and what EAL takes beside them.
+PAGES = MEMORY + 32
 
 
 class Bench:
@@ -31,6 +35,8 @@ class Bench:
 
     def testpmd(self, devices, name, mode="macswap", **more):
         more.setdefault("cores", (self.core,))
+        more.setdefault("memory", MEMORY)
+        more.setdefault("mbufs", MBUFS)
         return Testpmd(mode, devices, main_core=self.main_core, name=name, **more)
 
     def sluice(self, device, name, policy=None, counter="tx", environment=None, kind=Sluice, binaries=None, **more):
@@ -77,15 +83,20 @@ def known(bench):
     """Known flows beside the I/O floor, in from captures."""
     many = 65536
     small, large, six = bench.pcap(), bench.pcap(many), bench.pcap(family=6)
-    with Hugepages(256 + 512 + 3 * 320 + 1300 + 256):
-        costs, _ = bench.measured([
+    with Hugepages(PAGES * 4):
+        few, _ = bench.measured([
             lambda: bench.testpmd([small, SINK], "macswap, 1k flows"),
-            lambda: bench.testpmd([large, SINK], "macswap, 64k flows", memory=512, mbufs=131072),
             lambda: bench.sluice(small, "no filter, 1k flows", policy=routes(10)),
             lambda: bench.sluice(small, "1k flows"),
-            lambda: bench.sluice(large, "64k flows", memory=1280, flows=1 << 18),
             lambda: bench.sluice(six, "IPv6, 1k flows"),
         ])
+    # A buffer for each packet of the capture, in a pool that is a quarter of the memory.
+    with Hugepages(512 + 1300):
+        more, _ = bench.measured([
+            lambda: bench.testpmd([large, SINK], "macswap, 64k flows", memory=512, mbufs=131072),
+            lambda: bench.sluice(large, "64k flows", memory=1280, flows=1 << 18),
+        ])
+    costs = Costs(few.all | more.all)
     rows = [
         Row("testpmd macswap, 1k flows", costs.text("macswap, 1k flows")),
         Row("testpmd macswap, 64k flows", costs.text("macswap, 64k flows")),
@@ -109,7 +120,7 @@ def flows(bench):
         return bench.testpmd([GENERATED, SINK], f"macswap, {n} flows", environment=bench.flows(pattern="random", count=n))
 
     fresh = bench.flows(pattern="new", transport="syn")
-    with Hugepages(320 * (len(counts) + 5)):
+    with Hugepages(PAGES * (len(counts) + 4)):
         costs, _ = bench.measured([
             *(lambda n=n: floor(n) for n in (few, many)),
             *(lambda n=n: even(n) for n in counts),
@@ -162,13 +173,14 @@ def policy(bench):
         table = bench.directory / f"{n}.ndjson"
         table.write_text("".join(f'{{"set":{{"to":"{to}","via":"{via}"}}}}\n' for to, via in other_routes(n)))
         sluice.resume()
+        sluice.answers()
         sluice.run("route", "load", table, "--owner", "bgp")
         sluice.pause()
         return sluice
 
     contenders = {"base": lambda: bench.sluice(device, "base", policy=stateful())}
     contenders |= {f"{n} {kind}": lambda kind=kind, n=n: start(kind, n) for kind, ns in sizes.items() for n in ns[1:]}
-    with Hugepages(320 * (len(contenders) + 1)):
+    with Hugepages(PAGES * len(contenders)):
         costs, _ = bench.measured(list(contenders.values()))
     rows, series = [Row("10 rules, 10 routes, no policy route", costs.text("base"))], {"policy": costs.kept()}
     for kind, ns in sizes.items():
@@ -220,7 +232,7 @@ class Churned(Sluice):
 def churn(bench):
     """Neighbours that move and routes that change beside known flows."""
     quiet, noisy = bench.flows(), bench.flows(arp=2000)
-    with Hugepages(320 * 3):
+    with Hugepages(PAGES * 2):
         costs, running = bench.measured([
             lambda: bench.sluice(GENERATED, "quiet", environment=quiet),
             lambda: bench.sluice(GENERATED, "churn", environment=noisy, kind=Churned),
@@ -247,7 +259,7 @@ def without_hugepages(bench):
 def pages(bench):
     """Hugepages and ordinary ones."""
     device, ordinary = bench.pcap(), without_hugepages(bench)
-    with Hugepages(256 + 320):
+    with Hugepages(PAGES * 2):
         costs, _ = bench.measured([
             lambda: bench.testpmd([device, SINK], "macswap on hugepages"),
             lambda: bench.testpmd([device, SINK], "macswap on ordinary pages", huge=False),
@@ -266,7 +278,7 @@ def cores(bench):
     packets in a second of both workers' own time."""
     both = (bench.core, bench.main_core)
     environment = bench.flows()
-    with Hugepages(3 * 320):
+    with Hugepages(PAGES * 2):
         costs, _ = bench.measured([
             lambda: bench.sluice(GENERATED, "one worker", environment=environment),
             lambda: bench.sluice(GENERATED, "two workers", environment=environment, cores=both, queues=2),

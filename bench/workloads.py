@@ -8,6 +8,8 @@ FLOWS = 1024
 PCAP_MAC = bytes([0x02, 0x70, 0x63, 0x61, 0x70, 0x00])
 GENERATED = "net_null0,size=60"
 SINK = "net_null1,no-rx=1"
+# MiB of a forwarder, and the buffers that are in it: Sluice's pool is a quarter of its memory.
+MEMORY, MBUFS = 128, 8192
 
 # What a packet has to go through in the row "stateful": rules ahead of the one that lets it pass.
 RULES = 10
@@ -49,7 +51,7 @@ def pcap_device(number, path):
     return f"net_pcap{number},rx_pcap={path},infinite_rx=1"
 
 
-def configuration(device, *, cores=(1,), memory=256, queues=1, out=SINK, flows=None, more=""):
+def configuration(device, *, cores=(1,), memory=MEMORY, queues=1, out=SINK, flows=None, more=""):
     """A router from `device` to `out`, whose neighbour is known; `more` is YAML for its end."""
     queue = f", queues: {queues}" if queues > 1 else ""
     limits = f", limits: {{ flows: {flows} }}" if flows else ""
