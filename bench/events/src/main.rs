@@ -11,10 +11,12 @@ use rtrb::RingBuffer;
 use sluice_channel::Limits;
 use sluice_channel::statistics::Statistics;
 use sluice_dpdk::{BURST, Eal, EalOptions, Hugepages, Mempool, tsc, tsc_hz};
+use sluice_flow::Table;
 use sluice_hooks::{
     Burst, Context, Event, ForeignHook, Hint, Hook, Outbox, Ports, Protocol, Registry, Way,
 };
 use sluice_packet::{Descriptor, Mask};
+use sluice_pipelines::flow::Flows;
 use sluice_pipelines::neighbour::table::NeighbourTable;
 use sluice_pipelines::tx::Output;
 use sluice_pipelines::{AgentLink, Generation, Pipeline};
@@ -54,8 +56,9 @@ fn main() -> anyhow::Result<()> {
     let (report, _reports) = RingBuffer::new(64);
     let output = Output::new(vec![None], vec![]);
     let outbox = Outbox::new(pool.clone(), hertz);
+    let flows = Flows::new(Table::new(sluice_flow::Limits::connections(1024), [1, 2], hertz)?);
     let mut pipeline =
-        Pipeline::new(&registry, outbox, table, output, AgentLink::new(report), hertz);
+        Pipeline::new(&registry, flows, outbox, table, output, AgentLink::new(report), hertz);
     pipeline.authors().put(0, Box::new(Pass), true);
     let hook = ForeignHook {
         instance: None,

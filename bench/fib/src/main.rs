@@ -182,7 +182,9 @@ fn fill_own(routes: &[(IpNet, u32)]) -> (Fib, Filled) {
     let before = peer::own_memory();
     let (mut fib, took) = timed(|| {
         let mut fib = Fib::default();
-        routes.iter().for_each(|&(prefix, leaf)| fib.insert(prefix, leaf));
+        routes.iter().for_each(|&(prefix, leaf)| {
+            fib.insert(prefix, leaf);
+        });
         fib
     });
     let memory = (peer::own_memory() - before) as f64;

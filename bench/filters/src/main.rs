@@ -130,7 +130,8 @@ fn compile(rules: &[Rule]) -> anyhow::Result<(Policy, Duration)> {
     let before = applied(&Policy::empty(), &Delta { operations })?;
     let key = FilterKey { instance: "default".into(), point: FilterPoint::Forward };
     let rules = rules.iter().enumerate().map(|(place, rule)| in_the_model(place, rule)).collect();
-    let filter = model::Filter { default: Action::Drop, rules, sets: BTreeMap::new() };
+    let filter =
+        model::Filter { stateful: None, default: Action::Drop, rules, sets: BTreeMap::new() };
     let delta = Delta { operations: vec![Operation::Filter(key, Some(filter))] };
     let mut times = Vec::new();
     for _ in 0..5 {
@@ -164,7 +165,9 @@ fn in_the_model(place: usize, rule: &Rule) -> model::Rule {
         destination_port: ports(rule.destination_port),
         tcp_flags: None,
         icmp: Vec::new(),
+        state: Vec::new(),
         sets: Default::default(),
+        limit: None,
         action: if place.is_multiple_of(3) { Action::Drop } else { Action::Accept },
         log: false,
         position: model::Position { file: "rules".into(), line: place as u32, column: 1 },

@@ -29,8 +29,8 @@ use sluice_packet::{
 use sluice_policy::{Event, Instance, InstanceId, Moved, NoRecorder, Policy, RouteDecision};
 
 use decide::Decision;
-use limits::Limited;
 pub use errand::{Errand, FlowRecord, KnownWay, Wanted};
+use limits::Limited;
 pub use path::Rules;
 use path::{PathId, Paths};
 
