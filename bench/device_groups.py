@@ -240,7 +240,7 @@ def churn(bench):
     rate = running[1].changed / max(running[1].changing, 1e-9)
     row = Row(
         f"1,000 gratuitous ARP and {rate:,.0f} route changes a second", costs.text("churn"), "<= 1.05 x quiet",
-        costs.ratio("churn", "quiet"), 1.05)
+        costs.ratio("churn", "quiet"), 1.05, unsettled="" if rate >= 0.95 * Churned.RATE else "too few changes")
     return Found([row], {"churn": costs.kept()})
 
 

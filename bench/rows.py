@@ -15,10 +15,14 @@ class Row:
     ratio: float | None = None
     limit: float | None = None
     least: bool = False
+    # Why nothing follows from the figure, if nothing does.
+    unsettled: str = ""
 
     def verdict(self):
         if self.limit is None or self.ratio is None:
             return ""
+        if self.unsettled:
+            return f"not settled: {self.unsettled}"
         met = self.ratio >= self.limit if self.least else self.ratio <= self.limit
         by = self.limit / self.ratio if self.least else self.ratio / self.limit
         return "met" if met else f"missed by {100 * (by - 1):.0f} %"

@@ -28,6 +28,8 @@ GROUPS = {
     "known": known, "flows": flows, "policy": policy, "churn": churn, "pages": pages, "cores": cores,
     "latency": latency, "commit": commit, "veth": veth,
 }
+# Groups whose generator needs a core beside the forwarder's.
+WIRES = ("latency", "commit", "veth")
 
 
 def machine():
@@ -38,9 +40,9 @@ def machine():
 
 
 def versions():
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     return {
-        "sluice": commit,
+        "sources": commit,  # what `make bench` builds; --binaries may be of others
         "dpdk": version(["pkg-config", "--modversion", "libdpdk"], r"[\d.]+"),
         "nftables": version(["nft", "--version"], r"v[\d.]+"),
     }
@@ -72,12 +74,17 @@ def main():
         sys.exit(f"bench: there is no group {', '.join(sorted(unknown))}; known are {', '.join(GROUPS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     started = time.monotonic()
-    rows, series = [], {}
+    rows, series, loads = [], {}, {}
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
         bench = Bench(options, directory)
         for name in options.only.split(","):
-            since = time.monotonic()
+            since, load = time.monotonic(), os.getloadavg()[0]
+            loads[name] = round(load, 1)
             found = GROUPS[name](bench)
+            if name in WIRES and load > os.cpu_count():
+                # Both ends need a core all the time: what others do to one of them is in every figure.
+                for row in found.rows:
+                    row.unsettled = f"load {load:.0f}"
             rows += [row.as_dict() for row in found.rows]
             series.update(found.series)
             for row in found.rows:
@@ -87,7 +94,7 @@ def main():
     now = datetime.datetime.now(datetime.UTC)
     result = {
         "date": now.isoformat(timespec="seconds"), "machine": machine(), "versions": versions(), "rounds": options.rounds,
-        "minutes": round(minutes, 1), "rows": rows, "series": series,
+        "load": loads, "binaries": str(options.binaries), "minutes": round(minutes, 1), "rows": rows, "series": series,
     }
     Path(options.results).mkdir(parents=True, exist_ok=True)
     kept = Path(options.results) / f"{now:%Y-%m-%d-%H%M}.json"
