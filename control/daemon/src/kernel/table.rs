@@ -239,8 +239,16 @@ impl Way {
             };
             Some(NextHop { via, interface, weight: hop.weight })
         };
-        let hops: Vec<NextHop> = hops.iter().filter_map(hop).collect();
-        (!hops.is_empty()).then(|| Target::NextHops(hops.into()))
+        let mut known: Vec<NextHop> = Vec::new();
+        for next in hops.iter().filter_map(hop) {
+            // The same gateway over another link of the kernel's is no other one here.
+            let same =
+                |other: &NextHop| (other.via, &other.interface) == (next.via, &next.interface);
+            if !known.iter().any(same) {
+                known.push(next);
+            }
+        }
+        (!known.is_empty()).then(|| Target::NextHops(known.into()))
     }
 }
 

@@ -87,6 +87,7 @@ fn routes_are_their_protocols_owners() {
         route("10.7.0.0/16", 12, 32, &[("10.0.2.2", 3)]),
         route("10.7.0.0/16", 186, 20, &[("10.0.2.3", 3)]),
         route("10.8.0.0/16", 188, 20, &[("10.0.2.2", 3), ("10.0.1.2", 2)]),
+        route("10.8.8.0/24", 188, 20, &[("10.0.2.2", 3), ("10.0.2.2", 1)]),
         route("10.9.0.0/16", 16, 0, &[("", 2)]),
         route("10.10.0.0/16", 2, 0, &[("", 3)]),
         route("fd09::/16", 12, 0, &[("fe80::1", 2)]),
@@ -98,12 +99,13 @@ fn routes_are_their_protocols_owners() {
             "10.7.0.0/16 kernel 32 12 10.0.2.2%",
             "10.7.0.0/16 bgp 20 186 10.0.2.3%",
             "10.8.0.0/16 ospf 20 188 10.0.2.2% 10.0.1.2%",
+            "10.8.8.0/24 ospf 20 188 10.0.2.2%",
             // By the port whose device it is; links that are not ours lead nowhere.
             "10.9.0.0/16 dhcp 0 16 %lan",
             "fd09::/16 kernel 0 12 fe80::1%lan",
         ]
     );
-    assert_eq!(told(&table.all(&followed(&[188]), &policy())).len(), 1);
+    assert_eq!(told(&table.all(&followed(&[188]), &policy())).len(), 2);
 }
 
 #[test]
