@@ -326,7 +326,12 @@ impl Agent {
             for worker in &mut self.workers {
                 worker.order(Order::Drain(Arc::clone(&drained)));
             }
-            wait_until(|| drained.load(Ordering::Acquire) == self.workers.len());
+            let all = || drained.load(Ordering::Acquire) == self.workers.len();
+            wait_until(all);
+            if !all() {
+                // One stands still, and is not waited for again.
+                break;
+            }
         }
         for worker in &mut self.workers {
             worker.order(Order::Stop);
