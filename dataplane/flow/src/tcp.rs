@@ -74,6 +74,9 @@ pub(crate) struct Tcp {
     /// It was picked up in mid-stream, or left its windows while nobody minded: its scales or its
     /// sequence numbers are not known for sure, so no segment is out of window.
     liberal: bool,
+    /// A SYN has begun it in the place of one that was over. Whether policy has let that SYN through
+    /// is not known here, so nothing but an answer to it counts as one.
+    reopened: bool,
 }
 
 /// Whether the flags go together. Scanners send others, endpoints do not.
@@ -93,7 +96,7 @@ impl Tcp {
     pub(crate) const fn other(phase: Phase) -> Tcp {
         const NOBODY: Peer =
             Peer { end: 0, max_end: 0, max_window: 0, max_ack: 0, early: 0, scale: 0, flags: 0 };
-        Tcp { peers: [NOBODY; 2], phase, liberal: false }
+        Tcp { peers: [NOBODY; 2], phase, liberal: false, reopened: false }
     }
 
     /// A connection of its first segment, which came from side `from`.
@@ -115,6 +118,11 @@ impl Tcp {
         receiver.max_end = segment.acknowledgement;
         settle(sender, receiver, segment, end, segment.window.into());
         tcp
+    }
+
+    /// A connection that a SYN begins in the place of one that is over.
+    pub(crate) fn reopen(from: usize, segment: &TcpSegment) -> Tcp {
+        Tcp { reopened: true, ..Tcp::begin(from, segment) }
     }
 
     #[inline(always)]
@@ -212,7 +220,10 @@ impl Tcp {
     fn syn(&mut self, from: usize, reply: bool, segment: &TcpSegment) -> Verdict {
         match self.phase {
             // Sent again, or given up and tried anew before anybody answered.
-            Phase::Syn if !reply => *self = Tcp::begin(from, segment),
+            Phase::Syn if !reply => {
+                *self = Tcp { reopened: self.reopened, ..Tcp::begin(from, segment) };
+            }
+            Phase::Syn if self.reopened => return Verdict::Reopens,
             // Simultaneous open (RFC 9293 section 3.5, figure 7).
             Phase::Syn => {
                 let (sender, receiver) = self.sides(from);
@@ -304,11 +315,10 @@ impl Tcp {
         segment: &TcpSegment,
         cut: bool,
     ) -> Verdict {
-        let liberal = self.liberal;
-        let phase = self.phase;
+        let Tcp { phase, liberal, reopened, .. } = *self;
         let (sender, receiver) = self.sides(from);
         if phase == Phase::Syn {
-            if reply {
+            if reply && !reopened {
                 // Who still holds the connection before this one acknowledges that; the RST that
                 // this draws begins there (RFC 9293 section 3.5.1, figure 9).
                 sender.max_ack = segment.acknowledgement;

@@ -365,6 +365,22 @@ fn conformance_112_a_closed_connection_is_reopened() {
 }
 
 #[test]
+fn conformance_112_a_syn_that_was_denied_opens_no_way_in() {
+    // From outside, in the place of a connection that was closed; the filters drop it.
+    let mut tcp = Tcp::reopen(1, &segment("S", 500, 0, 0, 1000));
+    let mut advance = |from, text, sequence, acknowledgement| {
+        let segment = segment(text, sequence, acknowledgement, 0, 1000);
+        tcp.advance(from, from == 0, &segment, false, Strictness::Strict)
+    };
+    assert_eq!(advance(0, "A", 2, 2), Verdict::Invalid, "a late segment of inside is no answer");
+    assert_eq!(advance(0, "FA", 1, 2), Verdict::Invalid);
+    assert_eq!(advance(1, "S", 500, 0), Verdict::Passes);
+    assert_eq!(advance(0, "A", 2, 2), Verdict::Invalid);
+    assert_eq!(advance(0, "S", 9000, 0), Verdict::Reopens, "inside may begin anew, as New");
+    assert_eq!(advance(0, "SA", 0, 501), Verdict::Passes, "who answers the SYN has seen it");
+}
+
+#[test]
 fn a_connection_is_picked_up_where_nobody_minds() {
     play(
         Strictness::Loose,

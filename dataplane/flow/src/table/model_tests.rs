@@ -172,7 +172,7 @@ impl Model {
                 Verdict::Passes => known.answered |= reply,
                 Verdict::Reopens => {
                     reopened = true;
-                    known.tcp = Tcp::begin(side, segment);
+                    known.tcp = Tcp::reopen(side, segment);
                     (known.original, known.answered) = (side, false);
                     (known.counts, known.seen) = ([Count::default(); 2], [self.tick; 2]);
                 }

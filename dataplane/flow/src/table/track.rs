@@ -157,7 +157,7 @@ impl Table {
         self.release(connection);
         let state = &mut self.states[connection as usize];
         let before = state.tcp.phase();
-        let tcp = Tcp::begin(id.side(), segment);
+        let tcp = Tcp::reopen(id.side(), segment);
         let State { next, previous, .. } = *state;
         *state = State { next, previous, ..State::new(tcp, tick) };
         for (id, flags) in [(id, 0), (id.other(), REPLY)] {
