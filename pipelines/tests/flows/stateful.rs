@@ -166,7 +166,7 @@ fn conformance_110_a_wrong_checksum_opens_nothing() {
 
 /// The fragments of a datagram of 48 bytes from one station to another.
 fn fragments(from: u8, to: u8, destination_port: u16) -> Vec<Vec<u8>> {
-    let mut datagram = vec![0; 48];
+    let mut datagram = [0; 48];
     datagram[..8].copy_from_slice(&[0x0f, 0xa0, 0, 0, 0, 48, 0, 0]);
     datagram[2..4].copy_from_slice(&destination_port.to_be_bytes());
     let piece = |i: usize| {

@@ -146,7 +146,7 @@ mod tests {
             ("{ protocols: [] }", "kernel-routes[0].protocols: an empty list"),
             ("{}\n  - { table: 7 }", "kernel-routes[1]: another entry leads into table main"),
         ] {
-            let said = bad(&format!("{PORTS}kernel-routes:\n  - {entry}\n"));
+            let said = bad(format!("{PORTS}kernel-routes:\n  - {entry}\n"));
             assert!(said.contains(says), "{entry}: {said}");
         }
     }

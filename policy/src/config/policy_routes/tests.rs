@@ -52,9 +52,9 @@ fn sets_are_what_is_in_them() {
     let other = good(&sets("10.9.0.0/16"));
     let name = &other.state.policy_routes["default"][0].name;
     assert_eq!(*name, route.name, "it is the same policy route, with another set");
-    let wrong = bad(&policy_routes("{ source: $office, drop: true }"));
+    let wrong = bad(policy_routes("{ source: $office, drop: true }"));
     assert!(wrong.contains("policy-routes[0].source: there is no set `office`"), "{wrong}");
-    let wrong = bad(&sets("10.7.0.0/16").replace("[25, $web]", "$office"));
+    let wrong = bad(sets("10.7.0.0/16").replace("[25, $web]", "$office"));
     assert!(wrong.contains("`office` is one of prefixes"), "{wrong}");
 }
 
