@@ -113,7 +113,8 @@ def _join(pieces):
         payload += piece.ip[20 : struct.unpack_from("!H", piece.ip, 2)[0]]
     head = bytearray(first.ip[:20])
     struct.pack_into("!H", head, 2, 20 + len(payload))
-    struct.pack_into("!HxxH", head, 6, field & 0xE000 | start, 0)
+    struct.pack_into("!H", head, 6, field & 0xE000 | start)
+    struct.pack_into("!H", head, 10, 0)
     struct.pack_into("!H", head, 10, checksum(bytes(head)))
     return Frame(first.port, first.data[: len(first.data) - len(first.ip)] + bytes(head) + payload)
 

@@ -153,10 +153,7 @@ class Trial:
             if answer is not None and answer["verdict"] == "accept":
                 wanted[packet.number].append(_exit(world, answer, answer["message"], packet))
         packets = {packet.number: packet for packet, _ in chunk}
-        cut = {
-            packet.number: said.get("fragments") or (said["answer"] or {}).get("fragments") or 1
-            for packet, said in chunk
-        }
+        cut = {packet.number: _fragments(said) for packet, said in chunk}
         came = collections.defaultdict(list)
         for frame in joined(frames, lambda number: cut.get(number, 1)):
             packet = packets.get(frame.number)
@@ -236,6 +233,13 @@ def _same(what, expected, counted, chunk):
         f"counted and not said {dict(counted - expected)}, among {len(chunk)} packets from "
         f"{chunk[0][0].question()} on"
     )
+
+
+def _fragments(said):
+    """How many frames a packet, or the answer to it, leaves as. One may be refused behind the stage
+    that says so."""
+    ways = (way for way in (said, said["answer"]) if way and way["verdict"] == "accept")
+    return max((way.get("fragments") or 1 for way in ways), default=1)
 
 
 def _exit(world, way, kind, packet):
