@@ -65,7 +65,7 @@ pub(crate) fn known_flow(known: FlowKnown, found: Option<&Flow>) -> Option<Strin
             let (name, idle) = (flow(found), found.idle_ms / 1000);
             Some(format!("{name}, idle for {idle} s, on worker {}", found.worker))
         }
-        _ => Some("none yet: this packet would be its first".into()),
+        _ => Some("none is remembered yet".into()),
     }
 }
 
