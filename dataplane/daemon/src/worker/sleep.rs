@@ -7,7 +7,7 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io;
 
 /// How long a worker polls in vain before it sleeps.
@@ -55,18 +55,22 @@ impl Sleeper {
     }
 
     /// Sleeps until something comes, or for `limit`. Whether a descriptor reported an error.
+    ///
+    /// It waits for the epoll descriptor itself: `ppoll` keeps time to the nanosecond, where `epoll_wait`
+    /// makes of each nap a millisecond.
     pub fn sleep(&mut self, limit: Option<Duration>) -> bool {
         let limit = limit.map(|limit| Timespec {
             tv_sec: limit.as_secs() as i64,
             tv_nsec: i64::from(limit.subsec_nanos()),
         });
-        self.events.clear();
+        let mut waited_for = [PollFd::new(&self.epoll, PollFlags::IN)];
         // An interrupted sleep is a short one.
-        let _ = epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(&mut self.events),
-            limit.as_ref(),
-        );
+        if !poll(&mut waited_for, limit.as_ref()).is_ok_and(|ready| ready > 0) {
+            return false;
+        }
+        self.events.clear();
+        let events = rustix::buffer::spare_capacity(&mut self.events);
+        let _ = epoll::wait(&self.epoll, events, Some(&Timespec::default()));
         let error = epoll::EventFlags::ERR | epoll::EventFlags::HUP;
         self.events.iter().any(|event| { event.flags }.intersects(error))
     }
@@ -82,7 +86,10 @@ pub fn limit(blind: bool, holding: bool, idle: Duration) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::doorbell::Doorbell;
 
     #[test]
     fn naps_end_when_they_are_over() {
@@ -92,6 +99,20 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn a_nap_is_as_short_as_it_is_asked_for() {
+        let doorbell = Doorbell::new().unwrap();
+        let mut sleeper = Sleeper::new(doorbell.as_fd()).unwrap();
+        let nap = Duration::from_micros(10);
+        let shortest = (0..100).map(|_| {
+            let began = Instant::now();
+            assert!(!sleeper.sleep(Some(nap)));
+            began.elapsed()
+        });
+        let shortest = shortest.min().unwrap();
+        assert!(nap <= shortest && shortest < NAP / 2, "{shortest:?}");
     }
 
     #[test]
