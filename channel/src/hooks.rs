@@ -90,4 +90,8 @@ pub struct ModuleStatus {
     pub instances: Vec<(Name, String)>,
     /// How often it could not be set up.
     pub failures: u64,
+    /// The hook of the desired state that it was loaded as, if it was one.
+    pub loaded: Option<Name>,
+    /// Why it does not run, if it does not.
+    pub problem: Option<String>,
 }

@@ -108,6 +108,11 @@ pub enum Command {
     Rules,
     /// Asks for the hooks that do not ship with Sluice, and for the programs that can be loaded.
     Hooks,
+    /// Asks what is in a file that a hook is to be loaded from.
+    HookFile {
+        /// Its absolute path.
+        path: Name,
+    },
     /// Asks for a page of connections.
     Flows {
         /// Where it begins.
@@ -148,6 +153,7 @@ impl Command {
             Command::Workers => "workers",
             Command::Rules => "rules",
             Command::Hooks => "hooks",
+            Command::HookFile { .. } => "hook-file",
             Command::Flows { .. } => "flows",
             Command::Flow { .. } => "flow",
             Command::KillFlows { .. } => "kill-flows",
@@ -189,6 +195,11 @@ pub enum Reply {
     Rules(Vec<RuleStatus>),
     /// Answers [`Command::Hooks`].
     Hooks(HookReport),
+    /// Answers [`Command::HookFile`].
+    HookFile {
+        /// SHA-256 of what is in it, in hexadecimal.
+        digest: Name,
+    },
     /// Answers [`Command::Flows`], and [`Command::Flow`] with what the workers have: nothing, as a
     /// rule one connection, and more if its packets reach several workers.
     Flows(FlowPage),

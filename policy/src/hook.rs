@@ -1,8 +1,10 @@
 //! Hooks that the operator loads: part of the desired state, like everything else.
 //!
-//! A loaded hook is one of the dataplane's *programs* under a name that the operator gave. What the
-//! programs are, and what their settings mean, only the dataplane knows; whether the hook can
-//! stand where it is asked to, the policy says.
+//! A loaded hook is one of the dataplane's *programs*, or a *file* that the dataplane loads, under a
+//! name that the operator gave. What the programs are, and what their settings mean, only the
+//! dataplane knows; whether the hook can stand where it is asked to, the policy says.
+//!
+//! What stands at no event is a *module*: it registers hooks of its own, in every instance.
 
 use std::collections::BTreeMap;
 
@@ -24,14 +26,18 @@ pub const DEFAULT_PROTOCOLS: [Protocol; 2] = [Protocol::Inet, Protocol::Inet6];
 pub struct LoadedHook {
     /// Who loaded it: the configuration file, or a live change.
     pub owner: Owner,
-    /// Which of the dataplane's programs runs.
+    /// Which of the dataplane's programs runs, or the absolute path of the file that does.
     pub program: Name,
+    /// SHA-256 of the file, in hexadecimal: what was in it when it was committed. `None` for a
+    /// program, and until the dataplane has been asked.
+    #[serde(default)]
+    pub digest: Option<Name>,
     /// The instance whose packets it sees; `None` means every instance.
     pub instance: Option<Name>,
     /// The protocols whose packets it sees.
     pub protocols: Vec<Protocol>,
-    /// The event that it runs at.
-    pub event: Event,
+    /// The event that it runs at; a module stands at none.
+    pub event: Option<Event>,
     /// Where in the event's order it wants to stand.
     pub hint: Hint,
     /// What the program is told, as it was written; the program reads and checks it.
@@ -55,6 +61,7 @@ impl LoadedHook {
         let LoadedHook {
             owner: _,
             program,
+            digest,
             instance,
             protocols,
             event,
@@ -64,6 +71,7 @@ impl LoadedHook {
             position: _,
         } = self;
         *program == other.program
+            && *digest == other.digest
             && *instance == other.instance
             && *protocols == other.protocols
             && *event == other.event
@@ -71,16 +79,31 @@ impl LoadedHook {
             && *settings == other.settings
     }
 
-    /// The hook as far as the order is concerned.
-    pub fn foreign(&self, name: &Name) -> ForeignHook {
-        ForeignHook {
+    /// The path of the file that runs, if it is one.
+    pub fn file(&self) -> Option<&str> {
+        is_file(&self.program).then_some(&*self.program)
+    }
+
+    /// Whether it is a file, and what is in it has not been looked at.
+    pub fn is_unknown_file(&self) -> bool {
+        self.file().is_some() && self.digest.is_none()
+    }
+
+    /// The hook as far as the order is concerned; `None` for a module.
+    pub fn foreign(&self, name: &Name) -> Option<ForeignHook> {
+        Some(ForeignHook {
             instance: self.instance.clone(),
             protocols: self.protocols.clone(),
-            event: self.event,
+            event: self.event?,
             name: name.clone(),
             hint: self.hint.clone(),
-        }
+        })
     }
+}
+
+/// Whether what is to run is a file, and not one of the dataplane's programs.
+pub fn is_file(program: &str) -> bool {
+    program.contains('/')
 }
 
 /// Hooks in the order of their registration: by commit, and by name within one.

@@ -15,10 +15,12 @@ pub struct LoadHook {
     /// Its name, under which it is unloaded; left out means the program's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// The program; `GET /v1/hooks/programs` lists them.
+    /// The program, of those that `GET /v1/hooks/programs` lists, or the absolute path of a file on
+    /// the dataplane's side.
     pub program: Name,
-    /// The event that it runs at.
-    pub event: Event,
+    /// The event that it runs at; left out for a module, which registers hooks of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
     /// The instance whose packets it sees; left out means every instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Name>,
@@ -129,9 +131,12 @@ pub struct Hook {
     pub name: Name,
     /// Who put it there.
     pub origin: Origin,
-    /// The program that it was loaded from.
+    /// The program, or the path of the file, that it was loaded from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<Name>,
+    /// SHA-256 of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Name>,
     /// The instance whose packets it sees; none means every instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Name>,
@@ -189,6 +194,22 @@ pub struct HookModule {
     pub instances: BTreeMap<Name, String>,
     /// How often it could not be set up.
     pub failures: u64,
+    /// The hook that it was loaded as, by command or by the file; none for one that is there from
+    /// the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Name>,
+    /// The program, or the path of the file, that it was loaded from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Name>,
+    /// SHA-256 of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Name>,
+    /// Who loaded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Why it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A program of the dataplane, which can be loaded as a hook.
@@ -227,7 +248,10 @@ mod tests {
                 "settings":{"every":100,"exact":true,"label":"x"}}"#,
         )
         .unwrap();
-        assert_eq!(hook.order, Hint::Before("mtu".into()));
+        assert_eq!(
+            (&hook.order, hook.event),
+            (&Hint::Before("mtu".into()), Some(Event::Forwarding))
+        );
         let settings: Vec<&str> = hook.settings.values().map(String::as_str).collect();
         assert_eq!(settings, ["100", "true", "x"]);
         for (json, says) in [

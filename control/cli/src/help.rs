@@ -199,6 +199,8 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "sluice hook load v6-limit --program syn-limit --event forwarding --protocol inet6",
                 "a program under another name",
             ),
+            ("sluice hook load ./hundredth.so --event physical-in", "a shared object"),
+            ("sluice hook load /usr/lib/sluice/mine.so", "a module, which registers its own hooks"),
             (
                 "sluice hook load pass-packet --event forwarding --confirm 60s",
                 "unloaded after a minute unless `sluice confirm` comes",

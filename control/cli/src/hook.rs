@@ -1,6 +1,7 @@
 //! `sluice hook`: from the words of the command line to the request.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use sluice_control_api::{Applied, HookProgram, LoadHook};
 use sluice_policy::model::Name;
@@ -50,15 +51,33 @@ fn load(words: &args::LoadHook) -> Result<LoadHook, Failed> {
             return Err(Failed::Usage(format!("`--set {key}` stands twice: give it once")));
         }
     }
+    let program = match program.as_ref().unwrap_or(name) {
+        program if is_file(program) => absolute(program)?,
+        program => program.as_str().into(),
+    };
+    // One that is given as a file is named after it.
+    let name = (!is_file(name)).then(|| name.as_str().into());
     Ok(LoadHook {
-        name: Some(name.as_str().into()),
-        program: program.as_ref().unwrap_or(name).as_str().into(),
+        name,
+        program,
         event: *event,
         instance: instance.as_deref().map(Into::into),
         protocols: protocol.clone(),
         order,
         settings: told,
     })
+}
+
+/// Whether a word means a file: a path, or the name of a file that is here and could be no program's.
+fn is_file(word: &str) -> bool {
+    word.contains('/') || (word.contains('.') && Path::new(word).is_file())
+}
+
+/// The path for the dataplane, which works in another directory.
+fn absolute(path: &str) -> Result<Name, Failed> {
+    let unusable = |why: &str| Failed::Usage(format!("the path `{path}` {why}"));
+    let absolute = std::path::absolute(path).map_err(|error| unusable(&error.to_string()))?;
+    Ok(absolute.to_str().ok_or_else(|| unusable("is not UTF-8"))?.into())
 }
 
 #[cfg(test)]
@@ -80,7 +99,7 @@ mod tests {
     fn every_form_is_read() {
         let short = parse("hundredth --event physical-in").unwrap();
         assert_eq!((short.name.as_deref(), &*short.program), (Some("hundredth"), "hundredth"));
-        assert_eq!((short.event, &short.order), (Event::PhysicalIn, &Hint::None));
+        assert_eq!((short.event, &short.order), (Some(Event::PhysicalIn), &Hint::None));
         let long = parse(
             "tenth --program hundredth --event physical-out --instance blue --protocol inet \
              --protocol arp --after egress-filter --set every=10 --set label=a=b",
@@ -91,6 +110,12 @@ mod tests {
         assert_eq!(long.order, Hint::After("egress-filter".into()));
         assert_eq!((&*long.settings["every"], &*long.settings["label"]), ("10", "a=b"));
         assert_eq!(parse("a --event forwarding --last").unwrap().order, Hint::Last);
+        let file = parse("/x/y.so --event forwarding").unwrap();
+        assert_eq!((file.name, &*file.program), (None, "/x/y.so"));
+        let here = parse("mine --program ./y.so").unwrap();
+        let expected = std::env::current_dir().unwrap().join("y.so");
+        assert_eq!((here.name.as_deref(), Path::new(&*here.program)), (Some("mine"), &*expected));
+        assert_eq!(here.event, None);
     }
 
     #[test]
@@ -98,7 +123,6 @@ mod tests {
         let failed = parse("a --event forwarding --set x=1 --set x=2").unwrap_err();
         assert_eq!((failed.code(), failed.to_string().contains("`--set x`")), (2, true));
         for line in [
-            "sluice hook load a",
             "sluice hook load a --event pre-routing",
             "sluice hook load a --event forwarding --first --last",
             "sluice hook load a --event forwarding --set x",

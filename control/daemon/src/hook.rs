@@ -1,9 +1,11 @@
 //! Live changes of hooks, worked out against the last commit.
 
+use std::path::Path;
+
 use sluice_control_api::{CommitKind, LoadHook};
 use sluice_policy::Stage;
-use sluice_policy::hook::DEFAULT_PROTOCOLS;
-use sluice_policy::model::{Delta, LoadedHook, Name, Operation, Owner, Position};
+use sluice_policy::hook::{DEFAULT_PROTOCOLS, is_file};
+use sluice_policy::model::{Delta, LoadedHook, Name, Operation, Owner, Position, State};
 use sluice_policy::order::Hint;
 
 use crate::change::Step;
@@ -23,9 +25,11 @@ impl HookChange {
     /// What a request asks for.
     pub(crate) fn load(wanted: LoadHook) -> HookChange {
         let LoadHook { name, program, event, instance, protocols, order, settings } = wanted;
+        let name = name.unwrap_or_else(|| named_after(&program));
         let hook = LoadedHook {
             owner: Owner::Cli,
-            program: program.clone(),
+            program,
+            digest: None,
             instance,
             protocols: match protocols.is_empty() {
                 true => DEFAULT_PROTOCOLS.to_vec(),
@@ -37,8 +41,22 @@ impl HookChange {
             generation: 0,
             position: Position { file: "cli".into(), line: 0, column: 0 },
         };
-        HookChange::Load(name.unwrap_or(program), Box::new(hook))
+        HookChange::Load(name, Box::new(hook))
     }
+}
+
+/// The name of a hook that is given none: its program's, or its file's without the ending.
+fn named_after(program: &Name) -> Name {
+    match is_file(program).then(|| Path::new(&**program).file_stem()).flatten() {
+        Some(stem) => stem.to_string_lossy().into(),
+        None => program.clone(),
+    }
+}
+
+/// The hooks of a state that are files nobody has looked at yet.
+pub(crate) fn with_unknown_files(state: &State) -> Vec<(Name, LoadedHook)> {
+    let unknown = state.hooks.iter().filter(|(_, hook)| hook.is_unknown_file());
+    unknown.map(|(name, hook)| (name.clone(), hook.clone())).collect()
 }
 
 /// Works a change out: what is to be done, or why it cannot be.
@@ -81,12 +99,13 @@ pub(crate) fn work_out(head: &Head, change: HookChange) -> Result<Step, ControlE
 fn waits(head: &Head, operation: &Operation) -> Option<String> {
     let Operation::Hook(_, Some(hook)) = operation else { return None };
     let (Hint::Before(other) | Hint::After(other)) = &hook.hint else { return None };
-    let loaded = head.state().hooks.get(other).is_some_and(|other| other.event == hook.event);
-    let is_stage = |stage: &Stage| stage.event() == Some(hook.event) && stage.name() == &**other;
+    let event = hook.event?;
+    let loaded = head.state().hooks.get(other).is_some_and(|other| other.event == Some(event));
+    let is_stage = |stage: &Stage| stage.event() == Some(event) && stage.name() == &**other;
     if loaded || Stage::ALL.iter().any(is_stage) {
         return None;
     }
-    let event = hook.event.name();
+    let event = event.name();
     Some(format!(
         "neither a stage at {event} nor a hook that is loaded there is named `{other}`: one that \
          comes finds its place"

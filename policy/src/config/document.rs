@@ -9,8 +9,8 @@ use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use super::flows::FlowsDocument;
 use super::kinds::{
     Action, Address, Checksum, Core, Count, DefaultAction, Device, Dscp, End, EventName, HookName,
-    HookProtocol, Icmp, InstanceName, Interface, IpAddress, KernelTable, Mac, Memory, Mtu,
-    Networks, NewFlows, PortRange, Ports, Prefix, Protocol, Queues, RouteProtocol, RuleName,
+    HookPath, HookProtocol, Icmp, InstanceName, Interface, IpAddress, KernelTable, Mac, Memory,
+    Mtu, Networks, NewFlows, PortRange, Ports, Prefix, Protocol, Queues, RouteProtocol, RuleName,
     Setting, StageName, State, TableName, TcpFlagList, Unreachable, Weight, Worker, YesNo,
 };
 use super::node::{At, Entries, Many, One, Text};
@@ -441,16 +441,18 @@ pub(super) struct NeighbourDocument {
     pub(super) mac: Option<One<Mac>>,
 }
 
-/// A hook: one of the dataplane's programs, at an event.
+/// A hook: one of the dataplane's programs, or a file, at an event. It has exactly one of `program`
+/// and `file`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Hook")]
 pub(super) struct HookDocument {
     /// The program; `sluice hook programs` lists what the dataplane has.
-    #[schemars(required)]
     pub(super) program: Option<One<HookName>>,
-    /// The event that it runs at.
-    #[schemars(required)]
+    /// The absolute path of the file: a shared object. The dataplane reads it, and a commit
+    /// remembers what was in it.
+    pub(super) file: Option<One<HookPath>>,
+    /// The event that it runs at. A module has none: it registers hooks of its own.
     pub(super) event: Option<One<EventName>>,
     /// Where in the event's order it stands: `first`, `last`, `{ before: HOOK }` or
     /// `{ after: HOOK }`, where HOOK is a hook or a stage. If left out, behind what is there.

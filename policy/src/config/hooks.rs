@@ -4,10 +4,10 @@ use super::document::{HookDocument, OrderDocument, OrderFields};
 use super::kinds::End;
 use super::node::{At, Kind};
 use super::reader::{Reader, Site, key_of};
-use crate::hook::DEFAULT_PROTOCOLS;
+use crate::hook::{DEFAULT_PROTOCOLS, is_file};
 use crate::model::{LoadedHook, Name, Owner, State};
 use crate::order::Hint;
-use crate::policy::Thing;
+use crate::policy::{Mistake, Thing};
 
 /// Converts a hook.
 pub(super) fn convert(
@@ -19,8 +19,30 @@ pub(super) fn convert(
     let path = format!("hooks.{}", name.value);
     let shared: Name = name.value.as_str().into();
     let before = reader.mistakes();
-    let program = reader.required(&path, "program", &document.program, name.place);
-    let event = reader.required(&path, "event", &document.event, name.place);
+    let program = match (&document.program, &document.file) {
+        (_, None) => {
+            let program: Option<Name> =
+                reader.required(&path, "program", &document.program, name.place);
+            if let (Some(given), Some(file)) = (&document.program, &program)
+                && is_file(file)
+            {
+                let message =
+                    format!("{}: a file is given as `file`", Mistake::BadName(file.clone()));
+                reader.add(given.place, key_of(&path, "program"), message);
+            }
+            program
+        }
+        (None, file) => reader.one(&path, "file", file),
+        (Some(_), Some(file)) => {
+            reader.add(
+                file.place,
+                key_of(&path, "file"),
+                "give exactly one of `program` and `file`",
+            );
+            None
+        }
+    };
+    let event = reader.one(&path, "event", &document.event);
     let hint = document.order.as_ref().map_or(Hint::None, |order| hint(&path, order, reader));
     let protocols = match &document.protocols {
         Some(_) => reader.many(&path, "protocols", &document.protocols),
@@ -35,6 +57,7 @@ pub(super) fn convert(
     let site = Site::new(path, name.place)
         .garbled(reader.mistakes() > before)
         .one("program", &document.program)
+        .one("file", &document.file)
         .one("event", &document.event)
         .one("order", &document.order)
         .one("instance", &document.instance)
@@ -42,13 +65,17 @@ pub(super) fn convert(
         .one("settings", &document.settings);
     reader.site(Thing::Hook(shared.clone()), site);
     // What cannot be placed has been complained about; the rest need not be.
-    let (Some(program), Some(event)) = (program, event) else { return };
+    let Some(program) = program else { return };
+    if event.is_none() && document.event.is_some() {
+        return;
+    }
     let position = reader.position(name.place);
     let owner = Owner::Static;
     let generation = 0;
     let hook = LoadedHook {
         owner,
         program,
+        digest: None,
         instance,
         protocols,
         event,

@@ -119,6 +119,15 @@ kind!(
 kind!(HookName(text) -> Name, { "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,62}$" }, Ok(text.into()));
 
 kind!(
+    /// The file that a hook is.
+    HookPath(text) -> Name, { "type": "string", "pattern": "^/", "examples": ["/usr/lib/sluice/hundredth.so"] },
+    match text.starts_with('/') {
+        true => Ok(text.into()),
+        false => Err(Mistake::BadPath(text.into()).to_string()),
+    }
+);
+
+kind!(
     /// What a program is told: it reads it itself.
     Setting(text) -> String, { "type": ["string", "number", "boolean"] }, Ok(text.to_owned())
 );

@@ -29,7 +29,7 @@ impl Orders {
             Family::Inet6 => Protocol::Inet6,
         };
         let loaded = policy.hooks().filter(|(name, _)| !live.taken_out.contains(*name));
-        let loaded = loaded.map(|(name, hook)| hook.foreign(name));
+        let loaded = loaded.filter_map(|(name, hook)| hook.foreign(name));
         let hooks: Vec<ForeignHook> = loaded.chain(live.hooks.iter().cloned()).collect();
         let at = |event| match resolved(instance, protocol, event, &hooks) {
             Ok(order) => Ok((event, order)),

@@ -286,6 +286,10 @@ pub enum Mistake {
     NoSuchEvent { protocol: Protocol, event: Event },
     #[error("a hook cannot stand against itself: name another")]
     HintItself,
+    #[error("`{0}` is not the absolute path of a file: begin it with `/`, 1,024 bytes at most")]
+    BadPath(Name),
+    #[error("a module, which stands at no event, has no `{0}`: give `event`, or leave `{0}` out")]
+    NeedsEvent(&'static str),
     #[error("instance {instance}, event {}: {error}", .event.name())]
     HookOrder { instance: Name, event: Event, error: OrderError },
 

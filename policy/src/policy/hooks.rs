@@ -7,7 +7,7 @@ use super::error::{Mistake, Thing};
 use super::links::Links;
 use super::report::{Naming, Report, is_name, known};
 use crate::event::{Event, Protocol, Stage};
-use crate::hook::{MAX_HOOKS, in_order};
+use crate::hook::{DEFAULT_PROTOCOLS, MAX_HOOKS, in_order};
 use crate::model::{LoadedHook, Name};
 use crate::order::{ForeignHook, Hint, OrderError, resolved};
 
@@ -38,8 +38,25 @@ fn check_one(name: &Name, hook: &LoadedHook, links: &Links, report: &mut Report<
     if Stage::ALL.iter().any(|stage| stage.name() == &**name) {
         report.add(&thing, "", Mistake::HookNamedStage(name.clone()));
     }
-    if !is_name(&hook.program, Naming::Plain) {
-        report.add(&thing, "program", Mistake::BadName(hook.program.clone()));
+    match hook.file() {
+        Some(path) if !is_path(path) => {
+            report.add(&thing, "file", Mistake::BadPath(hook.program.clone()));
+        }
+        None if !is_name(&hook.program, Naming::Plain) => {
+            report.add(&thing, "program", Mistake::BadName(hook.program.clone()));
+        }
+        _ => {}
+    }
+    if hook.event.is_none() {
+        let wants = [
+            ("instance", hook.instance.is_some()),
+            ("order", hook.hint != Hint::None),
+            ("protocols", *hook.protocols != DEFAULT_PROTOCOLS),
+            ("settings", !hook.settings.is_empty()),
+        ];
+        for (key, _) in wants.into_iter().filter(|(_, given)| *given) {
+            report.add(&thing, key, Mistake::NeedsEvent(key));
+        }
     }
     if let Some(instance) = &hook.instance {
         let mut instances = links.instances.iter().flatten().map(|instance| &instance.name);
@@ -56,8 +73,8 @@ fn check_one(name: &Name, hook: &LoadedHook, links: &Links, report: &mut Report<
         if hook.protocols[..i].contains(&protocol) {
             report.add_item(&thing, "protocols", i, Mistake::ProtocolTwice(protocol));
         }
-        if !protocol.has(hook.event) {
-            let mistake = Mistake::NoSuchEvent { protocol, event: hook.event };
+        if let Some(event) = hook.event.filter(|&event| !protocol.has(event)) {
+            let mistake = Mistake::NoSuchEvent { protocol, event };
             report.add_item(&thing, "protocols", i, mistake);
         }
     }
@@ -73,11 +90,17 @@ fn check_one(name: &Name, hook: &LoadedHook, links: &Links, report: &mut Report<
     }
 }
 
+/// Whether a path says by itself which file is meant, and fits into a log line.
+fn is_path(path: &str) -> bool {
+    const LONGEST: usize = 1024;
+    path.starts_with('/') && path.len() <= LONGEST && !path.chars().any(char::is_control)
+}
+
 /// Sees to it that there is an order at each event of each instance.
 fn check_orders(links: &Links, report: &mut Report<'_>) {
     let state = report.state;
     let hooks: Vec<ForeignHook> =
-        in_order(&state.hooks).map(|(name, hook)| hook.foreign(name)).collect();
+        in_order(&state.hooks).filter_map(|(name, hook)| hook.foreign(name)).collect();
     let events: BTreeSet<Event> = hooks.iter().map(|hook| hook.event).collect();
     // Each hook is told once, however many instances and protocols it is wrong in.
     let mut told: BTreeSet<Name> = BTreeSet::new();

@@ -8,7 +8,10 @@ use super::Commit;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Hook {
-    /// Load a program of the dataplane as a hook; packets meet it at once
+    /// Load a program of the dataplane, or a file, as a hook; packets meet it at once
+    ///
+    /// A file is a shared object; the dataplane reads it. A module stands at no event: it registers
+    /// hooks of its own, in every instance.
     ///
     /// The stages that ship with Sluice stand in the same order: `sluice show hooks` prints it.
     Load(LoadHook),
@@ -27,14 +30,14 @@ pub(crate) enum Hook {
 
 #[derive(Args, Debug)]
 pub(crate) struct LoadHook {
-    /// Its name, under which it is unloaded
+    /// Its name, under which it is unloaded, or the path of a file, which gives it its name
     pub(crate) name: String,
-    /// The program [default: the one of that name]
+    /// The program, or the path of the file [default: the one of that name]
     #[arg(long)]
     pub(crate) program: Option<String>,
-    /// The event that it runs at
+    /// The event that it runs at; a module has none
     #[arg(long, value_parser = event())]
-    pub(crate) event: Event,
+    pub(crate) event: Option<Event>,
     /// The instance whose packets it sees [default: every instance]
     #[arg(long)]
     pub(crate) instance: Option<String>,

@@ -47,9 +47,37 @@ pub(crate) fn hooks(hooks: &Hooks) -> String {
     }
     for module in &hooks.modules {
         let instances = module.instances.iter().map(|(name, state)| format!("{name} {state}"));
-        let _ = writeln!(text, "\nmodule {}: {}", module.name, list(instances).replace(',', ", "));
+        let _ = match &module.reason {
+            None => {
+                let instances = list(instances).replace(',', ", ");
+                writeln!(text, "\nmodule {}: {instances}", module.name)
+            }
+            Some(reason) => {
+                let line = format!("module {} does not run: {reason}", module.name);
+                writeln!(text, "\n{}", paint(NOTE, line))
+            }
+        };
+    }
+    text.push_str(&files(hooks));
+    text
+}
+
+/// What was loaded from files, and the beginning of what identifies each.
+fn files(hooks: &Hooks) -> String {
+    let of_hooks = hooks.hooks.iter().map(|hook| (&hook.name, &hook.program, &hook.digest));
+    let of_modules = hooks.modules.iter().map(|m| (&m.name, &m.program, &m.digest));
+    let mut text = String::new();
+    for (name, program, digest) in of_hooks.chain(of_modules) {
+        let (Some(program), Some(digest)) = (program, digest) else { continue };
+        let before = if text.is_empty() { "\n" } else { "" };
+        let _ = writeln!(text, "{before}{name}: {program}, sha256 {}", short(digest));
     }
     text
+}
+
+/// Enough of a digest to tell files apart.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
 }
 
 fn places(order: &EventOrder, hooks: &[Hook]) -> String {
@@ -65,6 +93,8 @@ fn places(order: &EventOrder, hooks: &[Hook]) -> String {
         let hook = find(&place.name).filter(|_| place.origin != Origin::Stage);
         let wants = hook.map(|hook| hint(&hook.order)).unwrap_or_default();
         let program = hook.and_then(|hook| hook.program.as_deref()).unwrap_or_default();
+        // The directories stand below the tables.
+        let program = program.rsplit('/').next().unwrap_or_default();
         let row = [
             place.position.to_string(),
             place.name.to_string(),
@@ -156,7 +186,8 @@ mod tests {
         let hook = Hook {
             name: "tenth".into(),
             origin: cli.clone(),
-            program: Some("hundredth".into()),
+            program: Some("/usr/lib/sluice/hundredth.so".into()),
+            digest: Some("0123456789abcdef".into()),
             instance: None,
             protocols: vec![Protocol::Inet],
             event: Event::PhysicalIn,
@@ -201,10 +232,12 @@ mod tests {
         assert_eq!(words(2), ["1", "ingress-filter", "stage", "-", "-", "10000", "100", "23"]);
         assert_eq!(
             words(3),
-            ["2", "tenth", "cli", "hundredth", "after", "ingress-filter", "10000", "100", "23"]
+            ["2", "tenth", "cli", "hundredth.so", "after", "ingress-filter", "10000", "100", "23"]
         );
         assert_eq!(words(4), ["logged", "99"]);
         assert!(text.contains("hook wild is out of the order: it panicked 3 times"), "{text}");
+        let file = "\ntenth: /usr/lib/sluice/hundredth.so, sha256 0123456789ab\n";
+        assert!(text.contains(file), "{text}");
         assert_eq!(hooks(&Hooks::default()), "(none)\n");
     }
 

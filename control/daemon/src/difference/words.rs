@@ -278,11 +278,19 @@ fn policy_route_words(route: &PolicyRoute) -> Mapping {
 }
 
 fn hook_words(hook: &LoadedHook) -> Mapping {
-    let LoadedHook { owner, program, instance, protocols, event, hint, settings, .. } = hook;
+    let LoadedHook { owner, program, digest, instance, protocols, event, hint, settings, .. } =
+        hook;
     let mapping = Mapping::default()
         .when(*owner != Owner::Static, "owner", owner.name())
-        .with("program", program)
-        .with("event", event.key());
+        .with(if hook.file().is_some() { "file" } else { "program" }, program);
+    let mapping = match digest {
+        Some(digest) => mapping.with("sha256", digest.get(..12).unwrap_or(digest)),
+        None => mapping,
+    };
+    let mapping = match event {
+        Some(event) => mapping.with("event", event.key()),
+        None => mapping,
+    };
     let mapping = match hint {
         Hint::None => mapping,
         Hint::First => mapping.with("order", "first"),

@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sluice_channel::{Command, Reply};
 use sluice_control_api::{Applied, Commit, Diff};
 
 use super::Answer;
@@ -14,6 +15,7 @@ use crate::app::App;
 use crate::change::{self, Change};
 use crate::difference;
 use crate::error::ControlError;
+use crate::hook::with_unknown_files;
 
 /// How many commits are wanted.
 #[derive(Deserialize, JsonSchema)]
@@ -67,7 +69,15 @@ pub(super) async fn diff_file(
     Params(params): Params<DiffFileParams>,
     body: Bytes,
 ) -> Answer<Diff> {
-    let file = read_file(params.file, None, body).await?;
+    let mut file = read_file(params.file, None, body).await?;
+    for (name, mut hook) in with_unknown_files(&file.configuration.state) {
+        // One that cannot be read is another, as far as can be said.
+        let question = Command::HookFile { path: hook.program.clone() };
+        if let Ok(Reply::HookFile { digest }) = app.ask(question).await {
+            hook.digest = Some(digest);
+            file.configuration.state.hooks.insert(name, hook);
+        }
+    }
     let head = app.view().head.clone();
     let diff = blocking(move || {
         let delta = change::file(&head, &file).delta;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_channel::{HookOrigin, HookReport, HookState, HookStatus, Statistics};
+use sluice_channel::{HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, Statistics};
 use sluice_control_api::{
     Applied, EventOrder, Hook, HookModule, HookPlace, HookProgram, Hooks, LoadHook, NamedCounter,
     Origin, PipelineStage, ProgramSetting,
@@ -55,15 +55,7 @@ pub(super) async fn hooks(
         generation,
         orders: orders.collect(),
         hooks: hooks.cloned().collect(),
-        modules: report
-            .modules
-            .into_iter()
-            .map(|module| HookModule {
-                name: module.name,
-                instances: module.instances.into_iter().collect(),
-                failures: module.failures,
-            })
-            .collect(),
+        modules: report.modules.into_iter().map(|status| module(policy, status)).collect(),
     }))
 }
 
@@ -188,6 +180,7 @@ fn hook(policy: &Policy, status: &HookStatus) -> Hook {
             HookOrigin::Fault => Origin::Fault,
         },
         program: loaded.map(|hook| hook.program.clone()),
+        digest: loaded.and_then(|hook| hook.digest.clone()),
         instance,
         protocols,
         event,
@@ -206,6 +199,21 @@ fn hook(policy: &Policy, status: &HookStatus) -> Hook {
             .collect(),
         generation: status.added_at,
         position: loaded.map(|hook| hook.position.clone()),
+    }
+}
+
+fn module(policy: &Policy, status: ModuleStatus) -> HookModule {
+    let ModuleStatus { name, instances, failures, loaded, problem } = status;
+    let hook = loaded.as_ref().and_then(|loaded| policy.state().hooks.get(loaded));
+    HookModule {
+        name,
+        instances: instances.into_iter().collect(),
+        failures,
+        program: hook.map(|hook| hook.program.clone()),
+        digest: hook.and_then(|hook| hook.digest.clone()),
+        owner: hook.map(|hook| hook.owner.clone()),
+        loaded,
+        reason: problem,
     }
 }
 

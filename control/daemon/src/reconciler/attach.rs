@@ -131,14 +131,18 @@ impl Reconciler {
 
     /// Applies the file that the process was started with. Where there is an earlier commit, a
     /// file that is refused is no reason to run without any.
-    fn apply_wanted(&mut self, status: &Status, file: FileChange) -> Result<(), Setback> {
+    fn apply_wanted(&mut self, status: &Status, mut file: FileChange) -> Result<(), Setback> {
         let first = self.head.generation() == 0;
-        let step = change::file(&self.head, &file);
-        if step.delta.operations.is_empty() {
-            return Ok(());
-        }
-        let keep = if first { Keep::IfPossible } else { Keep::OrRefuse };
-        match self.take_step(status, step, &Order::own(None), keep) {
+        let looked = self.look_at_state(&mut file.configuration.state);
+        let taken = looked.map_err(|error| setback(error, status.generation)).and_then(|()| {
+            let step = change::file(&self.head, &file);
+            if step.delta.operations.is_empty() {
+                return Ok(());
+            }
+            let keep = if first { Keep::IfPossible } else { Keep::OrRefuse };
+            self.take_step(status, step, &Order::own(None), keep)
+        });
+        match taken {
             Err(Setback::Refused { details, .. }) if !first => {
                 self.warn(format!(
                     "{0} was changed and could not be applied, generation {1} stays: {2}; \

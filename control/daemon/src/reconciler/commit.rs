@@ -83,7 +83,7 @@ impl Reconciler {
     /// Changes what is desired, if the dataplane takes it.
     pub(super) fn change(
         &mut self,
-        change: Change,
+        mut change: Change,
         order: &Order,
     ) -> Result<Applied, ControlError> {
         let of_file = matches!(change, Change::File { .. });
@@ -92,6 +92,7 @@ impl Reconciler {
         if let Some(expected) = order.expected.filter(|expected| *expected != live) {
             return Err(ControlError::Conflict { expected, live });
         }
+        self.look_at_files(&mut change)?;
         let mut notes = Vec::new();
         let step = match change {
             Change::File(file) => {

@@ -7,9 +7,11 @@
 //!
 //! * `attach` brings a dataplane up to the last commit, and settles what was under way.
 //! * `commit` makes commits.
+//! * `hook_files` asks what is in the files that hooks are loaded from.
 
 mod attach;
 mod commit;
+mod hook_files;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use super::upgrade;
 use crate::deadline::Deadline;
 
 /// The format that this release writes, and the latest that it reads.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Operations of a line.
 const LINE: usize = 1024;
@@ -352,8 +352,19 @@ hooks:
 flows: { timeouts: { tcp-established: 1h, udp: 10s } }
 "#;
 
-    fn sample() -> (Header, Delta) {
+    /// What there is since format 6, of the hooks.
+    const SINCE_FORMAT_6: &str = r#"
+  mine: { file: /usr/lib/sluice/mine.so, event: physical-out }
+  module: { file: /usr/lib/sluice/module.so }
+"#;
+
+    fn sample_of_format_5() -> (Header, Delta) {
         of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_4}{SINCE_FORMAT_2}{SINCE_FORMAT_3}"))
+    }
+
+    fn sample() -> (Header, Delta) {
+        let hooks = format!("{}{}", SINCE_FORMAT_3.trim_end(), SINCE_FORMAT_6);
+        of_yaml(&format!("{SAMPLE}{SINCE_FORMAT_4}{SINCE_FORMAT_2}{hooks}"))
     }
 
     fn of_yaml(yaml: &str) -> (Header, Delta) {
@@ -448,15 +459,22 @@ flows: { timeouts: { tcp-established: 1h, udp: 10s } }
 
     #[test]
     fn format_4_stays_readable() {
-        assert_eq!(sorted(decode(include_bytes!("format-4.ndjson")).unwrap()), sorted(sample()));
+        let expected = sorted(sample_of_format_5());
+        assert_eq!(sorted(decode(include_bytes!("format-4.ndjson")).unwrap()), expected);
     }
 
     #[test]
     fn format_5_stays_readable() {
+        let expected = sorted(sample_of_format_5());
+        assert_eq!(sorted(decode(include_bytes!("format-5.ndjson")).unwrap()), expected);
+    }
+
+    #[test]
+    fn format_6_stays_readable() {
         if std::env::var_os("SLUICE_WRITE_RECORD").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-5.ndjson");
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/format-6.ndjson");
             std::fs::write(path, encoded()).unwrap();
         }
-        assert_eq!(sorted(decode(include_bytes!("format-5.ndjson")).unwrap()), sorted(sample()));
+        assert_eq!(sorted(decode(include_bytes!("format-6.ndjson")).unwrap()), sorted(sample()));
     }
 }

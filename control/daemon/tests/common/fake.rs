@@ -349,7 +349,8 @@ impl Agent {
         let behaviour = self.behaviour();
         let mut report = behaviour.hooks.clone();
         for (packets, (name, loaded)) in (1..).zip(behaviour.policy.hooks()) {
-            let status = hook_status(loaded.foreign(name), HookOrigin::Configured);
+            let Some(hook) = loaded.foreign(name) else { continue };
+            let status = hook_status(hook, HookOrigin::Configured);
             let added_at = loaded.generation;
             report.hooks.push(HookStatus { packets, cycles: 10 * packets, added_at, ..status });
         }

@@ -33,7 +33,7 @@ fn a_hook_is_read_with_all_its_keys() {
     ))
     .state;
     let meter = &state.hooks["meter"];
-    assert_eq!((&*meter.program, meter.event), ("hundredth", Event::PhysicalIn));
+    assert_eq!((&*meter.program, meter.event), ("hundredth", Some(Event::PhysicalIn)));
     assert_eq!(meter.protocols, [Protocol::Inet, Protocol::Inet6]);
     assert_eq!((&meter.hint, &meter.instance, &meter.owner), (&Hint::None, &None, &Owner::Static));
     assert_eq!(meter.position.to_string(), "test.yaml:7:3");
@@ -56,7 +56,7 @@ fn e6_loaded_hooks_stand_among_the_stages() {
     ))
     .state;
     let policy = policy(&state);
-    let foreign: Vec<_> = policy.hooks().map(|(name, hook)| hook.foreign(name)).collect();
+    let foreign: Vec<_> = policy.hooks().map(|(name, hook)| hook.foreign(name).unwrap()).collect();
     let instance = policy.instance_named("blue").unwrap();
     let order = resolved(instance, Protocol::Inet, Event::PhysicalIn, &foreign).unwrap();
     let names: Vec<&str> = order
@@ -96,7 +96,10 @@ fn what_a_hook_is_told_is_a_change_and_where_it_stands_is_not() {
 fn every_mistake_is_named_with_its_place() {
     for (lines, says) in [
         ("  a: { event: forwarding }", "7:3: hooks.a.program: is missing"),
-        ("  a: { program: p }", "7:3: hooks.a.event: is missing"),
+        ("  a: { program: p, file: /p.so }", "7:25: hooks.a.file: give exactly one of"),
+        ("  a: { file: p.so }", "7:14: hooks.a.file: `p.so` is not the absolute path of a file"),
+        ("  a: { file: /p.so, order: first }", "7:28: hooks.a.order: a module, which stands at"),
+        ("  a: { program: p, settings: { x: 1 } }", "hooks.a.settings: a module, which"),
         (
             "  a: { program: p, event: pre-routing }",
             "7:27: hooks.a.event: `pre-routing` is not one of observing, physical-in, loopback-in, \

@@ -303,7 +303,10 @@ impl Walk<'_> {
     /// A hook that only running it could tell about.
     fn foreign(&mut self, event: Event, hook: &ForeignHook) {
         let what = match self.policy.state().hooks.get(&hook.name) {
-            Some(loaded) => format!("program {}, loaded at {}", loaded.program, loaded.position),
+            Some(loaded) => {
+                let what = if loaded.file().is_some() { "file" } else { "program" };
+                format!("{what} {}, loaded at {}", loaded.program, loaded.position)
+            }
             None => "a foreign hook".into(),
         };
         self.met.get_or_insert_with(|| hook.name.clone());
