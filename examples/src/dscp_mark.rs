@@ -87,7 +87,7 @@ pub const PROGRAM: Program = Program {
 fn ports(text: &str) -> Result<Box<[u16]>, ProgramError> {
     let port = |port: &str| {
         port.trim().parse().map_err(|error| ProgramError::Setting {
-            key: "ports",
+            key: "ports".to_owned(),
             value: text.to_owned(),
             reason: format!("`{port}`: {error}"),
         })

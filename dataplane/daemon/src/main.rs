@@ -10,6 +10,7 @@ mod arguments;
 mod crash;
 mod doorbell;
 mod fault;
+mod files;
 mod kernel;
 mod programs;
 mod worker;

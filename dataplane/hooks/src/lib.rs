@@ -19,8 +19,10 @@
 //!   the accounting equation counts on it;
 //! * a reference to the policy kept beyond the call: it is freed when the burst is done.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+pub mod abi;
 mod bucket;
 mod burst;
 mod checksum;
@@ -52,7 +54,7 @@ pub use observer::{Direction, Observed, Observer};
 pub use outbox::{Note, Originated, Outbox, Report};
 pub use packet::{LinkGroup, OwnedPacket, Packet, PacketError, Parts};
 pub use ports::{PortFacts, Ports};
-pub use program::{Factory, Made, Program, ProgramError, Settings, Wants};
+pub use program::{Factory, Loadable, Made, Make, Program, ProgramError, Settings, Wants};
 pub use query::{AddressFlags, AddressId, AddressKind, Interfaces, QueryError, RouteTo};
 pub use registry::{HookIndex, HookOrder, Registry, RegistryError};
 pub use sluice_policy::order::{ForeignHook, Hint, OrderError};

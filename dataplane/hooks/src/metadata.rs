@@ -59,6 +59,16 @@ pub struct MetadataKey(u8);
 static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 impl MetadataKey {
+    /// The key of a place, for what knows keys by number.
+    pub(crate) fn at(place: u8) -> MetadataKey {
+        MetadataKey(place)
+    }
+
+    /// Its number.
+    pub(crate) fn place(self) -> u8 {
+        self.0
+    }
+
     /// The key of this name; the same name is the same key, in every hook of the process. Asked
     /// for when a hook's objects are made, never on the packet's path.
     ///

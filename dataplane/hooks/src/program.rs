@@ -1,4 +1,5 @@
-//! Hooks that an operator loads by name: programs that are compiled in.
+//! Hooks that an operator loads: programs that are compiled in, by name, and files, by path. Either
+//! way it is a [`Loadable`] that makes the hook of its settings.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -39,7 +40,7 @@ pub struct Made {
     pub factory: Factory,
     /// Names of the counters that the hook has of its own
     /// ([`Context::count`](crate::Context::count)); at most [`OWN_COUNTERS`].
-    pub counters: &'static [&'static str],
+    pub counters: Arc<[Name]>,
     /// Whether it changes nothing, by its type (`HOOK_RDONLY`): what OBSERVING asks for.
     read_only: bool,
 }
@@ -59,7 +60,7 @@ impl Made {
     }
 
     fn of(factory: Factory, read_only: bool) -> Made {
-        Made { factory, counters: &[], read_only }
+        Made { factory, counters: Arc::default(), read_only }
     }
 
     /// The same, content with the first packet of each flow.
@@ -80,9 +81,9 @@ impl Made {
     /// # Panics
     /// When they are more than [`OWN_COUNTERS`]: that is a mistake in the program.
     #[must_use]
-    pub fn with_counters(mut self, counters: &'static [&'static str]) -> Made {
+    pub fn with_counters<N: AsRef<str>>(mut self, counters: &[N]) -> Made {
         assert!(counters.len() <= OWN_COUNTERS, "{} counters, {OWN_COUNTERS} fit", counters.len());
-        self.counters = counters;
+        self.counters = counters.iter().map(|name| name.as_ref().into()).collect();
         self
     }
 }
@@ -103,6 +104,36 @@ pub struct Program {
     pub make: fn(&Settings<'_>) -> Result<Made, ProgramError>,
 }
 
+/// Makes a hook of its settings.
+pub type Make = Box<dyn Fn(&Settings<'_>) -> Result<Made, ProgramError> + Send + Sync>;
+
+/// What an operator can load, wherever it comes from.
+pub struct Loadable {
+    /// What it calls itself.
+    pub name: String,
+    /// What it does, in one line.
+    pub summary: String,
+    /// The settings that it knows, each with what it means.
+    pub settings: Vec<(String, String)>,
+    /// The events that it makes sense at.
+    pub events: Vec<Event>,
+    /// Makes it of its settings, which are among those that it knows.
+    pub make: Make,
+}
+
+impl From<Program> for Loadable {
+    fn from(program: Program) -> Loadable {
+        let Program { name, summary, settings, events, make } = program;
+        Loadable {
+            name: name.to_owned(),
+            summary: summary.to_owned(),
+            settings: settings.iter().map(|&(k, help)| (k.to_owned(), help.to_owned())).collect(),
+            events: events.to_vec(),
+            make: Box::new(make),
+        }
+    }
+}
+
 /// Why a program is not loaded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProgramError {
@@ -110,7 +141,7 @@ pub enum ProgramError {
     #[error("program `{program}` has no setting `{key}`; it has {known}")]
     UnknownSetting {
         /// The program.
-        program: &'static str,
+        program: String,
         /// The setting.
         key: String,
         /// Those that it has.
@@ -124,7 +155,7 @@ pub enum ProgramError {
     )]
     NoObserver {
         /// The program.
-        program: &'static str,
+        program: String,
         /// The event.
         event: Event,
     },
@@ -132,7 +163,7 @@ pub enum ProgramError {
     #[error("setting `{key}`: `{value}`: {reason}")]
     Setting {
         /// The setting.
-        key: &'static str,
+        key: String,
         /// Its value.
         value: String,
         /// What is wrong with it.
@@ -142,16 +173,24 @@ pub enum ProgramError {
     #[error("program `{program}` does not run at {}: it runs at {known}", event.name())]
     Event {
         /// The program.
-        program: &'static str,
+        program: String,
         /// The event.
         event: Event,
         /// Those that it runs at.
         known: String,
     },
+    /// It does not want to be, for a reason of its own.
+    #[error("`{program}`: {reason}")]
+    Refused {
+        /// The program.
+        program: String,
+        /// Why.
+        reason: String,
+    },
 }
 
-impl Program {
-    /// Makes the hook that is to run at `event`.
+impl Loadable {
+    /// Makes the hook that is to run at `event`, with an object for each of so many workers.
     ///
     /// # Errors
     /// [`ProgramError`] that names the setting, its value and what it may be.
@@ -159,15 +198,16 @@ impl Program {
         &self,
         event: Event,
         settings: &BTreeMap<Name, String>,
+        workers: usize,
     ) -> Result<Made, ProgramError> {
-        let program = self.name;
+        let program = self.name.clone();
         if !self.events.contains(&event) {
             let known = self.events.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ");
             return Err(ProgramError::Event { program, event, known });
         }
         let known = |key: &Name| self.settings.iter().any(|(name, _)| **name == **key);
         if let Some(key) = settings.keys().find(|key| !known(key)) {
-            let known = match self.settings {
+            let known = match &*self.settings {
                 [] => "none".to_owned(),
                 some => {
                     some.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
@@ -175,15 +215,34 @@ impl Program {
             };
             return Err(ProgramError::UnknownSetting { program, key: key.to_string(), known });
         }
-        let made = (self.make)(&Settings(settings))?;
+        let made = (self.make)(&Settings { told: settings, event, workers })?;
         if made.fits(event) { Ok(made) } else { Err(ProgramError::NoObserver { program, event }) }
     }
 }
 
-/// The settings that a program is loaded with.
-pub struct Settings<'a>(&'a BTreeMap<Name, String>);
+/// The settings that a program is loaded with, and where it is to run.
+pub struct Settings<'a> {
+    told: &'a BTreeMap<Name, String>,
+    event: Event,
+    workers: usize,
+}
 
 impl Settings<'_> {
+    /// The event that it is to run at.
+    pub fn event(&self) -> Event {
+        self.event
+    }
+
+    /// How many objects of it will be asked for: what can fail to be made is made ahead.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// All of them, as they were given.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.told.iter().map(|(key, value)| (&**key, &**value))
+    }
+
     /// The value of a setting, or `default` where it is not given; `within` says what is wrong
     /// with a value that can be read and is still not right.
     ///
@@ -191,7 +250,7 @@ impl Settings<'_> {
     /// [`ProgramError::Setting`] when it cannot be read or is not right.
     pub fn get<T>(
         &self,
-        key: &'static str,
+        key: &str,
         default: T,
         within: impl Fn(&T) -> Result<(), String>,
     ) -> Result<T, ProgramError>
@@ -199,8 +258,9 @@ impl Settings<'_> {
         T: FromStr,
         T::Err: Display,
     {
-        let Some(text) = self.0.get(key) else { return Ok(default) };
-        let wrong = |reason| ProgramError::Setting { key, value: text.clone(), reason };
+        let Some(text) = self.told.get(key) else { return Ok(default) };
+        let wrong =
+            |reason| ProgramError::Setting { key: key.to_owned(), value: text.clone(), reason };
         let value = text.parse().map_err(|error: T::Err| wrong(error.to_string()))?;
         within(&value).map_err(wrong)?;
         Ok(value)
@@ -237,7 +297,7 @@ mod tests {
 
     fn make(event: Event, settings: &[(&str, &str)]) -> Result<(), String> {
         let settings = settings.iter().map(|&(k, v)| (k.into(), v.to_owned())).collect();
-        PROGRAM.make(event, &settings).map(drop).map_err(|error| error.to_string())
+        Loadable::from(PROGRAM).make(event, &settings, 1).map(drop).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -261,11 +321,12 @@ mod tests {
 
     #[test]
     fn a6_observing_takes_observers_alone() {
-        let make = |make| Program { events: &[Event::Observing], make, ..PROGRAM };
+        let make = |make| Loadable::from(Program { events: &[Event::Observing], make, ..PROGRAM });
         let event = Event::Observing;
-        let changes = make(PROGRAM.make).make(event, &BTreeMap::new()).err();
-        assert_eq!(changes, Some(ProgramError::NoObserver { program: "pass", event }));
+        let changes = make(PROGRAM.make).make(event, &BTreeMap::new(), 1).err();
+        let program = "pass".to_owned();
+        assert_eq!(changes, Some(ProgramError::NoObserver { program, event }));
         let looks = make(|_| Ok(Made::observer(|| Pass)));
-        assert!(looks.make(event, &BTreeMap::new()).is_ok());
+        assert!(looks.make(event, &BTreeMap::new(), 1).is_ok());
     }
 }

@@ -12,6 +12,7 @@ use sluice_policy::PortEntry;
 use sluice_policy::model::{MacAddress, Name};
 
 use super::Agent;
+use crate::files::HookFile;
 
 impl Agent {
     pub(super) fn tell(&self, question: &Command) -> Reply {
@@ -29,6 +30,10 @@ impl Agent {
             }
             Command::Rules => Reply::Rules(self.rules()),
             Command::Hooks => Reply::Hooks(self.hooks()),
+            Command::HookFile { path } => match HookFile::read(path) {
+                Ok(file) => Reply::HookFile { digest: file.digest },
+                Err(error) => Reply::Refused(vec![error.to_string()]),
+            },
             other => Reply::Refused(vec![format!("`{}` is not known here", other.name())]),
         }
     }
@@ -119,10 +124,10 @@ impl Agent {
     fn hooks(&self) -> HookReport {
         let policy = &self.publisher.current().policy;
         let programs = self.programs.iter().map(|program| ProgramStatus {
-            name: program.name.into(),
-            summary: program.summary.into(),
-            settings: program.settings.iter().map(|&(k, h)| (k.into(), h.into())).collect(),
-            events: program.events.to_vec(),
+            name: program.name.as_str().into(),
+            summary: program.summary.clone(),
+            settings: program.settings.clone(),
+            events: program.events.clone(),
         });
         let loaded = |name: &Name| policy.hooks().find(|(n, _)| *n == name);
         let hooks = self.stack.hooks().iter().map(|entry| {
@@ -131,7 +136,7 @@ impl Agent {
             };
             let own = entry.slot.into_iter().flat_map(|slot| {
                 entry.counters.iter().enumerate().map(move |(place, name)| {
-                    ((*name).into(), self.statistics.sum(|b| b.own(slot)[place].get()))
+                    (name.to_string(), self.statistics.sum(|b| b.own(slot)[place].get()))
                 })
             });
             let configured = entry.origin == Origin::Configured;
@@ -163,12 +168,23 @@ impl Agent {
             name: name.into(),
             failures: instances.iter().filter(|(_, state)| state.starts_with("failed")).count()
                 as u64,
+            loaded: self.modules.iter().find(|m| m.has(name)).map(|m| m.hook.clone()),
+            problem: None,
             instances,
+        });
+        let idle = self.modules.iter().filter_map(|module| {
+            Some(ModuleStatus {
+                name: module.hook.clone(),
+                instances: Vec::new(),
+                failures: 0,
+                loaded: Some(module.hook.clone()),
+                problem: Some(module.problem()?.to_owned()),
+            })
         });
         HookReport {
             programs: programs.collect(),
             hooks: hooks.collect(),
-            modules: modules.collect(),
+            modules: modules.chain(idle).collect(),
         }
     }
 }

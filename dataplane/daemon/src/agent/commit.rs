@@ -14,6 +14,7 @@ use sluice_policy::{Names, Packed, Policy, PortEntry, PortId, RuleSlot};
 use sluice_quiescent::Epoch;
 
 use super::hooks::Given;
+use super::modules::Started;
 use super::ports::Handles;
 use super::{Agent, LOOK};
 use crate::worker::Order;
@@ -115,7 +116,17 @@ impl Agent {
                 .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?,
         };
         self.check_limits(&policy)?;
-        let hooks = self.plan_hooks(&policy)?;
+        // What has taken effect before is taken as it is: a port, or a file, that has gone meanwhile
+        // must not keep all others from coming back.
+        let restores = live == 0 && generation > 1;
+        let modules = self.start_modules(&policy, restores)?;
+        let hooks = match self.plan_hooks(&policy, restores) {
+            Ok(hooks) => hooks,
+            Err(errors) => {
+                self.undo_modules(modules);
+                return Err(errors);
+            }
+        };
 
         let gone: Vec<PortId> =
             self.ports.ids().into_iter().filter(|&id| policy.port(id).is_none()).collect();
@@ -142,9 +153,6 @@ impl Agent {
         for entry in &replaced {
             self.release(entry.id);
         }
-        // What has taken effect before is taken as it is: a port that has gone meanwhile must not
-        // keep all others from coming back.
-        let restores = live == 0 && generation > 1;
         let mut handles: Vec<(PortId, Handles)> = Vec::new();
         let mut missing = Vec::new();
         let mut errors = Vec::new();
@@ -163,8 +171,9 @@ impl Agent {
                 self.announce_loss(&entry, reason);
             }
             let policy = policy.with_down(self.ports.down(&policy));
-            return Ok(Prepared { policy, hooks, handles, leaving: late });
+            return Ok(Prepared { policy, hooks, modules, handles, leaving: late });
         }
+        self.undo_modules(modules);
         for (id, of_port) in handles {
             drop(of_port);
             self.ports.close(id);
@@ -237,7 +246,7 @@ impl Agent {
 
     /// The commit point and what follows from it.
     fn publish(&mut self, prepared: Prepared) -> Reply {
-        let Prepared { policy, hooks, handles, leaving } = prepared;
+        let Prepared { policy, hooks, modules, handles, leaving } = prepared;
         let generation = policy.generation();
         let old = self.publisher.current().policy.clone();
         self.rule_baselines(&old, &policy);
@@ -245,6 +254,7 @@ impl Agent {
             tracing::warn!("{problem}");
         }
         let ports = self.ports.facts();
+        self.keep_modules(modules);
         let (policy, order, follow_up) = self.stage_hooks(policy, hooks);
         let epoch = self.publisher.publish(Box::new(Generation { policy, order, ports }));
         self.statistics.agent().generation.set(generation);
@@ -331,6 +341,7 @@ fn is_another(is: &Port, be: &Port) -> bool {
 struct Prepared {
     policy: Policy,
     hooks: sluice_hooks::stack::Plan,
+    modules: Started,
     handles: Vec<(PortId, Handles)>,
     leaving: Vec<PortId>,
 }

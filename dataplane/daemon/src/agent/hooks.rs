@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 
 use rtrb::Consumer;
 use sluice_dpdk::Mbuf;
+use sluice_hooks::abi::Opened;
 use sluice_hooks::stack::{
-    Configured, Entry, InstanceHandle, NicChange, Nics, Plan, Plane, Slot, Unanswered,
+    Body, Configured, Entry, InstanceHandle, NicChange, Nics, Plan, Plane, Slot, Unanswered,
 };
 use sluice_hooks::{
-    Hook, HookOrder, InjectError, Injection, Note, OwnedPacket, Ports, Stack, TokenBucket,
+    Hook, HookOrder, InjectError, Injection, Made, Note, OwnedPacket, Ports, Stack, TokenBucket,
 };
 use sluice_pipelines::{Authors, Generation};
-use sluice_policy::model::Name;
-use sluice_policy::{InstanceId, Policy, PortId};
+use sluice_policy::model::{LoadedHook, Name};
+use sluice_policy::{Event, InstanceId, Policy, PortId};
 use sluice_quiescent::Epoch;
 
 use super::{Agent, LOOK};
+use crate::files::HookFile;
 use crate::worker::{Order, Returned};
 
 /// Lines of the log a second for one hook, and how many at once.
@@ -142,31 +144,56 @@ impl Agent {
     }
 
     /// What becomes of the operator's hooks with this policy: everything that can fail.
-    pub(super) fn plan_hooks(&self, policy: &Policy) -> Result<Plan, Vec<String>> {
+    /// `restores` says that it is what was committed before this dataplane started: a file that
+    /// cannot be loaded any more is left out then, and said.
+    pub(super) fn plan_hooks(&self, policy: &Policy, restores: bool) -> Result<Plan, Vec<String>> {
         let current = &self.publisher.current().policy;
         let mut errors = Vec::new();
         let mut hooks = Vec::new();
         for (name, loaded) in policy.hooks() {
-            let hook = loaded.foreign(name);
+            let Some(hook) = loaded.foreign(name) else { continue };
             if current.hooks().any(|(n, is)| n == name && is.runs_as(loaded)) {
-                hooks.push(Configured { hook, made: None });
+                hooks.push(Configured { hook, body: Body::AsItWas });
                 continue;
             }
-            let made = match self.programs.iter().find(|program| *program.name == *loaded.program) {
-                Some(program) => {
-                    program.make(loaded.event, &loaded.settings).map_err(|error| error.to_string())
+            let told = |error: String| format!("{}: hook `{name}`: {error}", loaded.position);
+            match self.make(loaded, hook.event) {
+                Ok(made) => hooks.push(Configured { hook, body: Body::New(made) }),
+                Err(reason) if restores && loaded.file().is_some() => {
+                    tracing::error!("{}: it is left out", told(reason.clone()));
+                    hooks.push(Configured { hook, body: Body::Missing(reason) });
                 }
-                None => Err(self.unknown_program(&loaded.program)),
-            };
-            match made {
-                Ok(made) => hooks.push(Configured { hook, made: Some(made) }),
-                Err(error) => errors.push(format!("{}: hook `{name}`: {error}", loaded.position)),
+                Err(reason) => errors.push(told(reason)),
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
         self.stack.plan(policy, hooks).map_err(|error| vec![error.to_string()])
+    }
+
+    /// Makes a hook of the operator's, of a program or of a file.
+    fn make(&self, loaded: &LoadedHook, event: Event) -> Result<Made, String> {
+        let workers = self.workers.len();
+        let settings = &loaded.settings;
+        let made = match loaded.file() {
+            None => match self.programs.iter().find(|program| *program.name == *loaded.program) {
+                Some(program) => program.make(event, settings, workers),
+                None => return Err(self.unknown_program(&loaded.program)),
+            },
+            Some(path) => {
+                let file = HookFile::committed(path, loaded.digest.as_ref());
+                match file.and_then(HookFile::open).map_err(|error| error.to_string())? {
+                    Opened::Hook(hook) => hook.make(event, settings, workers),
+                    Opened::Module(_) => {
+                        return Err(format!(
+                            "{path} is a module, which registers its hooks itself: leave `event` out"
+                        ));
+                    }
+                }
+            }
+        };
+        made.map_err(|error| error.to_string())
     }
 
     /// Gives the hooks of a policy that is about to be published to the workers: instances that
@@ -206,6 +233,7 @@ impl Agent {
     /// goes.
     pub(super) fn finish_hooks(&mut self, follow_up: FollowUp) {
         let FollowUp { hooks, instances } = follow_up;
+        self.stop_gone_modules();
         self.with_stack(|stack, agent| {
             for (name, unanswered) in stack.retire(agent, hooks) {
                 tracing::error!(

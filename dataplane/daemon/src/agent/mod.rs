@@ -8,6 +8,7 @@ mod answers;
 mod commit;
 mod flows;
 mod hooks;
+mod modules;
 mod neighbours;
 mod ports;
 mod presence;
@@ -29,7 +30,7 @@ use sluice_channel::statistics::Statistics;
 use sluice_channel::{Command, CrashReport, Limits, Notice, Reply};
 use sluice_channel::{Incoming, Server};
 use sluice_hooks::stack::{NicWatch, Slot};
-use sluice_hooks::{Program, Stack, TokenBucket};
+use sluice_hooks::{Loadable, Stack, TokenBucket};
 use sluice_pipelines::flow::Errand;
 use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Injector, Report};
@@ -42,6 +43,7 @@ use crate::kernel::LinkWatch;
 use crate::worker::{Order, Returned};
 
 use commit::Transaction;
+use modules::LoadedModule;
 use neighbours::Neighbours;
 use ports::PortTable;
 use rule_log::RuleLogger;
@@ -116,7 +118,9 @@ pub struct Agent {
     /// Modules, notifications, authors' hooks.
     stack: Stack,
     /// What operators can load.
-    programs: Vec<&'static Program>,
+    programs: Vec<Loadable>,
+    /// Modules of the desired state.
+    modules: Vec<LoadedModule>,
     /// What is about to be published, while a commit is under way.
     staged: Option<Policy>,
     /// Slots whose objects came back after they were waited for.
@@ -167,6 +171,7 @@ impl Agent {
             self.publisher.reclaim();
         };
         self.server.event(&Notice::Stopping);
+        self.stop_modules();
         let failed = self.stop_workers();
         self.ports.close_all();
         tracing::info!("dataplane is down");

@@ -14,7 +14,7 @@ use sluice_channel::{CrashReport, Limits, Server};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, LogLevel, keep_off_cores, tsc_hz};
 use sluice_flow::{Limits as FlowLimits, Table};
 use sluice_hooks::stack::NicWatch;
-use sluice_hooks::{HookOrder, Outbox, Ports, Registry, Stack};
+use sluice_hooks::{HookOrder, Loadable, Outbox, Ports, Registry, Stack};
 use sluice_pipelines::flow::Flows;
 use sluice_pipelines::neighbour::table::NeighbourTable;
 use sluice_pipelines::spread::Spread;
@@ -160,7 +160,8 @@ impl Agent {
             limits,
             publisher,
             stack: Stack::new(registry),
-            programs: programs::PROGRAMS.iter().collect(),
+            programs: programs::PROGRAMS.iter().copied().map(Loadable::from).collect(),
+            modules: Vec::new(),
             staged: None,
             late: Vec::new(),
             nics: NicWatch::default(),
@@ -186,7 +187,7 @@ impl Agent {
                 agent.with_stack(|stack, agent| stack.register_fault(agent, hook, &made))?;
             }
             if *fault == Fault::Programs {
-                agent.programs.extend(fault::PROGRAMS);
+                agent.programs.extend(fault::PROGRAMS.iter().copied().map(Loadable::from));
             }
         }
         for name in &arguments.modules {

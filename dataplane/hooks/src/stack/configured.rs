@@ -1,9 +1,11 @@
 //! The operator's hooks: part of the desired state, they come, stay and go with the policy.
 
+use std::sync::Arc;
+
 use sluice_channel::statistics::MAX_HOOKS;
 use sluice_policy::order::ForeignHook;
 
-use super::hooks::{Entry, Origin};
+use super::hooks::{Entry, HookState, Origin};
 use super::{Plane, Stack};
 use crate::program::Made;
 use crate::registry::RegistryError;
@@ -12,8 +14,19 @@ use crate::registry::RegistryError;
 pub struct Configured {
     /// Where it stands, for whom, and what it wants.
     pub hook: ForeignHook,
-    /// What runs; `None` when it is as it was, and what runs goes on.
-    pub made: Option<Made>,
+    /// What runs.
+    pub body: Body,
+}
+
+/// What runs as a hook of the desired state.
+pub enum Body {
+    /// It is as it was, and what runs goes on.
+    AsItWas,
+    /// It is new.
+    New(Made),
+    /// It was committed once and cannot be any more, for this reason: it has its place, and nothing
+    /// runs there.
+    Missing(String),
 }
 
 /// What becomes of the operator's hooks with the next policy: made by [`Stack::plan`], which can
@@ -43,7 +56,7 @@ impl Stack {
         hooks: Vec<Configured>,
     ) -> Result<Plan, PlanError> {
         let others = self.entries.iter().filter(|e| e.origin != Origin::Configured);
-        let new = hooks.iter().filter(|hook| hook.made.is_some()).count();
+        let new = hooks.iter().filter(|hook| matches!(hook.body, Body::New(_))).count();
         // What is replaced is given back after the new ones have been given out.
         if self.slots.used() + new > MAX_HOOKS {
             return Err(PlanError::Full(hooks.len()));
@@ -64,13 +77,24 @@ impl Stack {
         let mut old: Vec<Option<Entry>> = old.into_iter().map(Some).collect();
         let mut added = Vec::new();
         let mut new = Vec::with_capacity(plan.0.len() + others.len());
-        for Configured { hook, made } in plan.0 {
+        for Configured { hook, body } in plan.0 {
             let place =
                 old.iter().position(|e| e.as_ref().is_some_and(|e| e.hook.name == hook.name));
-            let Some(made) = made else {
-                // As it was, but the order of registration may have changed.
-                new.extend(place.and_then(|place| old[place].take()));
-                continue;
+            let made = match body {
+                Body::New(made) => made,
+                Body::AsItWas => {
+                    // But the order of registration may have changed.
+                    new.extend(place.and_then(|place| old[place].take()));
+                    continue;
+                }
+                Body::Missing(reason) => {
+                    let none = Arc::default();
+                    let mut entry = self.entry(hook, Origin::Configured, None, none, None, None);
+                    entry.state = HookState::TakenOut(reason);
+                    added.push(entry.id);
+                    new.push(entry);
+                    continue;
+                }
             };
             let Some(slot) = self.slots.free() else {
                 debug_assert!(false, "the plan has counted the free slots");
@@ -79,7 +103,7 @@ impl Stack {
             // A worker that takes none is stuck, and says so elsewhere; it passes the hook over.
             self.give(plane, slot, true, &made).ok();
             let origin = Origin::Configured;
-            let entry = self.entry(hook, origin, Some(slot), made.counters, None, None);
+            let entry = self.entry(hook, origin, Some(slot), made.counters.clone(), None, None);
             added.push(entry.id);
             new.push(entry);
         }

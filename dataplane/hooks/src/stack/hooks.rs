@@ -100,7 +100,7 @@ pub struct Entry {
     /// Its place among the hooks' counters; `None` for a listener.
     pub slot: Option<Slot>,
     /// Names of the counters that it has of its own.
-    pub counters: &'static [&'static str],
+    pub counters: Arc<[Name]>,
     /// Whether it runs.
     pub state: HookState,
     /// Version of the interface that it was written for.
@@ -189,7 +189,7 @@ impl Stack {
     ) -> Result<(), StackError> {
         let slot = self.free_slot()?;
         self.give(plane, slot, false, made)?;
-        let entry = self.entry(hook, Origin::Fault, Some(slot), made.counters, None, None);
+        let entry = self.entry(hook, Origin::Fault, Some(slot), made.counters.clone(), None, None);
         self.entries.push(entry);
         Ok(())
     }
@@ -232,7 +232,7 @@ impl Stack {
         hook: ForeignHook,
         origin: Origin,
         slot: Option<Slot>,
-        counters: &'static [&'static str],
+        counters: Arc<[Name]>,
         handle: Option<InstanceHandle>,
         listener: Option<Arc<dyn NicListener>>,
     ) -> Entry {
@@ -359,8 +359,8 @@ impl Api<'_> {
         all.push((&hook, slot));
         let order = self.stack.registry.order(self.plane.policy(), &all)?;
         let (counters, listener) = match &spec.body {
-            Body::Packets(made) => (made.counters, None),
-            Body::Nics(listener) => (&[] as &'static [&'static str], Some(listener.clone())),
+            Body::Packets(made) => (made.counters.clone(), None),
+            Body::Nics(listener) => (Arc::default(), Some(listener.clone())),
         };
         if let (Some(slot), Body::Packets(made)) = (slot, &spec.body)
             && let Err(unanswered) = self.stack.give(self.plane, slot, true, made)

@@ -38,7 +38,7 @@ use crate::ports::Ports;
 use crate::registry::{HookOrder, Registry};
 
 pub use api::Api;
-pub use configured::{Configured, Plan, PlanError};
+pub use configured::{Body, Configured, Plan, PlanError};
 pub use hooks::{Entry, HookId, HookSpec, HookState, Origin};
 pub use instances::{InstanceHandle, Module, ModuleContext, ProtocolHandle};
 pub use nic::{NicChange, NicEvent, NicListener, NicWatch, Nics};

@@ -631,6 +631,7 @@ fn what_is_registered_while_another_goes_gets_another_slot() {
 }
 
 fn configured(name: &str, hint: Hint, made: Option<Made>) -> Configured {
+    let body = made.map_or(Body::AsItWas, Body::New);
     let hook = ForeignHook {
         instance: None,
         protocols: vec![Protocol::Inet, Protocol::Inet6],
@@ -638,7 +639,7 @@ fn configured(name: &str, hint: Hint, made: Option<Made>) -> Configured {
         name: name.into(),
         hint,
     };
-    Configured { hook, made }
+    Configured { hook, body }
 }
 
 #[test]

@@ -1,0 +1,604 @@
+//! The functions that an object is handed: each makes of C's arguments what the safe interface takes,
+//! and of its answer a number or an address.
+//!
+//! Every function but `note_key` and `free` is given the packet that a callback was given, and is
+//! called before the callback returns, on its thread: that is what their `unsafe` rests on, beside
+//! pointers and lengths that belong together.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::slice;
+use std::sync::OnceLock;
+
+use sluice_dpdk::tsc_hz;
+use sluice_policy::{InterfaceId, Protocol};
+
+use super::hook::bit;
+use super::lent::NotHeld;
+use super::object::Shared;
+use super::types::*;
+use crate::context::Context;
+use crate::inject::{InjectError, Injection};
+use crate::metadata::{Metadata, MetadataKey, SLOTS};
+use crate::packet::{LinkGroup, OwnedPacket, Packet, PacketError};
+
+/// No packet is longer, so that no sum of two such lengths overflows.
+const LONGEST: usize = u16::MAX as usize;
+
+/// A packet in an object's hands. The object knows the address of `head`.
+#[repr(C)]
+pub(super) struct Hand {
+    head: sluice_packet,
+    /// The packet, unless it is only to be looked at or has been taken.
+    mine: Option<Packet<'static>>,
+    looked_at: *const Packet<'static>,
+    cx: *mut Context<'static>,
+    shared: *const Shared,
+    not_held: u64,
+}
+
+impl Hand {
+    /// A packet that may be changed, for as long as `self` is used before the arguments' borrows end.
+    #[inline]
+    pub(super) fn mine(packet: Packet<'_>, cx: &mut Context<'_>, shared: &Shared) -> Hand {
+        // SAFETY: only the lifetime changes. The hand is a local of the function that is given the
+        // packet, and the object may not keep its address beyond the callback.
+        let packet = unsafe { std::mem::transmute::<Packet<'_>, Packet<'static>>(packet) };
+        Hand {
+            head: sluice_packet { calls: calls() },
+            mine: Some(packet),
+            looked_at: std::ptr::null(),
+            cx: std::ptr::from_mut(cx).cast(),
+            shared,
+            not_held: 0,
+        }
+    }
+
+    /// A packet that is only looked at.
+    pub(super) fn looked_at(packet: &Packet<'_>, cx: &Context<'_>, shared: &Shared) -> Hand {
+        Hand {
+            head: sluice_packet { calls: calls() },
+            mine: None,
+            looked_at: std::ptr::from_ref(packet).cast(),
+            cx: std::ptr::from_ref(cx).cast_mut().cast(),
+            shared,
+            not_held: 0,
+        }
+    }
+
+    /// What the object is given.
+    #[inline]
+    pub(super) fn as_packet(&mut self) -> *mut sluice_packet {
+        std::ptr::from_mut(self).cast()
+    }
+
+    /// How often it named a packet that it did not hold.
+    #[inline]
+    pub(super) fn not_held(&self) -> u64 {
+        self.not_held
+    }
+
+    fn packet(&self) -> Option<&Packet<'static>> {
+        // SAFETY: what is only looked at is borrowed as long as the callback runs.
+        self.mine.as_ref().or(unsafe { self.looked_at.as_ref() })
+    }
+
+    fn cx(&self) -> &Context<'static> {
+        // SAFETY: the context is borrowed as long as the callback runs; functions that change it are
+        // not called while this one's answer is in use.
+        unsafe { &*self.cx }
+    }
+
+    /// The context, to be changed: not by what only looks.
+    fn cx_mut(&mut self) -> Option<&mut Context<'static>> {
+        // SAFETY: it came from a mutable borrow where the packet is not only looked at.
+        self.looked_at.is_null().then(|| unsafe { &mut *self.cx })
+    }
+
+    fn shared(&self) -> &Shared {
+        // SAFETY: the object that was called holds a share.
+        unsafe { &*self.shared }
+    }
+
+    fn lend(&self, packet: OwnedPacket) -> *mut sluice_owned {
+        // One that finds no place is freed.
+        self.shared().lent.lend(packet, |_, _| ()).unwrap_or(std::ptr::null_mut())
+    }
+
+    fn take_back(&mut self, owned: *mut sluice_owned) -> Result<OwnedPacket, i32> {
+        self.shared().lent.take(owned).map_err(|NotHeld| {
+            self.not_held += 1;
+            SLUICE_NOT_HELD
+        })
+    }
+}
+
+/// # Safety
+/// It is what a callback was given, and that has not returned.
+#[inline]
+unsafe fn hand<'a>(packet: *const sluice_packet) -> &'a Hand {
+    // SAFETY: by the contract; a hand begins with its packet.
+    unsafe { &*packet.cast() }
+}
+
+/// # Safety
+/// As [`hand`].
+#[inline]
+unsafe fn hand_mut<'a>(packet: *mut sluice_packet) -> &'a mut Hand {
+    // SAFETY: by the contract.
+    unsafe { &mut *packet.cast() }
+}
+
+fn number(error: PacketError) -> i32 {
+    match error {
+        PacketError::Short { .. } => SLUICE_SHORT,
+        PacketError::Headroom { .. } | PacketError::Tailroom { .. } => SLUICE_NO_ROOM,
+    }
+}
+
+fn done(result: Result<(), PacketError>) -> i32 {
+    result.map_or_else(number, |()| 0)
+}
+
+fn interface(id: Option<InterfaceId>) -> i32 {
+    id.map_or(SLUICE_NO_INTERFACE, |id| i32::from(id.0))
+}
+
+fn interface_of(number: i32) -> Option<InterfaceId> {
+    u16::try_from(number).ok().map(InterfaceId)
+}
+
+fn address(ip: IpAddr) -> sluice_address {
+    let mut bytes = [0; 16];
+    let version = match ip {
+        IpAddr::V4(ip) => {
+            bytes[..4].copy_from_slice(&ip.octets());
+            4
+        }
+        IpAddr::V6(ip) => {
+            bytes = ip.octets();
+            6
+        }
+    };
+    sluice_address { version, bytes }
+}
+
+/// # Safety
+/// It is NULL or an address.
+unsafe fn ip(address: *const sluice_address) -> Option<IpAddr> {
+    // SAFETY: by the contract.
+    let address = unsafe { address.as_ref() }?;
+    match (address.version, address.bytes) {
+        (4, [a, b, c, d, ..]) => Some(Ipv4Addr::new(a, b, c, d).into()),
+        (6, bytes) => Some(Ipv6Addr::from(bytes).into()),
+        _ => None,
+    }
+}
+
+/// What a function answers whose packet is only looked at, or taken.
+macro_rules! mine {
+    ($packet:expr) => {{
+        // SAFETY: by the contract of the module.
+        let hand = unsafe { hand_mut($packet) };
+        match &mut hand.mine {
+            Some(packet) => packet,
+            None => return SLUICE_READ_ONLY_PACKET,
+        }
+    }};
+}
+
+unsafe extern "C" fn bytes(packet: *const sluice_packet, length: *mut usize) -> *const u8 {
+    // SAFETY: by the contract of the module.
+    let (hand, length) = unsafe { (hand(packet), length.as_mut()) };
+    let bytes = hand.packet().map(Packet::bytes).unwrap_or_default();
+    if let Some(length) = length {
+        *length = bytes.len();
+    }
+    bytes.as_ptr()
+}
+
+unsafe extern "C" fn bytes_mut(packet: *mut sluice_packet, length: *mut usize) -> *mut u8 {
+    // SAFETY: by the contract of the module.
+    let (hand, length) = unsafe { (hand_mut(packet), length.as_mut()) };
+    let bytes = hand.mine.as_mut().map(Packet::bytes_mut);
+    if let Some(length) = length {
+        *length = bytes.as_ref().map_or(0, |bytes| bytes.len());
+    }
+    bytes.map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr)
+}
+
+unsafe extern "C" fn length(packet: *const sluice_packet) -> usize {
+    // SAFETY: by the contract of the module.
+    unsafe { hand(packet) }.packet().map_or(0, Packet::length)
+}
+
+unsafe extern "C" fn read(
+    packet: *const sluice_packet,
+    offset: usize,
+    out: *mut c_void,
+    length: usize,
+) -> i32 {
+    if offset > LONGEST || length > LONGEST {
+        return SLUICE_SHORT;
+    }
+    if out.is_null() {
+        return SLUICE_INVALID;
+    }
+    // SAFETY: by the contract of the module; C has no slices, and vouches that these bytes are its.
+    let (hand, out) = unsafe { (hand(packet), slice::from_raw_parts_mut(out.cast(), length)) };
+    hand.packet().map_or(SLUICE_READ_ONLY_PACKET, |packet| done(packet.read(offset, out)))
+}
+
+unsafe extern "C" fn write(
+    packet: *mut sluice_packet,
+    offset: usize,
+    bytes: *const c_void,
+    length: usize,
+) -> i32 {
+    if offset > LONGEST || length > LONGEST {
+        return SLUICE_SHORT;
+    }
+    if bytes.is_null() {
+        return SLUICE_INVALID;
+    }
+    // SAFETY: as in `read`.
+    let bytes = unsafe { slice::from_raw_parts(bytes.cast(), length) };
+    done(mine!(packet).write(offset, bytes))
+}
+
+unsafe extern "C" fn pull_up(packet: *mut sluice_packet, length: usize) -> i32 {
+    done(mine!(packet).pull_up(length.min(LONGEST + 1)))
+}
+
+unsafe extern "C" fn push(packet: *mut sluice_packet, length: usize) -> *mut u8 {
+    // SAFETY: by the contract of the module.
+    let packet = unsafe { hand_mut(packet) }.mine.as_mut();
+    let room = packet.and_then(|packet| packet.push(length.min(LONGEST)).ok());
+    room.filter(|room| room.len() == length).map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr)
+}
+
+unsafe extern "C" fn pop(packet: *mut sluice_packet, length: usize) -> i32 {
+    done(mine!(packet).pop(length))
+}
+
+unsafe extern "C" fn append(packet: *mut sluice_packet, length: usize) -> *mut u8 {
+    // SAFETY: by the contract of the module.
+    let packet = unsafe { hand_mut(packet) }.mine.as_mut();
+    let room = packet.and_then(|packet| packet.append(length).ok());
+    room.map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr)
+}
+
+unsafe extern "C" fn truncate(packet: *mut sluice_packet, length: usize) -> i32 {
+    mine!(packet).truncate(length.min(LONGEST));
+    0
+}
+
+unsafe extern "C" fn write_checksums(packet: *mut sluice_packet) -> i32 {
+    mine!(packet).write_checksums().map_or(SLUICE_INVALID, |()| 0)
+}
+
+unsafe extern "C" fn event(packet: *const sluice_packet) -> u32 {
+    // SAFETY: by the contract of the module.
+    bit(unsafe { hand(packet) }.cx().event)
+}
+
+unsafe extern "C" fn protocol(packet: *const sluice_packet) -> u32 {
+    // SAFETY: by the contract of the module.
+    match unsafe { hand(packet) }.packet().map(Packet::protocol) {
+        Some(Protocol::Inet) => SLUICE_INET,
+        Some(Protocol::Inet6) => SLUICE_INET6,
+        Some(Protocol::Arp) => SLUICE_ARP,
+        _ => 0,
+    }
+}
+
+unsafe extern "C" fn ingress(packet: *const sluice_packet) -> i32 {
+    // SAFETY: by the contract of the module.
+    interface(unsafe { hand(packet) }.packet().and_then(Packet::ingress))
+}
+
+unsafe extern "C" fn egress(packet: *const sluice_packet) -> i32 {
+    // SAFETY: by the contract of the module.
+    interface(unsafe { hand(packet) }.packet().and_then(Packet::egress))
+}
+
+unsafe extern "C" fn link_group(packet: *const sluice_packet) -> u32 {
+    // SAFETY: by the contract of the module.
+    match unsafe { hand(packet) }.packet().and_then(Packet::link_group) {
+        None => 0,
+        Some(LinkGroup::Multicast) => 1,
+        Some(LinkGroup::Broadcast) => 2,
+    }
+}
+
+unsafe extern "C" fn tuple(packet: *const sluice_packet, tuple: *mut sluice_tuple) -> i32 {
+    // SAFETY: by the contract of the module.
+    let (hand, tuple) = unsafe { (hand(packet), tuple.as_mut()) };
+    let packet = hand.packet().filter(|packet| packet.protocol() != Protocol::Arp);
+    let (Some(packet), Some(tuple)) = (packet, tuple) else { return SLUICE_NOT_FOUND };
+    let key = &packet.descriptor().key;
+    *tuple = sluice_tuple {
+        source: address(key.src_ip()),
+        destination: address(key.dst_ip()),
+        source_port: key.src_port,
+        destination_port: key.dst_port,
+        protocol: key.protocol,
+    };
+    0
+}
+
+fn key(number: u32) -> Option<MetadataKey> {
+    u8::try_from(number).ok().filter(|&place| usize::from(place) < SLOTS).map(MetadataKey::at)
+}
+
+unsafe extern "C" fn note(packet: *const sluice_packet, number: u32, value: *mut u64) -> i32 {
+    // SAFETY: by the contract of the module.
+    let (hand, value) = unsafe { (hand(packet), value.as_mut()) };
+    let found = hand.packet().and_then(|packet| packet.note(key(number)?));
+    match (found, value) {
+        (Some(found), Some(value)) => {
+            *value = found;
+            0
+        }
+        _ => SLUICE_NOT_FOUND,
+    }
+}
+
+unsafe extern "C" fn set_note(packet: *mut sluice_packet, number: u32, value: u64) -> i32 {
+    let packet = mine!(packet);
+    let Some(key) = key(number) else { return SLUICE_INVALID };
+    packet.set_note(key, value);
+    0
+}
+
+unsafe extern "C" fn note_key(name: *const c_char) -> i32 {
+    if name.is_null() {
+        return SLUICE_INVALID;
+    }
+    // SAFETY: the interface says that it is a text.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    MetadataKey::named(&name).map_or(SLUICE_FULL, |key| i32::from(key.place()))
+}
+
+unsafe extern "C" fn count(packet: *const sluice_packet, counter: u32, n: u64) {
+    // SAFETY: by the contract of the module.
+    unsafe { hand(packet) }.cx().count(counter as usize, n);
+}
+
+unsafe extern "C" fn log(packet: *mut sluice_packet) {
+    // SAFETY: by the contract of the module.
+    let hand = unsafe { hand_mut(packet) };
+    let Some(descriptor) = hand.packet().map(|packet| *packet.descriptor()) else { return };
+    if let Some(cx) = hand.cx_mut() {
+        cx.log(&descriptor);
+    }
+}
+
+unsafe extern "C" fn now(packet: *const sluice_packet) -> u64 {
+    // SAFETY: by the contract of the module.
+    unsafe { hand(packet) }.cx().now
+}
+
+/// The protocol that questions are asked as: ARP has none of the answers.
+fn asked(hand: &Hand) -> Option<Protocol> {
+    hand.packet().map(Packet::protocol)
+}
+
+unsafe extern "C" fn interface_name(
+    packet: *const sluice_packet,
+    interface: i32,
+    name: *mut c_char,
+    room: usize,
+) -> i32 {
+    // SAFETY: by the contract of the module.
+    let hand = unsafe { hand(packet) };
+    let (Some(protocol), Some(id)) = (asked(hand), interface_of(interface)) else {
+        return SLUICE_NOT_FOUND;
+    };
+    let Ok(found) = hand.cx().interfaces(protocol).name(id) else { return SLUICE_NOT_FOUND };
+    // SAFETY: the interface says that this is the room.
+    unsafe { put_text(found, name, room) }
+}
+
+/// Writes a text that ends with a 0, cut to the room; its length.
+///
+/// # Safety
+/// There are `room` bytes at `to`, or it is NULL.
+pub(super) unsafe fn put_text(text: &str, to: *mut c_char, room: usize) -> i32 {
+    if !to.is_null() && room > 0 {
+        let fits = text.len().min(room - 1);
+        // SAFETY: `fits` and the 0 behind are within the room.
+        unsafe {
+            std::ptr::copy_nonoverlapping(text.as_ptr(), to.cast(), fits);
+            to.add(fits).write(0);
+        }
+    }
+    text.len() as i32
+}
+
+unsafe extern "C" fn interface_named(packet: *const sluice_packet, name: *const c_char) -> i32 {
+    if name.is_null() {
+        return SLUICE_INVALID;
+    }
+    // SAFETY: by the contract of the module; the name is a text.
+    let (hand, name) = unsafe { (hand(packet), CStr::from_ptr(name)) };
+    let (Some(protocol), Ok(name)) = (asked(hand), name.to_str()) else { return SLUICE_NOT_FOUND };
+    hand.cx().interfaces(protocol).lookup(name).map_or(SLUICE_NOT_FOUND, |id| i32::from(id.0))
+}
+
+unsafe extern "C" fn mtu(packet: *const sluice_packet, interface: i32) -> i32 {
+    // SAFETY: by the contract of the module.
+    let hand = unsafe { hand(packet) };
+    let (Some(protocol), Some(id)) = (asked(hand), interface_of(interface)) else {
+        return SLUICE_NOT_FOUND;
+    };
+    hand.cx().interfaces(protocol).mtu(id).map_or(SLUICE_NOT_FOUND, i32::from)
+}
+
+unsafe extern "C" fn route_to(
+    packet: *const sluice_packet,
+    destination: *const sluice_address,
+    next_hop: *mut sluice_address,
+) -> i32 {
+    // SAFETY: by the contract of the module.
+    let (hand, destination, next_hop) =
+        unsafe { (hand(packet), ip(destination), next_hop.as_mut()) };
+    let Some(destination) = destination else { return SLUICE_INVALID };
+    let protocol = if destination.is_ipv4() { Protocol::Inet } else { Protocol::Inet6 };
+    let Ok(route) = hand.cx().interfaces(protocol).route_to(destination) else {
+        return SLUICE_NOT_FOUND;
+    };
+    if let Some(next_hop) = next_hop {
+        *next_hop = address(route.next_hop);
+    }
+    i32::from(route.interface.0)
+}
+
+unsafe extern "C" fn take(packet: *mut sluice_packet) -> *mut sluice_owned {
+    // SAFETY: by the contract of the module.
+    let hand = unsafe { hand_mut(packet) };
+    match hand.mine.take().and_then(Packet::take) {
+        Some(packet) => hand.lend(packet),
+        None => std::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn copy(packet: *const sluice_packet) -> *mut sluice_owned {
+    // SAFETY: by the contract of the module.
+    let hand = unsafe { hand(packet) };
+    let copy = hand.packet().and_then(|packet| packet.copy(hand.cx()));
+    copy.map_or(std::ptr::null_mut(), |copy| hand.lend(copy))
+}
+
+unsafe extern "C" fn fresh(packet: *const sluice_packet, length: usize) -> *mut sluice_owned {
+    // SAFETY: by the contract of the module.
+    let hand = unsafe { hand(packet) };
+    let Some(mut mbuf) = hand.cx().buffer() else { return std::ptr::null_mut() };
+    let Some(room) = mbuf.append(length) else { return std::ptr::null_mut() };
+    room.fill(0);
+    let (mbuf, metadata) = (mbuf, Metadata::default());
+    hand.lend(OwnedPacket { mbuf, metadata })
+}
+
+unsafe extern "C" fn owned_bytes(
+    packet: *const sluice_packet,
+    owned: *mut sluice_owned,
+    length: *mut usize,
+) -> *mut u8 {
+    // SAFETY: by the contract of the module.
+    let (hand, length) = unsafe { (hand(packet), length.as_mut()) };
+    let found = hand.shared().lent.with(owned, |packet| {
+        let bytes = packet.mbuf.data_mut();
+        (bytes.as_mut_ptr(), bytes.len())
+    });
+    let (bytes, count) = found.unwrap_or((std::ptr::null_mut(), 0));
+    if let Some(length) = length {
+        *length = count;
+    }
+    bytes
+}
+
+unsafe extern "C" fn replace(packet: *mut sluice_packet, owned: *mut sluice_owned) -> i32 {
+    // SAFETY: by the contract of the module.
+    let hand = unsafe { hand_mut(packet) };
+    if hand.mine.is_none() {
+        return SLUICE_READ_ONLY_PACKET;
+    }
+    let given = match hand.take_back(owned) {
+        Ok(given) => given,
+        Err(error) => return error,
+    };
+    match hand.mine.as_mut().map(|packet| packet.replace(given)) {
+        Some(Ok(_)) => 0,
+        Some(Err((_, error))) => number(error),
+        None => SLUICE_READ_ONLY_PACKET,
+    }
+}
+
+unsafe extern "C" fn inject(
+    packet: *const sluice_packet,
+    owned: *mut sluice_owned,
+    how: u32,
+    interface: i32,
+    next_hop: *const sluice_address,
+) -> i32 {
+    // SAFETY: by the contract of the module; the packet's own fields are not in use meanwhile.
+    let (hand, next_hop) = unsafe { (hand_mut(packet.cast_mut()), ip(next_hop)) };
+    let given = match hand.take_back(owned) {
+        Ok(given) => given,
+        Err(error) => return error,
+    };
+    let how = match (how, interface_of(interface), next_hop) {
+        (SLUICE_QUEUE_IN, Some(interface), _) => Injection::QueueIn(interface),
+        (SLUICE_QUEUE_OUT, _, _) => Injection::QueueOut,
+        (SLUICE_DIRECT_OUT, Some(interface), Some(next_hop)) => {
+            Injection::DirectOut { interface, next_hop }
+        }
+        _ => return SLUICE_INVALID,
+    };
+    let Some(cx) = hand.cx_mut() else { return SLUICE_READ_ONLY_PACKET };
+    match cx.inject(given, how) {
+        Ok(()) => 0,
+        Err(InjectError::Full | InjectError::Loop) => SLUICE_FULL,
+        Err(InjectError::UnknownInterface(_) | InjectError::Shutdown) => SLUICE_NOT_FOUND,
+        Err(InjectError::Unsupported | InjectError::Family(_)) => SLUICE_INVALID,
+    }
+}
+
+unsafe extern "C" fn free(file: *const c_void, owned: *mut sluice_owned) -> i32 {
+    // SAFETY: the interface says that it is what this file was given, which is there as long as the
+    // file's code runs.
+    let shared = unsafe { &*file.cast::<Shared>() };
+    shared.lent.take(owned).map_or(SLUICE_NOT_HELD, |_| 0)
+}
+
+unsafe extern "C" fn file(packet: *const sluice_packet) -> *const c_void {
+    // SAFETY: by the contract of the module.
+    unsafe { hand(packet) }.shared.cast()
+}
+
+/// The table.
+#[inline]
+pub(super) fn calls() -> *const sluice_calls {
+    static CALLS: OnceLock<sluice_calls> = OnceLock::new();
+    CALLS.get_or_init(|| sluice_calls {
+        abi: SLUICE_HOOK_ABI,
+        size: size_of::<sluice_calls>() as u32,
+        hertz: tsc_hz(),
+        bytes,
+        bytes_mut,
+        length,
+        read,
+        write,
+        pull_up,
+        push,
+        pop,
+        append,
+        truncate,
+        write_checksums,
+        event,
+        protocol,
+        ingress,
+        egress,
+        link_group,
+        tuple,
+        note,
+        set_note,
+        note_key,
+        count,
+        log,
+        now,
+        interface_name,
+        interface_named,
+        mtu,
+        route_to,
+        take,
+        copy,
+        fresh,
+        owned_bytes,
+        replace,
+        inject,
+        free,
+        file,
+    })
+}
