@@ -12,10 +12,13 @@ use std::process::{Command, exit};
 const FLOOR: &str = "22.11";
 
 /// The libraries that the listed functions are in. `rte_log` is one of its own since 24.03.
-const LIBRARIES: &[&str] = &["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal", "rte_log"];
+const LIBRARIES: &[&str] =
+    &["rte_bpf", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal", "rte_log"];
 
 const FUNCTIONS: &[&str] = &[
     "sluice_.*",
+    "rte_bpf_destroy",
+    "rte_bpf_exec",
     "rte_dev_probe",
     "rte_dev_remove",
     "rte_eal_cleanup",
@@ -62,7 +65,7 @@ const TYPES: &[&str] = &[
 ];
 
 /// Types that are only ever pointed at; the crate declares them by hand.
-const OPAQUE: &[&str] = &["rte_mbuf", "rte_mempool", "rte_device"];
+const OPAQUE: &[&str] = &["rte_bpf", "rte_mbuf", "rte_mempool", "rte_device"];
 
 fn main() {
     println!("cargo::rerun-if-changed=shim/shim.h");

@@ -213,3 +213,74 @@ int setsockopt(int socket, int level, int name, const void *value, socklen_t len
 	}
 	return (int)syscall(SYS_setsockopt, socket, level, name, value, length);
 }
+
+static sluice_bpf_call bpf_call;
+
+/* Code that librte_bpf 22.11 compiles for x86-64 calls with a stack that is not aligned as the ABI
+ * says; what is called may stand on that. */
+#ifdef __x86_64__
+#define REALIGNED __attribute__((force_align_arg_pointer))
+#else
+#define REALIGNED
+#endif
+
+#define BPF_HELPER(n)                                                                             \
+	static REALIGNED uint64_t bpf_helper_##n(uint64_t argument, uint64_t a, uint64_t b,       \
+						 uint64_t c, uint64_t d)                          \
+	{                                                                                         \
+		return bpf_call(n, (void *)(uintptr_t)argument, a, b, c, d);                      \
+	}
+
+BPF_HELPER(1)
+BPF_HELPER(2)
+BPF_HELPER(3)
+BPF_HELPER(4)
+BPF_HELPER(5)
+BPF_HELPER(6)
+BPF_HELPER(7)
+BPF_HELPER(8)
+
+struct rte_bpf *sluice_bpf_load(const void *instructions, uint32_t count, size_t size,
+				const uint8_t numbers[SLUICE_BPF_HELPERS], sluice_bpf_call call)
+{
+	static uint64_t (*const helpers[SLUICE_BPF_HELPERS + 1])(uint64_t, uint64_t, uint64_t,
+								 uint64_t, uint64_t) = {
+		/* There is no helper 0, and nobody calls it. */
+		bpf_helper_1, bpf_helper_1, bpf_helper_2, bpf_helper_3, bpf_helper_4,
+		bpf_helper_5, bpf_helper_6, bpf_helper_7, bpf_helper_8,
+	};
+	const struct rte_bpf_arg argument = { .type = RTE_BPF_ARG_PTR, .size = size };
+	const struct rte_bpf_arg number = { .type = RTE_BPF_ARG_RAW, .size = sizeof(uint64_t) };
+	struct rte_bpf_xsym symbols[SLUICE_BPF_HELPERS + 1];
+	struct rte_bpf_prm program;
+	uint32_t i, n;
+
+	memset(symbols, 0, sizeof(symbols));
+	for (i = 0; i <= SLUICE_BPF_HELPERS; i++) {
+		symbols[i].name = "helper";
+		symbols[i].type = RTE_BPF_XTYPE_FUNC;
+		symbols[i].func.val = helpers[i];
+		symbols[i].func.nb_args = 1 + (i == 0 ? 0 : numbers[i - 1]);
+		symbols[i].func.args[0] = argument;
+		for (n = 1; n < EBPF_FUNC_MAX_ARGS; n++)
+			symbols[i].func.args[n] = number;
+		symbols[i].func.ret = number;
+	}
+	memset(&program, 0, sizeof(program));
+	program.ins = instructions;
+	program.nb_ins = count;
+	program.xsym = symbols;
+	program.nb_xsym = SLUICE_BPF_HELPERS + 1;
+	program.prog_arg = argument;
+	bpf_call = call;
+	return rte_bpf_load(&program);
+}
+
+uint64_t (*sluice_bpf_native(const struct rte_bpf *bpf))(void *argument)
+{
+	struct rte_bpf_jit native;
+
+	if (rte_bpf_get_jit(bpf, &native) != 0)
+		return NULL;
+	return native.func;
+}

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include <rte_config.h>
+#include <rte_bpf.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -103,6 +104,22 @@ int sluice_log_to(void (*sink)(const char *text, size_t length));
 
 /* Gives the log of libxdp and libbpf to the same sink, if the af_xdp driver has loaded them. */
 void sluice_log_xdp(void);
+
+/* What a program that runs in the sandbox calls: the helper's number, the program's argument as it was
+ * given to the program, and the numbers of the call. */
+typedef uint64_t (*sluice_bpf_call)(uint32_t helper, void *argument, uint64_t a, uint64_t b,
+				    uint64_t c, uint64_t d);
+
+enum { SLUICE_BPF_HELPERS = 8 };
+
+/* Loads `count` instructions whose argument points to `size` bytes. Helper n, from 1 on, is given the
+ * argument and `numbers[n - 1]` numbers. `call` is the same in every call of this function. NULL, and
+ * rte_errno, if librte_bpf refuses it; its log says why. */
+struct rte_bpf *sluice_bpf_load(const void *instructions, uint32_t count, size_t size,
+				const uint8_t numbers[SLUICE_BPF_HELPERS], sluice_bpf_call call);
+
+/* The native code of a program, or NULL where librte_bpf has not made any. */
+uint64_t (*sluice_bpf_native(const struct rte_bpf *bpf))(void *argument);
 
 /* The directory that EAL's shared build loads drivers from, empty when it has none. */
 const char *sluice_driver_directory(void);

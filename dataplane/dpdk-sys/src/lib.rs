@@ -33,6 +33,13 @@ mod generated {
         neither_send_nor_sync: core::marker::PhantomData<*mut u8>,
     }
 
+    /// A program that librte_bpf has loaded.
+    #[repr(C)]
+    pub struct rte_bpf {
+        opaque: [u8; 0],
+        neither_send_nor_sync: core::marker::PhantomData<*mut u8>,
+    }
+
     /// A device on one of EAL's buses.
     #[repr(C)]
     pub struct rte_device {

@@ -184,6 +184,12 @@ pub enum DpdkError {
         /// The cores there are.
         allowed: String,
     },
+    /// A program that Sluice has verified, and DPDK will not have.
+    #[error("librte_bpf refuses the program: {reason}")]
+    Program {
+        /// What it says.
+        reason: String,
+    },
     /// A thread could not be made known to DPDK.
     #[error("the thread cannot be registered with DPDK: {reason}")]
     Thread {

@@ -9,6 +9,8 @@
 //!   polled by two threads at once, and here they cannot be.
 //! * A port is reconfigured, stopped or detached only when nothing of it is out any more: queues and
 //!   descriptors are counted.
+//! * Code of hook authors runs when it has been verified, and reaches the memory it was verified for
+//!   ([`bpf`]).
 //! * A pool lives as long as a buffer of it is in anyone's hands, and EAL as long as pools and ports.
 //! * DPDK's inline functions are called through the C shim once per burst; the fields of an mbuf are
 //!   read and written here, inlined, at offsets taken from the installed headers.
@@ -31,6 +33,7 @@
 //! ```
 
 mod attach;
+pub mod bpf;
 mod capability;
 mod clock;
 mod descriptor;

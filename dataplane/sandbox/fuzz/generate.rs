@@ -97,12 +97,11 @@ fn one(source: &mut Source<'_>, code: &mut Vec<[u8; 8]>) {
             code.push(instruction(0x57, b, 0, 0, source.number() & i32::MAX));
             code.push(instruction(0x47, b, 0, 0, i32::from(!source.is_odd())));
             let op = source.pick(&[0x30, 0x90]);
+            let class = if source.is_odd() { class } else { 7 };
             code.push(instruction(class | op | 8, a, b, 0, 0));
         }
         5 => code.push(instruction(class | 0x80, a, 0, 0, 0)),
-        6 => {
-            code.push(instruction(0xd4 | source.pick(&[0, 8]), a, 0, 0, source.pick(&[16, 32, 64])))
-        }
+        6 => code.push(instruction(0xdc, a, 0, 0, source.pick(&[16, 32, 64]))),
         7 => {
             code.push(instruction(0x18, a, 0, 0, source.number()));
             code.push(instruction(0, 0, 0, 0, source.number()));
@@ -116,10 +115,17 @@ fn one(source: &mut Source<'_>, code: &mut Vec<[u8; 8]>) {
                 false => source.pick(&[(0x3f, 400), (0x7f, 656 - 0x80 - bytes), (0x1f, 150)]),
             };
             code.push(instruction(0x57, a, 0, 0, mask));
-            code.push(instruction(0x0f, a, 6, 0, 0));
+            // To the pointer, or the pointer to it, which librte_bpf 22.11 does not let through.
+            let pointer = if source.is_odd() { a } else { 1 };
+            if pointer == 1 {
+                code.push(instruction(0xbf, 1, 6, 0, 0));
+                code.push(instruction(0x0f, 1, a, 0, 0));
+            } else {
+                code.push(instruction(0x0f, a, 6, 0, 0));
+            }
             code.push(match source.byte() % 2 {
-                0 => instruction(0x61 | size, b, a, offset, 0),
-                _ => instruction(0x63 | size, a, b, offset, 0),
+                0 => instruction(0x61 | size, b, pointer, offset, 0),
+                _ => instruction(0x63 | size, pointer, b, offset, 0),
             });
             code.push(instruction(0xb7, a, 0, 0, source.number()));
         }

@@ -145,9 +145,9 @@ impl Machine<'_> {
                 let number = self.number(to)?;
                 (to, Word::Number(Alu::Subtract.apply(0, number, wide)))
             }
-            Instruction::Order { big, bits, to } => {
+            Instruction::Order { bits, to } => {
                 let number = self.number(to)?;
-                (to, Word::Number(ordered(number, big, bits)))
+                (to, Word::Number(ordered(number, bits)))
             }
             Instruction::Load { to, from } => {
                 let mut bytes = [0; 8];
@@ -210,14 +210,11 @@ impl Machine<'_> {
     }
 }
 
-/// The low bits of a number, in network byte order or not.
-fn ordered(number: u64, big: bool, bits: u8) -> u64 {
-    match (big, bits) {
-        (true, 16) => u64::from((number as u16).to_be()),
-        (true, 32) => u64::from((number as u32).to_be()),
-        (true, _) => number.to_be(),
-        (false, 16) => u64::from(number as u16),
-        (false, 32) => u64::from(number as u32),
-        (false, _) => number,
+/// The low bits of a number, in network byte order.
+fn ordered(number: u64, bits: u8) -> u64 {
+    match bits {
+        16 => u64::from((number as u16).to_be()),
+        32 => u64::from((number as u32).to_be()),
+        _ => number.to_be(),
     }
 }

@@ -1,8 +1,8 @@
 //! Why a program is refused: what, where in it, and what to do.
 
 use crate::{
-    CALL_STEPS, Helper, MAX_FILE, MAX_INSTRUCTIONS, MAX_STEPS, MEMORY, SECTION, STACK, VERSION,
-    WINDOW,
+    CALL_STEPS, Helper, MAX_FILE, MAX_INSTRUCTIONS, MAX_STEPS, MAX_VISITS, MEMORY, SECTION, STACK,
+    VERSION, WINDOW,
 };
 
 /// Why a file is no program that may run.
@@ -91,6 +91,16 @@ pub enum Refused {
         /// The steps.
         steps: u32,
     },
+    /// There are too many ways through it.
+    #[error(
+        "there are too many ways through it ({visits} instructions when each is gone by itself, and \
+         librte_bpf may be given {MAX_VISITS}): return as soon as the answer is known, and calculate \
+         instead of branching"
+    )]
+    TooManyWays {
+        /// The instructions on all ways.
+        visits: u64,
+    },
     /// An instruction may not be.
     #[error("instruction {place}{}: {problem}", shown(text))]
     Instruction {
@@ -117,6 +127,12 @@ pub enum Problem {
     /// A comparison of 32 bits.
     #[error("a jump that compares 32 bits: compile with -mcpu=v2")]
     Jump32,
+    /// A conversion to little-endian, which the library interprets wrongly.
+    #[error("a conversion to little-endian: programs run on such machines, leave it out")]
+    LittleEndian,
+    /// A division of 32 bits by a register, which the library compiles wrongly.
+    #[error("a division of 32 bits, which librte_bpf compiles wrongly: compile with -mcpu=v2")]
+    Division32,
     /// `JSET`, which the library compiles wrongly.
     #[error("a jump on a bit (JSET): test it with `&` and compare")]
     BitTest,

@@ -53,5 +53,10 @@ pub const MAX_STEPS: u32 = 4096;
 /// What a call counts as.
 pub const CALL_STEPS: u32 = 32;
 
+/// The most instructions that `librte_bpf` may meet when it verifies a program: it goes every way by
+/// itself, of which there are twice as many with each branch that comes together again, and nobody
+/// can stop it. So many take it some tens of milliseconds.
+pub const MAX_VISITS: u64 = 1 << 20;
+
 /// Bytes of stack.
 pub const STACK: usize = 512;

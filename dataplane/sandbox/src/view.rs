@@ -7,7 +7,7 @@
 use std::mem::offset_of;
 use std::ops::Range as Bytes;
 
-use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Numbers that an operator can give to a program.
 pub const SETTINGS: usize = 8;
@@ -19,7 +19,7 @@ pub const MEMORY: usize = 32;
 pub const WINDOW: usize = 256;
 
 /// `struct sluice_packet` of the header. Numbers are in the machine's byte order.
-#[derive(Clone, Debug, FromZeros, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct View {
     /// Upper half of an IPv6 source address; 0 for IPv4.

@@ -19,7 +19,7 @@ thread_local! {
 fn a_verified_program_does_no_harm() {
     let bytes = prop::collection::vec(any::<u8>(), 0..300);
     let view = prop::collection::vec(any::<u8>(), machine::SIZE);
-    let cases = ProptestConfig::with_cases(20_000);
+    let cases = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) };
     proptest!(cases, |(bytes in bytes, view in view, seed: u64)| {
         let code = generate::program(&mut generate::Source(&bytes));
         let (tried, passed) = PASSED.get();

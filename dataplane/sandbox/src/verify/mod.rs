@@ -13,7 +13,7 @@ mod tests;
 use crate::error::{Problem, Refused};
 use crate::helper::Helper;
 use crate::instruction::{Instruction, decode};
-use crate::{CALL_STEPS, MAX_INSTRUCTIONS, MAX_STEPS};
+use crate::{CALL_STEPS, MAX_INSTRUCTIONS, MAX_STEPS, MAX_VISITS};
 
 use state::State;
 
@@ -90,11 +90,14 @@ pub fn verify(code: &[u8]) -> Result<Verified, Refused> {
         Refused::Instruction { place, text, problem }
     };
     let order = order(&instructions).map_err(refused)?;
-    let (uses, steps) = walk(&instructions, &order).map_err(refused)?;
-    if steps > MAX_STEPS {
-        return Err(Refused::TooSlow { steps });
+    let Walked { uses, longest, visits } = walk(&instructions, &order).map_err(refused)?;
+    if longest > MAX_STEPS {
+        return Err(Refused::TooSlow { steps: longest });
     }
-    Ok(Verified { code: code.as_chunks().0.into(), uses, steps })
+    if visits > MAX_VISITS {
+        return Err(Refused::TooManyWays { visits });
+    }
+    Ok(Verified { code: code.as_chunks().0.into(), uses, steps: longest })
 }
 
 /// Where an instruction leads to: what follows it, and where it jumps.
@@ -154,17 +157,23 @@ fn order(instructions: &[Option<Instruction>]) -> Result<Vec<usize>, (usize, Pro
     Ok(done)
 }
 
+/// What a walk through a program has found.
+#[derive(Default)]
+struct Walked {
+    uses: Uses,
+    /// The steps of the longest way.
+    longest: u32,
+    /// The instructions that are met when every way is gone by itself.
+    visits: u64,
+}
+
 /// Goes through the instructions with what is known at each.
-fn walk(
-    instructions: &[Option<Instruction>],
-    order: &[usize],
-) -> Result<(Uses, u32), (usize, Problem)> {
+fn walk(instructions: &[Option<Instruction>], order: &[usize]) -> Result<Walked, (usize, Problem)> {
     let mut known: Vec<Option<Box<State>>> = vec![None; instructions.len()];
     if let Some(first) = known.first_mut() {
         *first = Some(Box::new(State::at_first()));
     }
-    let mut uses = Uses::default();
-    let mut longest = 0;
+    let mut seen = Walked::default();
     for &place in order {
         let (Some(instruction), Some(mut state)) = (instructions[place], known[place].take())
         else {
@@ -175,14 +184,15 @@ fn walk(
             Instruction::Call { .. } => CALL_STEPS,
             _ => 1,
         };
-        longest = longest.max(state.steps);
+        seen.longest = seen.longest.max(state.steps);
+        seen.visits = seen.visits.saturating_add(state.ways);
         let [next, jump] = successors(place, instruction);
         let taken = match instruction {
             Instruction::Branch { test, left, right, .. } => {
                 Some(state.branch(test, left, right).map_err(|problem| (place, problem))?)
             }
             _ => {
-                state.step(instruction, &mut uses).map_err(|problem| (place, problem))?;
+                state.step(instruction, &mut seen.uses).map_err(|problem| (place, problem))?;
                 None
             }
         };
@@ -194,5 +204,5 @@ fn walk(
             }
         }
     }
-    Ok((uses, longest))
+    Ok(seen)
 }

@@ -65,6 +65,8 @@ pub(super) struct State {
     slots: [Option<Range>; SLOTS],
     /// The steps that may have been taken so far.
     pub(super) steps: u32,
+    /// How many ways lead here.
+    pub(super) ways: u64,
 }
 
 /// The bits of `written` for the bytes from `start` on, word by word.
@@ -79,7 +81,7 @@ impl State {
         let start = |region| Value::Pointer { region, low: 0, high: 0 };
         registers[Register::PACKET.index()] = start(Region::Packet);
         registers[Register::FRAME.index()] = start(Region::Stack);
-        State { registers, written: [0; STACK / 64], slots: [None; SLOTS], steps: 0 }
+        State { registers, written: [0; STACK / 64], slots: [None; SLOTS], steps: 0, ways: 1 }
     }
 
     /// Keeps what holds in both.
@@ -94,6 +96,7 @@ impl State {
             *slot = slot.zip(*other).map(|(a, b)| a.union(b));
         }
         self.steps = self.steps.max(other.steps);
+        self.ways = self.ways.saturating_add(other.ways);
     }
 
     fn read(&self, register: Register) -> Result<Value, Problem> {
@@ -138,7 +141,7 @@ impl State {
                 let zero = Range::exactly(0);
                 self.write(to, Value::Number(zero.after(Alu::Subtract, range, wide)))
             }
-            Instruction::Order { bits, to, .. } => {
+            Instruction::Order { bits, to } => {
                 self.number(to, "calculated with")?;
                 self.write(to, Value::Number(Range::of_bits(bits.into())))
             }
