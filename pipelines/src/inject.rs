@@ -108,6 +108,9 @@ fn admitted(
             // The policy may have changed since it was injected.
             let interface = policy.interface(id).filter(|i| i.instance == instance);
             let interface = interface.ok_or(DropReason::InterfaceDown)?;
+            if policy.is_down(id) {
+                return Err(DropReason::IngressDown);
+            }
             let facts = ports.get(interface.port).ok_or(DropReason::InterfaceDown)?;
             let ethertype = frame(&mut mbuf, facts.mac)?;
             let (mut descriptor, flags) = (Descriptor::default(), DescriptorFlags::empty());

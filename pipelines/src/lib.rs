@@ -17,6 +17,7 @@ pub mod answer;
 pub mod arp;
 pub mod cut;
 pub mod decode;
+mod down;
 pub mod filter;
 pub mod flow;
 pub mod forward;

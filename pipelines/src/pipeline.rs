@@ -21,7 +21,7 @@ use crate::neighbour::solicit::Solicit;
 use crate::neighbour::table::NeighbourTable;
 use crate::run::{Authors, Hooks, Run};
 use crate::tx::Output;
-use crate::{arp, decode, forward, local, loopback};
+use crate::{arp, decode, down, forward, local, loopback};
 
 /// One generation as workers see it: the policy, the hooks' order resolved for it, and the facts
 /// of the ports. Published as a whole; a burst is handled by one generation from end to end.
@@ -32,6 +32,17 @@ pub struct Generation {
     pub order: HookOrder,
     /// The ports' link addresses and links.
     pub ports: Ports,
+}
+
+impl Generation {
+    /// The generation that follows this one, of a policy that was made from its own. Flows are told
+    /// anew where hooks have come or gone that they depend on.
+    #[must_use]
+    pub fn followed_by(&self, policy: Policy, order: HookOrder, ports: Ports) -> Generation {
+        let moved = order.moves_flows_of(&self.order);
+        let policy = if moved { policy.with_hooks_moved() } else { policy };
+        Generation { policy, order, ports }
+    }
 }
 
 /// The stages of one worker and all that they keep between bursts.
@@ -195,6 +206,9 @@ impl Pipeline {
         now: u64,
     ) -> u64 {
         self.bursts = self.bursts.wrapping_add(1);
+        if generation.policy.has_down() && generation.policy.down().contains(&port) {
+            return down::refuse(statistics, burst);
+        }
         let stopwatch = Stopwatch::of(self.bursts);
         let round = Round { generation, statistics, now, stopwatch };
         let start = stopwatch.start();
@@ -289,6 +303,8 @@ impl Pipeline {
                     end_all(statistics, &mut burst, packets);
                 }
                 let stale = packets & burst.live() & out.stale;
+                down::drop_received(&generation.policy, statistics, &mut burst, stale);
+                let stale = stale & burst.live();
                 self.walk(&round, &mut burst, stale, Origin::Own);
             }
             burst.free_finished();
@@ -392,7 +408,9 @@ impl Pipeline {
             loop {
                 self.fragments.release(round.now, early, &mut burst);
                 let released = burst.live();
-                let mut rest = released;
+                let policy = &round.generation.policy;
+                down::drop_received(policy, round.statistics, &mut burst, released);
+                let mut rest = burst.live();
                 while let Some((_, packets)) = burst.same_instance(rest) {
                     rest &= !packets;
                     self.walk(round, &mut burst, packets, origin);
@@ -554,6 +572,9 @@ impl Pipeline {
             }
         }
         forward::fit_own(cx, burst, own & burst.live() & !burst.arp());
+        if cx.policy.has_down() && order.has_authors(cx.instance.id) {
+            down::drop_leaving(cx.policy, statistics, burst, packets);
+        }
 
         hooks.run(cx, burst, packets & burst.live(), Event::PhysicalOut);
         let changed = packets & burst.changed();
@@ -579,7 +600,7 @@ impl Run<'_> {
         output: &mut Output,
         agent: &mut AgentLink,
     ) {
-        let over = self.hooks.flows.leave(cx, burst, leaving);
+        let over = self.hooks.flows.leave(cx, self.order, burst, leaving);
         let leaving = leaving & !over;
         for slot in over {
             cx.drop(burst, slot, DropReason::RuleLimit);

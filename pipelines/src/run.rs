@@ -43,13 +43,11 @@ struct Author {
 /// A worker's objects of the authors' hooks, by slot.
 pub struct Authors {
     objects: [Option<Author>; MAX_HOOKS],
-    /// How many of them are content with the first packets of flows.
-    first_of_flow: usize,
 }
 
 impl Default for Authors {
     fn default() -> Self {
-        Authors { objects: [const { None }; MAX_HOOKS], first_of_flow: 0 }
+        Authors { objects: [const { None }; MAX_HOOKS] }
     }
 }
 
@@ -60,7 +58,6 @@ impl Authors {
     /// Takes an object in; the slot is free.
     pub fn put(&mut self, slot: Slot, object: Box<dyn Hook>, guarded: bool) {
         let first_of_flow = object.wants() == Wants::FirstOfFlow;
-        self.first_of_flow += usize::from(first_of_flow);
         self.objects[slot] = Some(Author { object, guarded, first_of_flow });
     }
 
@@ -69,15 +66,7 @@ impl Authors {
     pub fn take(&mut self, statistics: WorkerBlock<'_>, slot: Slot) -> Option<Box<dyn Hook>> {
         statistics.hook(slot).reset();
         statistics.own(slot).iter().for_each(|counter| counter.set(0));
-        let author = self.objects[slot].take()?;
-        self.first_of_flow -= usize::from(author.first_of_flow);
-        Some(author.object)
-    }
-
-    /// Whether some hook is to be shown the first packets of flows.
-    #[inline]
-    pub(crate) fn want_first_of_flow(&self) -> bool {
-        self.first_of_flow > 0
+        self.objects[slot].take().map(|author| author.object)
     }
 }
 
@@ -156,8 +145,7 @@ impl Run<'_> {
                 }
                 let start = self.stopwatch.start();
                 if *stage == Stage::Flow {
-                    let shows = self.hooks.authors.want_first_of_flow();
-                    self.hooks.flows.find(cx, self.order, burst, asked, shows);
+                    self.hooks.flows.find(cx, self.order, burst, asked);
                 } else {
                     hook.process(cx, burst, asked);
                 }

@@ -63,6 +63,7 @@ reasons! {
     InterfaceDown = 21, "interface-unconfigured", Decode, "The port has no interface in the current configuration.";
     FrameSplit = 22, "headers-split", Decode, "The headers are not in the first segment of the buffer chain.";
     SpreadFull = 23, "spread-full", Decode, "The ring to the worker that the packet belongs to is full: that worker is overloaded or stands still.";
+    IngressDown = 24, "ingress-down", Decode, "Received before the port lost its link, or was lost itself, and come to only after: nothing is looked at that came in by a port that is down.";
     // ARP
     ArpMalformed = 30, "arp-malformed", Arp, "An ARP packet of the wrong hardware type, address length or operation (RFC 826).";
     ArpForeign = 31, "arp-foreign", Arp, "ARP that does not concern this router.";

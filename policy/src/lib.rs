@@ -51,7 +51,7 @@ pub use interface::Interface;
 pub use names::Names;
 pub use packed::{Packed, Packer};
 pub use policy::{
-    Editions, Mistake, Moved, Policy, PolicyError, PolicyRouteInfo, PortEntry, RouteInfo, RuleInfo,
-    Subject, TableEntry, Thing,
+    ChosenRoute, Editions, Mistake, Moved, Policy, PolicyError, PolicyRouteInfo, PortEntry,
+    RouteInfo, RuleInfo, Subject, TableEntry, Thing,
 };
 pub use route::ResolvedNextHop;

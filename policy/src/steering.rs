@@ -127,6 +127,12 @@ impl Steering {
         })
     }
 
+    /// Where the rule of a slot leads a packet.
+    pub(crate) fn way_of(&self, slot: RuleSlot, d: &Descriptor) -> Option<Way> {
+        let place = self.rules.list.iter().position(|rule| rule.slot == slot)?;
+        Some(self.ways.get(place)?[usize::from(d.key.family == Family::Inet6)])
+    }
+
     /// Whether some rule looks at ports.
     #[inline]
     pub(crate) fn has_ports(&self) -> bool {

@@ -13,7 +13,8 @@ use sluice_channel::statistics::Statistics;
 use sluice_dpdk::{BURST, Eal, EalOptions, Hugepages, Mempool, tsc, tsc_hz};
 use sluice_flow::Table;
 use sluice_hooks::{
-    Burst, Context, Event, ForeignHook, Hint, Hook, Outbox, Ports, Protocol, Registry, Way,
+    Burst, Context, Event, ForeignHook, Hint, Hook, Outbox, Ports, Protocol, Registry, Standing,
+    Wants, Way,
 };
 use sluice_packet::{Descriptor, Mask};
 use sluice_pipelines::flow::Flows;
@@ -79,7 +80,10 @@ fn main() -> anyhow::Result<()> {
         (
             "a hook that does nothing",
             Event::LoopbackIn,
-            registry.order(&policy, &[(&hook, Some(0))])?,
+            registry.order(
+                &policy,
+                &[Standing { hook: &hook, slot: Some(0), wants: Wants::EveryPacket }],
+            )?,
         ),
     ];
     println!("a burst of {BURST} packets past an event, {ROUNDS} rounds of {BURSTS}");

@@ -351,11 +351,13 @@ impl Burst {
         &mut self.metadata[slot]
     }
 
-    /// Gives a packet what hooks had left on it before it waited elsewhere.
+    /// Gives a packet what hooks had left on it before it waited elsewhere. That a hook has chosen its
+    /// way is not kept: it is decided again, or known.
     #[inline]
     pub fn set_metadata(&mut self, slot: usize, metadata: &Metadata) {
-        if *metadata != Metadata::default() {
-            *self.metadata_mut(slot) = *metadata;
+        let metadata = metadata.without_choice();
+        if metadata != Metadata::default() {
+            *self.metadata_mut(slot) = metadata;
         }
     }
 

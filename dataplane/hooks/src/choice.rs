@@ -16,7 +16,8 @@ use sluice_packet::descriptor::{ip_of, number_of};
 use sluice_packet::{Descriptor, Family};
 use sluice_policy::evaluate::may_be_routed;
 use sluice_policy::{
-    DropReason, Event, InterfaceId, NextHopId, NoRecorder, ResolvedNextHop, RouteDecision, TableId,
+    ChosenRoute, DropReason, Event, InterfaceId, NextHopId, NoRecorder, ResolvedNextHop,
+    RouteDecision, TableId,
 };
 
 use crate::burst::{Burst, Way};
@@ -32,6 +33,15 @@ pub struct Candidate {
     pub next_hop: IpAddr,
     /// The policy's number of the gateway; `None` for a destination on the link that a hook chose.
     pub id: Option<NextHopId>,
+}
+
+/// What is kept with a packet whose way a hook has chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// The table, if it was that which was chosen.
+    pub table: Option<TableId>,
+    /// Whether the router itself was not asked any more.
+    pub ahead: bool,
 }
 
 /// Why a choice was not taken. The candidate stays as it was.
@@ -55,6 +65,9 @@ pub enum ChoiceError {
     /// No interface of the instance has a network that holds the address.
     #[error("{0} is in no connected network of the instance: say its interface")]
     NotConnected(IpAddr),
+    /// The interface's port is down: nothing leaves by it.
+    #[error("the port of interface {} has no link", .0.0)]
+    Down(InterfaceId),
     /// No route leads to the next hop.
     #[error(
         "no route of the policy leads to {via} by this interface: add one, in a table of its own \
@@ -78,7 +91,7 @@ pub enum ChoiceError {
     Refused(DropReason),
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// Where the packet would go as it stands: what `route`, or a hook before this one, has
     /// decided. `None` ahead of the decision, and at other events than ROUTE_DECISION.
     #[must_use]
@@ -94,6 +107,23 @@ impl Context<'_> {
         };
         let next_hop = ip_of(key.family, number);
         Some(Candidate { interface: burst.egress(slot), next_hop, id })
+    }
+
+    /// The route that leads to the [candidate](Self::candidate): its prefix, its table and who owns
+    /// it, looked up when it is asked for. `None` where there is no candidate, and where a policy
+    /// route or a hook has said a next hop.
+    #[must_use]
+    pub fn candidate_route(&self, burst: &Burst, slot: usize) -> Option<ChosenRoute<'a>> {
+        let candidate = self.candidate(burst, slot)?;
+        let (policy, d) = (self.policy, burst.descriptor(slot));
+        match burst.metadata(slot).choice() {
+            Some(choice) => policy.chosen_route_from(choice.table?, d),
+            None => {
+                let (decision, route) = policy.chosen_route(self.instance, d);
+                let is_it = candidate.id.is_some_and(|id| decision == RouteDecision::Forward(id));
+                route.filter(|_| is_it)
+            }
+        }
     }
 
     /// Sends the packet by another next hop of the policy: the gateway at `via`, by `interface` or
@@ -131,7 +161,10 @@ impl Context<'_> {
                 (Way::NextHop(id.ok_or(ChoiceError::UnknownNextHop { via })?), interface)
             }
         };
-        choose(burst, slot, way, egress);
+        if self.policy.is_down(egress) {
+            return Err(ChoiceError::Down(egress));
+        }
+        choose(burst, slot, way, egress, None);
         Ok(())
     }
 
@@ -152,7 +185,8 @@ impl Context<'_> {
         }
         match self.instance.look_up_in(table, &d, &mut NoRecorder) {
             Some(RouteDecision::Forward(id)) => {
-                choose(burst, slot, Way::NextHop(id), self.policy.next_hop(id).interface);
+                let egress = self.policy.next_hop(id).interface;
+                choose(burst, slot, Way::NextHop(id), egress, Some(table));
                 Ok(())
             }
             Some(RouteDecision::Local(_)) => Err(ChoiceError::Own),
@@ -175,7 +209,12 @@ impl Context<'_> {
     }
 }
 
-fn choose(burst: &mut Burst, slot: usize, way: Way, egress: InterfaceId) {
+fn choose(burst: &mut Burst, slot: usize, way: Way, egress: InterfaceId, table: Option<TableId>) {
+    let ahead = match burst.metadata(slot).choice() {
+        Some(earlier) => earlier.ahead,
+        None => !burst.decided().contains(slot),
+    };
+    burst.metadata_mut(slot).set_choice(Choice { table, ahead });
     burst.set_way(slot, way, egress);
     burst.forget_known(slot);
     burst.set_decided(sluice_packet::Mask::only(slot));
@@ -186,6 +225,12 @@ impl Packet<'_> {
     #[must_use]
     pub fn candidate(&self, cx: &Context<'_>) -> Option<Candidate> {
         cx.candidate(self.burst, self.slot)
+    }
+
+    /// [`Context::candidate_route`] of this packet.
+    #[must_use]
+    pub fn candidate_route<'a>(&self, cx: &Context<'a>) -> Option<ChosenRoute<'a>> {
+        cx.candidate_route(self.burst, self.slot)
     }
 
     /// [`Context::choose_next_hop`] for this packet.

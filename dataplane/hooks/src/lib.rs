@@ -44,7 +44,7 @@ pub mod stack;
 pub use bucket::TokenBucket;
 pub use burst::{Burst, Way};
 pub use checksum::{Checksums, PartialChecksum, Validity, decode_ip};
-pub use choice::{Candidate, ChoiceError};
+pub use choice::{Candidate, Choice, ChoiceError};
 pub use context::{Context, RuleCounters, count_drop};
 pub use guard::Guard;
 pub use hook::{Hook, PacketHook, PerPacket, Verdict};
@@ -56,7 +56,9 @@ pub use packet::{LinkGroup, OwnedPacket, Packet, PacketError, Parts};
 pub use ports::{PortFacts, Ports};
 pub use program::{Factory, Loadable, Made, Make, Program, ProgramError, Settings, Wants};
 pub use query::{AddressFlags, AddressId, AddressKind, Interfaces, QueryError, RouteTo};
-pub use registry::{HookIndex, HookOrder, Registry, RegistryError};
+pub use registry::{HookIndex, HookOrder, Registry, RegistryError, Standing};
 pub use sluice_policy::order::{ForeignHook, Hint, OrderError};
-pub use sluice_policy::{DropReason, Event, InstanceId, InterfaceId, Protocol, TableId};
+pub use sluice_policy::{
+    ChosenRoute, DropReason, Event, InstanceId, InterfaceId, Protocol, TableId,
+};
 pub use stack::{Api, HookSpec, Module, Stack};

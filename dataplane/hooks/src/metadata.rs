@@ -7,6 +7,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::choice::Choice;
+
 /// Numbers that a packet can carry.
 pub const SLOTS: usize = 4;
 
@@ -18,6 +20,8 @@ pub struct Metadata {
     set: u8,
     /// How often it has been injected.
     pub(crate) injections: u8,
+    /// Set once a hook has chosen its way.
+    choice: Option<Choice>,
 }
 
 impl Metadata {
@@ -41,6 +45,22 @@ impl Metadata {
     #[inline]
     pub fn remove(&mut self, key: MetadataKey) {
         self.set &= !(1 << (usize::from(key.0) & (SLOTS - 1)));
+    }
+
+    /// What there is to know of its way, if a hook has chosen it.
+    #[inline]
+    #[must_use]
+    pub fn choice(&self) -> Option<Choice> {
+        self.choice
+    }
+
+    /// The same of a packet whose way is yet to be decided.
+    pub(crate) fn without_choice(self) -> Metadata {
+        Metadata { choice: None, ..self }
+    }
+
+    pub(crate) fn set_choice(&mut self, choice: Choice) {
+        self.choice = Some(choice);
     }
 
     /// How often the packet, or one that it gave rise to, has been injected.

@@ -26,8 +26,13 @@ pub enum Wants {
     EveryPacket,
     /// The first packet of each direction of a flow is enough. What passes is remembered, and the
     /// packets that follow are not shown as long as it is; of a packet that is dropped nothing is
-    /// remembered. Where flows are not remembered ([`Instance::remembers`]), and for packets that no
-    /// flow answers for, it is shown every packet.
+    /// remembered. A flow that was there before the hook is shown with its next packet. Where flows
+    /// are not remembered ([`Instance::remembers`]), for packets that no flow answers for, and ahead
+    /// of the stage `flow`, it is shown every packet.
+    ///
+    /// At ROUTE_DECISION the way that it chooses is remembered with the flow, until the hook goes or
+    /// routes to the flow's destination change: then it is asked again. Beside a hook there that
+    /// wants every packet, nothing is remembered.
     ///
     /// [`Instance::remembers`]: sluice_policy::Instance::remembers
     FirstOfFlow,

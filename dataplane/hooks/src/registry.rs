@@ -5,12 +5,23 @@ use sluice_policy::order::{ForeignHook, OrderError, Place, resolved};
 use sluice_policy::{Event, InstanceId, Policy, Protocol, Stage};
 
 use crate::hook::Hook;
-use crate::program::Factory;
+use crate::program::{Factory, Wants};
 use crate::stack::Slot;
 
 /// A hook's place among a worker's hooks: the built-in stages, then the authors' slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HookIndex(pub u16);
+
+/// An author's hook, as far as the order is concerned.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Standing<'a> {
+    /// Where it stands, for whom, and what it wants.
+    pub hook: &'a ForeignHook,
+    /// Where its objects are; one without takes part in the order and is not called.
+    pub slot: Option<Slot>,
+    /// Which packets it is shown.
+    pub wants: Wants,
+}
 
 /// Why hooks have no order.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -54,22 +65,23 @@ impl Registry {
     }
 
     /// The resolved order of every event of every instance of `policy`, with the authors' hooks in
-    /// their slots. One that has no slot takes part in the order and is not called.
+    /// their slots.
     ///
     /// # Errors
     /// [`RegistryError::Order`] when the hints at an event contradict each other.
     pub fn order(
         &self,
         policy: &Policy,
-        authors: &[(&ForeignHook, Option<Slot>)],
+        authors: &[Standing<'_>],
     ) -> Result<HookOrder, RegistryError> {
-        let hooks: Vec<&ForeignHook> = authors.iter().map(|(hook, _)| *hook).collect();
+        let hooks: Vec<&ForeignHook> = authors.iter().map(|author| author.hook).collect();
         let mut order = HookOrder::default();
         for instance in policy.instances() {
             for protocol in Protocol::ALL {
                 for event in Event::ALL.into_iter().filter(|&event| protocol.has(event)) {
                     let places = resolved(instance, protocol, event, &hooks)
                         .map_err(|source| RegistryError::Order { event, source })?;
+                    let mut called = Vec::new();
                     let indices = places.into_iter().filter_map(|place| match place {
                         // A filter that lets everything pass holds its place, and is not called; nor
                         // is the flow stage where nothing is worth remembering.
@@ -77,14 +89,17 @@ impl Registry {
                             let open = stage.filter().is_some_and(|point| !instance.filters(point))
                                 || stage == Stage::Flow && !instance.remembers();
                             let index = self.builtin.iter().position(|(s, _)| *s == stage)?;
-                            (!open).then_some(index)
+                            (!open).then_some(HookIndex(index as u16))
                         }
-                        Place::Foreign(index) => Some(self.builtin.len() + authors[index].1?),
+                        Place::Foreign(index) => {
+                            let index_of = |slot| HookIndex((self.builtin.len() + slot) as u16);
+                            let index_of_author = index_of(authors[index].slot?);
+                            called.push((index_of_author, authors[index].wants));
+                            Some(index_of_author)
+                        }
                     });
-                    let indices: Vec<usize> = indices.collect();
-                    let authored = indices.iter().any(|&index| index >= self.builtin.len());
-                    let indices = indices.into_iter().map(|index| HookIndex(index as u16));
-                    order.set(instance.id, protocol, event, indices.collect(), authored);
+                    let indices = indices.collect();
+                    order.set(instance.id, protocol, event, indices, &called);
                 }
             }
         }
@@ -101,10 +116,24 @@ type Lists = [[Box<[HookIndex]>; EVENTS]; PROTOCOLS];
 #[derive(Clone, Debug, Default)]
 pub struct HookOrder {
     lists: Vec<Lists>,
-    /// At which events authors' hooks stand in each instance, one bit an event.
-    authored: Vec<u8>,
+    /// Of each instance.
+    authored: Vec<Authored>,
+    /// The hooks to which packets of remembered flows are not shown, and all those that may choose
+    /// ways.
+    answered_for: Vec<(InstanceId, Protocol, Event, HookIndex)>,
     /// Whether some instance has a hook that sees what goes from one instance to another.
     between: bool,
+}
+
+/// Where authors' hooks stand in an instance, one bit an event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Authored {
+    /// Any.
+    any: u8,
+    /// Some that want every packet.
+    each: u8,
+    /// Some that are content with the first packet of a flow.
+    first: u8,
 }
 
 impl HookOrder {
@@ -114,14 +143,24 @@ impl HookOrder {
         protocol: Protocol,
         event: Event,
         hooks: Box<[HookIndex]>,
-        authored: bool,
+        authors: &[(HookIndex, Wants)],
     ) {
         if self.lists.len() <= instance.index() {
             self.lists.resize_with(instance.index() + 1, Lists::default);
-            self.authored.resize(instance.index() + 1, 0);
+            self.authored.resize(instance.index() + 1, Authored::default());
+        }
+        let (authored, bit) = (&mut self.authored[instance.index()], 1 << event as u8);
+        for &(index, wants) in authors {
+            authored.any |= bit;
+            match wants {
+                Wants::EveryPacket => authored.each |= bit,
+                Wants::FirstOfFlow => authored.first |= bit,
+            }
+            if wants == Wants::FirstOfFlow || event == Event::RouteDecision {
+                self.answered_for.push((instance, protocol, event, index));
+            }
         }
         let sees = matches!(event, Event::LoopbackIn | Event::LoopbackOut | Event::Observing);
-        self.authored[instance.index()] |= u8::from(authored) << event as u8;
         self.between |= sees && !hooks.is_empty();
         self.lists[instance.index()][protocol as usize][event as usize] = hooks;
     }
@@ -129,14 +168,37 @@ impl HookOrder {
     /// Whether an author's hook stands at some event of an instance.
     #[inline]
     pub fn has_authors(&self, instance: InstanceId) -> bool {
-        self.authored.get(instance.index()).is_some_and(|&events| events != 0)
+        self.authored(instance).any != 0
     }
 
     /// Whether an author's hook stands at an event of an instance.
     #[inline]
     pub fn has_authors_at(&self, instance: InstanceId, event: Event) -> bool {
-        let events = self.authored.get(instance.index()).copied().unwrap_or_default();
-        events & 1 << event as u8 != 0
+        self.authored(instance).any & 1 << event as u8 != 0
+    }
+
+    /// Whether an author's hook that wants every packet stands at an event of an instance.
+    #[inline]
+    pub fn shows_each_at(&self, instance: InstanceId, event: Event) -> bool {
+        self.authored(instance).each & 1 << event as u8 != 0
+    }
+
+    /// Whether an author's hook of an instance is content with the first packet of each flow.
+    #[inline]
+    pub fn shows_first(&self, instance: InstanceId) -> bool {
+        self.authored(instance).first != 0
+    }
+
+    /// Whether what flows were told under an earlier order has to be told again under this one: they
+    /// have not been shown to a hook that is content with their first packets, or a hook that may have
+    /// chosen their way has come or gone.
+    pub fn moves_flows_of(&self, earlier: &HookOrder) -> bool {
+        self.answered_for != earlier.answered_for
+    }
+
+    #[inline]
+    fn authored(&self, instance: InstanceId) -> Authored {
+        self.authored.get(instance.index()).copied().unwrap_or_default()
     }
 
     /// Whether some instance has a hook at LOOPBACK_OUT, LOOPBACK_IN or OBSERVING.

@@ -3,9 +3,9 @@
 use sluice_hooks::HookOrder;
 use sluice_packet::Descriptor;
 use sluice_policy::model::{Action, FilterPoint};
-use sluice_policy::{Instance, InterfaceId, Policy, RouteDecision};
+use sluice_policy::{Instance, InterfaceId, Policy, ResolvedNextHop, RouteDecision};
 
-use super::path::{Path, Rules};
+use super::path::{By, Path, Rules};
 
 /// What the stages would say.
 pub(super) enum Decision {
@@ -17,14 +17,23 @@ pub(super) enum Decision {
     Other,
 }
 
-/// What the stages would say of a packet that is whole, and neither from nor for the router.
+/// A way that a hook has chosen.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen {
+    pub(super) hop: ResolvedNextHop,
+    pub(super) by: By,
+}
+
+/// What the stages would say of a packet that is whole, and neither from nor for the router; its way
+/// is the one that a hook has chosen, if one has.
 pub(super) fn about(
     policy: &Policy,
     instance: &Instance,
     order: &HookOrder,
     d: &Descriptor,
+    chosen: Option<Chosen>,
 ) -> Decision {
-    match path(policy, instance, order, d) {
+    match path(policy, instance, order, d, chosen) {
         Ok(path) => Decision::Path(path),
         Err(other) => other,
     }
@@ -35,13 +44,20 @@ fn path(
     instance: &Instance,
     order: &HookOrder,
     d: &Descriptor,
+    chosen: Option<Chosen>,
 ) -> Result<Path, Decision> {
     let mut rules = Rules::default();
     passes(instance, FilterPoint::Ingress, d, None, &mut rules)?;
-    let RouteDecision::Forward(next_hop) = instance.route(d, &mut rules) else {
-        return Err(Decision::Other);
+    let by = chosen.map_or(By::Policy, |chosen| chosen.by);
+    let routed = match by {
+        By::HookAhead => None,
+        // The rules that match are counted whether a hook then chooses or not.
+        By::Policy | By::Hook => match instance.route(d, &mut rules) {
+            RouteDecision::Forward(next_hop) => Some(*policy.next_hop(next_hop)),
+            _ => return Err(Decision::Other),
+        },
     };
-    let hop = *policy.next_hop(next_hop);
+    let hop = chosen.map(|chosen| chosen.hop).or(routed).ok_or(Decision::Other)?;
     let egress = policy.interface(hop.interface).ok_or(Decision::Other)?;
     passes(instance, FilterPoint::Forward, d, Some(hop.interface), &mut rules)?;
     passes(instance, FilterPoint::Egress, d, Some(hop.interface), &mut rules)?;
@@ -49,7 +65,7 @@ fn path(
     if between || rules.overflowed() {
         return Err(Decision::Other);
     }
-    Ok(Path { hop, rules, mtu: egress.mtu })
+    Ok(Path { hop, rules, mtu: egress.mtu, by })
 }
 
 fn passes(

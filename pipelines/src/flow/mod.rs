@@ -18,6 +18,7 @@ mod decide;
 mod errand;
 mod limits;
 mod path;
+mod shown;
 
 use sluice_dpdk::BURST;
 use sluice_flow::{Fate, Half, HalfId, NO_PATH, Strictness, Table};
@@ -33,6 +34,7 @@ pub use errand::{Errand, FlowRecord, KnownWay, Wanted};
 use limits::Limited;
 pub use path::Rules;
 use path::{PathId, Paths};
+use shown::Showing;
 
 /// The flow stage's place in the order of hooks. The pipeline runs the stage itself, since it has a
 /// part where packets leave, too.
@@ -54,6 +56,10 @@ pub struct Flows {
     known: [PathId; BURST],
     /// Packets of the burst in hand that begin a connection if they leave.
     beginning: Mask,
+    /// Those of connections that hooks are being shown.
+    shown: Mask,
+    /// Those about which what was decided can be remembered.
+    simple: Mask,
 }
 
 /// What packets are judged by in one burst.
@@ -62,6 +68,7 @@ struct Judging<'a, 'b> {
     order: &'a HookOrder,
     consulted: Consulted,
     strict: Strictness,
+    showing: Showing,
     /// The low bits of the policy's edition.
     edition: u32,
 }
@@ -77,13 +84,15 @@ impl Flows {
             others: Mask::EMPTY,
             known: [Paths::NONE; BURST],
             beginning: Mask::EMPTY,
+            shown: Mask::EMPTY,
+            simple: Mask::EMPTY,
         }
     }
 
     /// Nothing begins with the burst that comes: its packets are not looked up.
     #[inline]
     pub(crate) fn pass_over(&mut self) {
-        self.beginning = Mask::EMPTY;
+        (self.beginning, self.shown) = (Mask::EMPTY, Mask::EMPTY);
     }
 
     /// Tracks packets of one instance, and says which of them are known; where the first packets of
@@ -94,16 +103,16 @@ impl Flows {
         order: &HookOrder,
         burst: &mut Burst,
         packets: Mask,
-        shows: bool,
     ) {
         let (instance, policy) = (cx.instance, cx.policy);
         let strict = if instance.tracks() { Strictness::Strict } else { Strictness::Loose };
         let consulted = instance.consults();
-        let judging = Judging { cx, order, consulted, strict, edition: policy.edition() as u32 };
-        // A hook that chooses ways is asked for each packet.
-        let remembers = !order.has_authors_at(instance.id, Event::RouteDecision);
+        let (edition, showing) = (policy.edition() as u32, Showing::of(order, instance.id));
+        let judging = Judging { cx, order, consulted, strict, showing, edition };
+        // A hook that chooses ways and wants every packet is asked for each.
+        let remembers = !order.shows_each_at(instance.id, Event::RouteDecision);
         let fits = burst.longest() <= policy.least_mtu();
-        self.beginning = Mask::EMPTY;
+        self.pass_over();
         let descriptor = |slot| burst.descriptor(slot);
         self.table.find(packets, instance.id.0, cx.now, descriptor, &mut self.found);
 
@@ -113,6 +122,7 @@ impl Flows {
         let mut common = Paths::NONE;
         let simple =
             if remembers { burst.plain() | simple(burst, packets, consulted) } else { Mask::EMPTY };
+        self.simple = simple;
         for slot in packets {
             let id = self.found[slot];
             if id.is_none() {
@@ -136,13 +146,9 @@ impl Flows {
             let d = burst.descriptor(slot);
             let half = self.table.half(id);
             let mut path = half.path;
-            if shows && path == NO_PATH {
-                self.table.half_mut(id).path = SHOWN;
-                continue;
-            }
             let current = (half.edition == judging.edition) & answers(half, d, state, consulted);
             if !current || (path != common && self.paths.get(path, judging.edition).is_none()) {
-                path = self.decide(&judging, id, d, state);
+                path = self.decide(&judging, slot, d, state);
             }
             if path == common && path != Paths::NONE && fits {
                 known.insert(slot);
@@ -235,36 +241,37 @@ impl Flows {
     }
 
     /// Takes the decision about a packet again, as far as something has moved or it differs from
-    /// the one that was decided about. Yields its path, if it has one.
+    /// the one that was decided about. Yields its path, if it has one; one that hooks are to be shown
+    /// first has none.
     #[cold]
     #[inline(never)]
     fn decide(
         &mut self,
         judging: &Judging<'_, '_>,
-        id: HalfId,
+        slot: usize,
         d: &Descriptor,
         state: ConnectionState,
     ) -> PathId {
-        let Judging { cx, order, consulted, edition, .. } = *judging;
-        let half = self.table.half_mut(id);
+        let Judging { cx, order, consulted, edition, showing, .. } = *judging;
+        let half = self.table.half_mut(self.found[slot]);
+        if showing.is_due(half, d, cx.policy, &self.paths) {
+            half.state = state;
+            self.shown.insert(slot);
+            return Paths::NONE;
+        }
         if half.path != NO_PATH
-            && half.path != SHOWN
             && answers(half, d, state, consulted)
             && holds(cx.policy, cx.instance, half, d, &mut self.paths)
         {
             half.edition = edition;
             return half.path;
         }
-        let path = match decide::about(cx.policy, cx.instance, order, d) {
+        let chosen = showing.chosen(half, &self.paths);
+        let path = match decide::about(cx.policy, cx.instance, order, d, chosen) {
             Decision::Path(path) => self.paths.take(path, cx.policy),
             Decision::Denied | Decision::Other => None,
         };
-        half.path = path.unwrap_or(Paths::NONE);
-        half.edition = edition;
-        half.ingress = d.ingress;
-        half.traffic_class = d.traffic_class;
-        half.tcp_flags = d.tcp_flags;
-        half.state = state;
+        keep(half, path, cx.policy, &Descriptor { state, ..*d });
         half.path
     }
 
@@ -272,14 +279,24 @@ impl Flows {
     /// at the rules of their path. Yields those that stay because some rule's limit does not let
     /// their connection begin.
     #[inline]
-    pub(crate) fn leave(&mut self, cx: &Context<'_>, burst: &Burst, leaving: Mask) -> Mask {
+    pub(crate) fn leave(
+        &mut self,
+        cx: &Context<'_>,
+        order: &HookOrder,
+        burst: &Burst,
+        leaving: Mask,
+    ) -> Mask {
+        if !(self.shown & leaving).is_empty() {
+            // First: a connection that begins may take the place of one of theirs.
+            self.remember_shown(cx, order, burst, self.shown & leaving);
+        }
         let mut beginning = self.beginning & leaving & !burst.changed();
         let mut over = Mask::EMPTY;
         if !beginning.is_empty() {
             if cx.instance.limits() {
                 over = self.begin_limited(cx, burst, &mut beginning);
             }
-            self.begin(cx, burst, beginning);
+            self.begin(cx, order, burst, beginning);
         }
         let known = leaving & burst.known();
         let mut counters = cx.rule_counters();
@@ -326,15 +343,21 @@ impl Flows {
     }
 
     #[inline(never)]
-    fn begin(&mut self, cx: &Context<'_>, burst: &Burst, packets: Mask) {
+    fn begin(&mut self, cx: &Context<'_>, order: &HookOrder, burst: &Burst, packets: Mask) {
+        // Hooks have been shown these already.
+        let shown = order.shows_first(cx.instance.id);
+        let remembered = if shown { packets & self.simple } else { Mask::EMPTY };
         self.table.prepare(packets, cx.instance.id.0, |slot| burst.descriptor(slot));
         for slot in packets {
             let d = burst.descriptor(slot);
             let segment = segment(burst, slot, d);
             let inserted = self.table.insert(d, cx.instance.id.0, segment.as_ref(), cx.now);
+            let Some(inserted) = inserted else { continue };
             // Others of the same burst may be of a connection that the first of them has begun.
-            if let Some(inserted) = inserted.filter(|inserted| !inserted.new) {
+            if !inserted.new {
                 self.table.track(inserted.id, d, segment.as_ref(), Strictness::Loose, cx.now);
+            } else if remembered.contains(slot) {
+                self.remember(cx, order, burst, slot, inserted.id, d.state);
             }
         }
         self.beginning = Mask::EMPTY;
@@ -349,7 +372,7 @@ impl Flows {
             table.set_timeouts(*policy.timeouts());
         }
         table.tend(now, PACE, |_, half| {
-            let aside = matches!(half.path, NO_PATH | SHOWN | Paths::NONE);
+            let aside = matches!(half.path, NO_PATH | Paths::NONE);
             if aside || policy.moved().is_current(half.edition) {
                 return Fate::Keep;
             }
@@ -365,8 +388,18 @@ fn judge_silent(policy: &Policy, order: &HookOrder, half: &mut Half, paths: &mut
         return Fate::End;
     };
     let d = of_half(half);
+    let showing = Showing::of(order, instance.id);
+    if showing.is_due(half, &d, policy, paths) {
+        // Where hooks choose ways, only they know what there is to judge.
+        let asked = !showing.ways;
+        if asked && matches!(decide::about(policy, instance, order, &d, None), Decision::Denied) {
+            return Fate::End;
+        }
+        half.path = NO_PATH;
+        return Fate::Keep;
+    }
     if !holds(policy, instance, half, &d, paths) {
-        match decide::about(policy, instance, order, &d) {
+        match decide::about(policy, instance, order, &d, showing.chosen(half, paths)) {
             Decision::Path(path) => half.path = paths.take(path, policy).unwrap_or(Paths::NONE),
             Decision::Denied => return Fate::End,
             Decision::Other => half.path = Paths::NONE,
@@ -398,6 +431,16 @@ fn of_half(half: &Half) -> Descriptor {
     }
 }
 
+/// Keeps what was decided about a packet.
+fn keep(half: &mut Half, path: Option<PathId>, policy: &Policy, d: &Descriptor) {
+    half.path = path.unwrap_or(Paths::NONE);
+    half.edition = policy.edition() as u32;
+    half.ingress = d.ingress;
+    half.traffic_class = d.traffic_class;
+    half.tcp_flags = d.tcp_flags;
+    half.state = d.state;
+}
+
 /// Whether what was decided under an earlier policy still holds under this one.
 fn holds(
     policy: &Policy,
@@ -425,9 +468,6 @@ fn answers(half: &Half, d: &Descriptor, state: ConnectionState, consulted: Consu
     let class = (half.traffic_class ^ d.traffic_class) & consulted.traffic_class;
     (half.ingress == d.ingress) & (half.state == state) & (flags | class == 0)
 }
-
-/// The path of a half about which nothing was decided, but of which hooks have been shown a packet.
-const SHOWN: PathId = NO_PATH - 1;
 
 /// Connections that the clock hand looks at in one turn of a worker.
 const PACE: usize = 16;

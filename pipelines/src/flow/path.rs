@@ -50,6 +50,19 @@ pub(super) struct Path {
     pub(super) rules: Rules,
     /// The MTU of the interface that they leave by.
     pub(super) mtu: u16,
+    /// Who says that they go there.
+    pub(super) by: By,
+}
+
+/// Who has chosen a way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum By {
+    /// The router itself, by policy routes and tables.
+    Policy,
+    /// A hook that stands before the router's own decision, which was spared.
+    HookAhead,
+    /// A hook behind it.
+    Hook,
 }
 
 /// A path in its place.
@@ -79,7 +92,8 @@ impl Paths {
     const NEAR: usize = 4;
 
     pub(super) fn new() -> Paths {
-        let nothing = Path { hop: ResolvedNextHop::NOWHERE, rules: Rules::default(), mtu: 0 };
+        let nothing =
+            Path { hop: ResolvedNextHop::NOWHERE, rules: Rules::default(), mtu: 0, by: By::Policy };
         let free = Kept { path: nothing, next_hop: NextHopId(0), edition: 0, id: Self::NONE };
         Paths { places: vec![free; Self::CAPACITY].into(), given: 0 }
     }

@@ -76,6 +76,39 @@ fn l4_a_hook_sees_the_candidate_and_may_keep_it_or_choose_another() {
 }
 
 #[test]
+fn l4_a_hook_is_told_the_route_of_the_candidate_its_table_and_its_owner() {
+    let log = Log::default();
+    let seen = log.clone();
+    let asks = hook("asks", Event::RouteDecision, Hint::None, move |cx, mut packet| {
+        let told = |route: Option<sluice_hooks::ChosenRoute<'_>>| match route {
+            Some(route) => {
+                format!("{} {} {}", route.prefix, route.table_name, route.owner.name())
+            }
+            None => "none".into(),
+        };
+        let before = told(packet.candidate_route(cx));
+        match packet.bytes().get(28) {
+            Some(b't') => {
+                packet.choose_table(cx, cx.instance.table_named("dmz").unwrap()).unwrap();
+            }
+            Some(b'a') => packet.choose_next_hop(cx, Some(ip("10.0.2.2")), None).unwrap(),
+            _ => {}
+        }
+        seen.note(format!("{before}, {}", told(packet.candidate_route(cx))));
+        Verdict::Continue
+    });
+    let mut router = ready(&two_ways(), vec![asks]);
+    let main = "192.0.2.0/24 main static";
+    for (kind, after) in [(b'k', main), (b't', "192.0.2.0/24 dmz static"), (b'a', "none")] {
+        router.forward(0, &to(1, &[kind])).unwrap();
+        assert_eq!(log.take(), [format!("{main}, {after}")]);
+    }
+    router.forward(0, &across(b"k")).unwrap();
+    assert_eq!(log.take(), ["10.0.1.0/24 main connected, 10.0.1.0/24 main connected"]);
+    router.assert_balanced();
+}
+
+#[test]
 fn l4_what_cannot_be_chosen_is_refused_and_the_candidate_stays() {
     let tries = hook("tries", Event::RouteDecision, Hint::None, |cx, mut packet| {
         let before = packet.candidate(cx);

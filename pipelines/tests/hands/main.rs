@@ -3,6 +3,7 @@
 
 mod checksums;
 mod choice;
+mod down;
 mod injection;
 mod packets;
 mod places;

@@ -12,7 +12,9 @@ use rtrb::{Consumer, RingBuffer};
 use sluice_channel::{Limits, Statistics};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, Mbuf, Mempool, tsc, tsc_hz};
 use sluice_flow::{Limits as FlowLimits, Table};
-use sluice_hooks::{Burst, Factory, ForeignHook, Outbox, PortFacts, Ports, Registry};
+use sluice_hooks::{
+    Burst, Factory, ForeignHook, Outbox, PortFacts, Ports, Registry, Standing, Wants,
+};
 use sluice_packet::ipv6;
 use sluice_pipelines::flow::Flows;
 use sluice_pipelines::neighbour::resolver::{Action, Resolver};
@@ -98,7 +100,8 @@ pub struct Router {
     pub pool: Mempool,
     pub injector: Injector,
     registry: Registry,
-    hooks: Vec<ForeignHook>,
+    /// By slot.
+    hooks: Vec<Option<(ForeignHook, Wants)>>,
     pipeline: Pipeline,
     sent: Consumer<HandedOver>,
     reports: Consumer<Report>,
@@ -148,17 +151,55 @@ impl Router {
             pool,
             injector,
             registry,
-            hooks: hooks.iter().map(|hook| hook.hook.clone()).collect(),
+            hooks: Vec::new(),
             sent,
             reports,
             millis: 0,
         };
         router.pipeline.injections = Some(injections);
-        for (slot, hook) in hooks.iter().enumerate() {
-            router.pipeline.authors().put(slot, (hook.factory)(), true);
-        }
+        hooks.into_iter().for_each(|hook| router.put(hook));
         router.commit(state);
         router
+    }
+
+    fn put(&mut self, hook: Registration) {
+        let object = (hook.factory)();
+        let wants = object.wants();
+        self.pipeline.authors().put(self.hooks.len(), object, true);
+        self.hooks.push(Some((hook.hook, wants)));
+    }
+
+    /// Loads an author's hook, and says where it is.
+    pub fn load(&mut self, hook: Registration) -> usize {
+        self.put(hook);
+        self.follow(self.generation.policy.clone(), self.generation.ports.clone());
+        self.hooks.len() - 1
+    }
+
+    /// Takes an author's hook out.
+    pub fn unload(&mut self, slot: usize) {
+        self.hooks[slot] = None;
+        self.follow(self.generation.policy.clone(), self.generation.ports.clone());
+        self.pipeline.authors().take(self.statistics.worker(0), slot);
+    }
+
+    /// Has exactly these ports down.
+    pub fn set_down(&mut self, down: &[u16]) {
+        let policy = &self.generation.policy;
+        let policy = policy.with_down(down.iter().map(|&port| PortId(port)));
+        self.follow(policy, self.generation.ports.clone());
+    }
+
+    fn follow(&mut self, policy: Policy, ports: Ports) {
+        let hooks = self.hooks.iter().enumerate();
+        let standing: Vec<_> = hooks
+            .filter_map(|(slot, hook)| {
+                let (hook, wants) = hook.as_ref()?;
+                Some(Standing { hook, slot: Some(slot), wants: *wants })
+            })
+            .collect();
+        let order = self.registry.order(&policy, &standing).unwrap();
+        self.generation = self.generation.followed_by(policy, order, ports);
     }
 
     /// Makes the router as the state says, in a new generation.
@@ -173,10 +214,7 @@ impl Router {
             let link_local = ipv6::link_local(&mac).to_bits();
             facts.set(entry.id, Some(PortFacts { mac, link_local, link }));
         }
-        let hooks: Vec<_> =
-            self.hooks.iter().enumerate().map(|(slot, hook)| (hook, Some(slot))).collect();
-        let order = self.registry.order(&policy, &hooks).unwrap();
-        self.generation = Generation { policy, order, ports: facts };
+        self.follow(policy, facts);
     }
 
     /// Puts frames on a port and returns what leaves, by port. Neighbours do not answer.

@@ -9,7 +9,7 @@ use super::policy_routes::{self, MustResolve};
 use super::report::Report;
 use super::rules::{self, Slots};
 use super::tables::{self, Stale, fill_tables, is_crowded};
-use super::{Policy, hooks, hops, limits, routes};
+use super::{Policy, chosen, hooks, hops, limits, routes};
 use crate::digest::Digests;
 use crate::filter::Filter;
 use crate::model::{
@@ -73,9 +73,21 @@ impl Policy {
         let state = Arc::new(State::default());
         let links = links::compile(&Links::default(), &mut Report::new(&state));
         let digests = Digests::default();
-        let (moved, tables, limits) = Default::default();
+        let (moved, tables, limits, owners) = Default::default();
         let timeouts = limits::timeouts(&state);
-        Policy { generation: 0, edition: 0, moved, state, digests, links, tables, limits, timeouts }
+        let (generation, edition) = (0, 0);
+        Policy {
+            generation,
+            edition,
+            moved,
+            state,
+            digests,
+            links,
+            tables,
+            limits,
+            timeouts,
+            owners,
+        }
     }
 
     /// The next generation, or everything that is wrong with it. What the delta does not touch
@@ -192,7 +204,19 @@ impl Policy {
         }
         let state = Arc::new(state);
         let timeouts = limits::timeouts(&state);
-        Ok(Policy { generation, edition, moved, state, digests, links, tables, limits, timeouts })
+        let owners = chosen::owners(&self.owners, touched.set().map(|(key, _)| &key.owner));
+        Ok(Policy {
+            generation,
+            edition,
+            moved,
+            state,
+            digests,
+            links,
+            tables,
+            limits,
+            timeouts,
+            owners,
+        })
     }
 
     /// The filters that are not as they were; `None` for one that is gone.

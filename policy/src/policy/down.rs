@@ -14,7 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::Policy;
 use super::hops::{self, Via};
 use super::tables::{Prefixes, Stale, fill_tables, is_crowded, prefixes_by};
-use crate::ids::PortId;
+use crate::ids::{InterfaceId, PortId};
 use crate::instance::{Connected, Instance};
 use crate::model::NextHop;
 use crate::route::{ResolvedNextHop, Tables};
@@ -86,6 +86,29 @@ impl Policy {
     /// The ports that are down.
     pub fn down(&self) -> &BTreeSet<PortId> {
         &self.links.down
+    }
+
+    /// Whether some port is down.
+    #[inline]
+    pub fn has_down(&self) -> bool {
+        !self.links.down.is_empty()
+    }
+
+    /// Whether an interface is on a port that is down.
+    pub fn is_down(&self, interface: InterfaceId) -> bool {
+        self.links.is_down(interface)
+    }
+
+    /// The same policy for other hooks: what flows were told while hooks looked on is
+    /// [said to have moved](super::Moved::HOOKS), and nothing else. It is the same generation of
+    /// another [edition](Self::edition).
+    #[must_use]
+    pub fn with_hooks_moved(&self) -> Policy {
+        let mut policy = self.clone();
+        policy.edition += 1;
+        policy.moved = self.moved.next(policy.edition);
+        policy.moved.hooks();
+        policy
     }
 
     /// A number that no two policies share of which one was made from the other: numbers of next

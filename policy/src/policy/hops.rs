@@ -196,6 +196,22 @@ pub(super) fn ways(hops: &[NextHop], at: At, instance: &Instance, links: &Links)
     if out.is_empty() { drops.map(Ways::Drop) } else { Some(Ways::Out(out)) }
 }
 
+/// Whether there are any [`ways`]. Nothing is allocated.
+pub(super) fn has_way(hops: &[NextHop], at: At, instance: &Instance, links: &Links) -> bool {
+    let family = family_of(at.prefix.addr());
+    let mut sound = hops.iter().filter(|hop| unsound(hop, at.prefix).is_none());
+    sound.any(|hop| match leads(hop, family, instance, links) {
+        Ok(Leads::OnLink(hop)) => !links.is_down(hop.interface),
+        Ok(Leads::Recursive(via)) => {
+            resolved(via, at, instance, links).is_some_and(|resolution| match &resolution.ways {
+                Ways::Out(behind) => !behind.is_empty(),
+                Ways::Drop(_) => true,
+            })
+        }
+        Err(_) => false,
+    })
+}
+
 fn add(out: &mut Vec<(ResolvedNextHop, u32)>, hop: ResolvedNextHop, weight: u32) {
     if let Some((_, share)) = out.iter_mut().find(|(other, _)| *other == hop) {
         *share = share.saturating_add(weight);

@@ -6,6 +6,7 @@
 //! generation while some ports do not work.
 
 mod apply;
+mod chosen;
 mod down;
 mod error;
 mod hooks;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use sluice_flow::Timeouts;
 use sluice_flow::limits::Allowance;
 
+pub use chosen::ChosenRoute;
 pub use error::{Mistake, PolicyError, Subject, Thing};
 use links::Links;
 pub(crate) use links::pipeline_field;
@@ -122,6 +124,8 @@ pub struct Policy {
     tables: Arc<Tables>,
     limits: Arc<[(RuleSlot, Allowance)]>,
     timeouts: Timeouts,
+    /// Owners of routes that users made, of this policy or one that it was made from.
+    owners: Arc<[Name]>,
 }
 
 impl Policy {

@@ -27,8 +27,12 @@ bitflags::bitflags! {
         const STEERING = 1 << 1;
         /// Some table's routes to the destination.
         const ROUTES = 1 << 2;
-        /// Everything, the others included: links, own addresses, instances, numbers of next hops.
+        /// Everything that policy says, the others included: links, own addresses, instances,
+        /// numbers of next hops.
         const EVERYTHING = 0b1111;
+        /// Which hooks stand where: those that are content with a flow's first packet are to be shown
+        /// one again, and those that choose ways to choose again.
+        const HOOKS = 1 << 4;
     }
 }
 
@@ -48,6 +52,7 @@ pub struct Editions {
     everything: u64,
     filters: u64,
     steering: u64,
+    hooks: u64,
     inet: [Arc<[u64; SLICES]>; INET.len()],
     inet6: [Arc<[u64; SLICES]>; INET6.len()],
 }
@@ -61,6 +66,7 @@ impl Default for Editions {
             everything: 0,
             filters: 0,
             steering: 0,
+            hooks: 0,
             inet: std::array::from_fn(|_| Arc::clone(&none)),
             inet6: std::array::from_fn(|_| Arc::clone(&none)),
         }
@@ -86,10 +92,11 @@ impl Editions {
     #[inline]
     pub fn since(&self, edition: u32, family: Family, dst: u128) -> Moved {
         let decided = self.decided(edition);
-        if self.everything > decided {
-            return Moved::EVERYTHING;
-        }
         let mut moved = Moved::empty();
+        moved.set(Moved::HOOKS, self.hooks > decided);
+        if self.everything > decided {
+            return moved | Moved::EVERYTHING;
+        }
         moved.set(Moved::FILTERS, self.filters > decided);
         moved.set(Moved::STEERING, self.steering > decided);
         let routes = match family {
@@ -124,6 +131,11 @@ impl Editions {
     /// Notes that policy routes say otherwise.
     pub(super) fn steering(&mut self) {
         (self.steering, self.newest) = (self.now, self.now);
+    }
+
+    /// Notes that other hooks stand there.
+    pub(super) fn hooks(&mut self) {
+        (self.hooks, self.newest) = (self.now, self.now);
     }
 
     /// Notes that nothing holds any more.

@@ -366,7 +366,7 @@ pub(super) fn carried(connected: Connected, links: &Links) -> bool {
 /// Whether a route has a way out.
 pub(super) fn is_usable(at: At, route: &Route, instance: &Instance, links: &Links) -> bool {
     match &route.target {
-        Target::NextHops(list) => hops::ways(list, at, instance, links).is_some(),
+        Target::NextHops(list) => hops::has_way(list, at, instance, links),
         Target::Blackhole | Target::Reject | Target::Prohibit | Target::Table { .. } => true,
     }
 }

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use sluice_channel::Reply;
-use sluice_pipelines::Generation;
 use sluice_policy::model::{Delta, FilterPoint, Name, Port};
 use sluice_policy::{Names, Packed, Policy, PortEntry, PortId, RuleSlot};
 use sluice_quiescent::Epoch;
@@ -256,7 +255,8 @@ impl Agent {
         let ports = self.ports.facts();
         self.keep_modules(modules);
         let (policy, order, follow_up) = self.stage_hooks(policy, hooks);
-        let epoch = self.publisher.publish(Box::new(Generation { policy, order, ports }));
+        let next = self.publisher.current().followed_by(policy, order, ports);
+        let epoch = self.publisher.publish(Box::new(next));
         self.statistics.agent().generation.set(generation);
         self.statistics.agent().commits.add(1);
         let attached: Vec<PortId> = handles.iter().map(|(id, _)| *id).collect();
@@ -295,7 +295,7 @@ impl Agent {
     /// Gives workers their parts of a port.
     pub(super) fn hand_out(&mut self, id: PortId, handles: Handles) {
         for (worker, (queues, way)) in self.workers.iter_mut().zip(handles.by_worker) {
-            if !worker.order(Order::Attach { port: id, queues, way }) {
+            if !worker.orders.give(Order::Attach { port: id, queues, way }) {
                 tracing::error!("a worker does not take orders; port {} stays without it", id.0);
             }
         }
@@ -304,7 +304,7 @@ impl Agent {
     /// Takes a port back from the workers and detaches it.
     pub(super) fn release(&mut self, id: PortId) {
         for worker in &mut self.workers {
-            worker.order(Order::Detach(id));
+            worker.orders.give(Order::Detach(id));
         }
         self.wait_for_return(Given::Port(id), RETURN);
         self.ports.close(id);

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use rtrb::PushError;
 use sluice_channel::{
     FlowDirection, FlowFilter, FlowPage, FlowPath, FlowPlace, FlowState, FlowStatus, FlowTuple,
     MAX_FLOWS, Reply,
@@ -143,9 +142,7 @@ impl Agent {
     ) -> Result<Box<Errand>, String> {
         errand.wanted = wanted;
         let handle = &mut self.workers[worker];
-        let refused = handle.orders.push(Order::Errand(errand));
-        handle.doorbell.ring();
-        if let Err(PushError::Full(order)) = refused {
+        if let Err(order) = handle.orders.try_give(Order::Errand(errand)) {
             if let Order::Errand(errand) = order {
                 handle.errand = Some(errand);
             }

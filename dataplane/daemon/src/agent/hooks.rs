@@ -14,7 +14,7 @@ use sluice_hooks::stack::{
 use sluice_hooks::{
     Hook, HookOrder, InjectError, Injection, Made, Note, OwnedPacket, Ports, Stack, TokenBucket,
 };
-use sluice_pipelines::{Authors, Generation};
+use sluice_pipelines::Authors;
 use sluice_policy::model::{LoadedHook, Name};
 use sluice_policy::{Event, InstanceId, Policy, PortId};
 use sluice_quiescent::Epoch;
@@ -82,7 +82,7 @@ impl Plane for Agent {
     ) -> Result<(), Unanswered> {
         let mut unanswered = Vec::new();
         for (index, object) in objects.into_iter().enumerate() {
-            if !self.workers[index].order(Order::Hook { slot, object, guarded }) {
+            if !self.workers[index].orders.give(Order::Hook { slot, object, guarded }) {
                 unanswered.push(index);
             }
         }
@@ -92,15 +92,15 @@ impl Plane for Agent {
     fn publish(&mut self, order: HookOrder) {
         // What is staged is published with the policy.
         if self.staged.is_none() {
-            let policy = self.publisher.current().policy.clone();
-            let ports = self.ports.facts();
-            self.publisher.publish(Box::new(Generation { policy, order, ports }));
+            let current = self.publisher.current();
+            let next = current.followed_by(current.policy.clone(), order, self.ports.facts());
+            self.publisher.publish(Box::new(next));
         }
     }
 
     fn take_back(&mut self, slot: Slot) -> Result<(), Unanswered> {
         for worker in &mut self.workers {
-            worker.order(Order::TakeHook(slot));
+            worker.orders.owe(Order::TakeHook(slot));
         }
         let missing = self.wait_for_return(Given::Hook(slot), RETURN);
         self.publisher.reclaim();
@@ -120,10 +120,11 @@ impl Agent {
         result
     }
 
-    /// Takes in what workers give back, and drops it. Returns the workers that gave what is
+    /// Asks for what could not be asked for yet, takes in what workers give back, and drops it. Returns the workers that gave what is
     /// `awaited`. A hook's object that nobody waits for any more has come late: the stack is told
     /// when it has the agent next.
     pub(super) fn take_returns(&mut self, awaited: Option<Given>) -> Vec<usize> {
+        self.workers.iter_mut().for_each(|worker| worker.orders.settle());
         let returns = self.workers.iter_mut().map(|worker| &mut worker.returns);
         take_in(returns, awaited, &mut self.late)
     }

@@ -10,6 +10,7 @@ mod flows;
 mod hooks;
 mod modules;
 mod neighbours;
+mod orders;
 mod ports;
 mod presence;
 mod rule_log;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rtrb::{Consumer, Producer};
+use rtrb::Consumer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sluice_channel::statistics::Statistics;
 use sluice_channel::{Command, CrashReport, Limits, Notice, Reply};
@@ -32,7 +33,6 @@ use sluice_channel::{Incoming, Server};
 use sluice_hooks::stack::{NicWatch, Slot};
 use sluice_hooks::{Loadable, Stack, TokenBucket};
 use sluice_pipelines::flow::Errand;
-use sluice_pipelines::neighbour::solicit::Solicit;
 use sluice_pipelines::{Generation, Injector, Report};
 use sluice_policy::model::Delta;
 use sluice_policy::{DropReason, Policy};
@@ -45,6 +45,7 @@ use crate::worker::{Order, Returned};
 use commit::Transaction;
 use modules::LoadedModule;
 use neighbours::Neighbours;
+use orders::Orders;
 use ports::PortTable;
 use rule_log::RuleLogger;
 use watchdog::Watchdog;
@@ -57,8 +58,6 @@ const QUIET: Duration = Duration::from_millis(250);
 /// How often the agent looks when it waits for workers.
 const LOOK: Duration = Duration::from_micros(50);
 
-/// Orders to a worker that are kept free for what has to arrive.
-const ORDER_RESERVE: usize = 256;
 /// How long a worker may take no orders.
 const STUCK: Duration = Duration::from_secs(2);
 
@@ -66,7 +65,7 @@ const STUCK: Duration = Duration::from_secs(2);
 struct WorkerHandle {
     core: u16,
     doorbell: Arc<Doorbell>,
-    orders: Producer<Order>,
+    orders: Orders,
     injector: Injector,
     returns: Consumer<Returned>,
     errands: Consumer<Box<Errand>>,
@@ -77,34 +76,9 @@ struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// Has the worker send something. With too many orders waiting it is left out: solicitations
-    /// are repeated, and must not keep out what is not.
-    fn send(&mut self, solicit: Solicit) {
-        if self.orders.slots() > ORDER_RESERVE {
-            let _ = self.orders.push(Order::Solicit(solicit));
-        }
-        self.doorbell.ring();
-    }
-
     /// Whether its thread has ended.
     fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Gives the worker an order that has to arrive. `false` when it takes none for too long: it
-    /// is stuck.
-    fn order(&mut self, mut order: Order) -> bool {
-        let deadline = Instant::now() + STUCK;
-        loop {
-            let refused = self.orders.push(order);
-            self.doorbell.ring();
-            match refused {
-                Ok(()) => return true,
-                Err(rtrb::PushError::Full(back)) if Instant::now() < deadline => order = back,
-                Err(_) => return false,
-            }
-            std::thread::sleep(LOOK);
-        }
     }
 }
 
@@ -329,7 +303,7 @@ impl Agent {
         for _ in 0..2 {
             let drained = Arc::new(AtomicUsize::new(0));
             for worker in &mut self.workers {
-                worker.order(Order::Drain(Arc::clone(&drained)));
+                worker.orders.give(Order::Drain(Arc::clone(&drained)));
             }
             let all = || drained.load(Ordering::Acquire) == self.workers.len();
             wait_until(all);
@@ -339,7 +313,7 @@ impl Agent {
             }
         }
         for worker in &mut self.workers {
-            worker.order(Order::Stop);
+            worker.orders.give(Order::Stop);
         }
         wait_until(|| self.workers.iter().all(WorkerHandle::has_ended));
         let mut failed = None;

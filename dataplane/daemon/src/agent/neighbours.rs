@@ -249,7 +249,7 @@ impl Agent {
         let attached = self.ports.get(interface.port);
         let worker = attached.and_then(|port| port.workers.first().copied()).unwrap_or(0);
         if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
-            worker.send(solicit);
+            worker.orders.send(solicit);
         }
     }
 

@@ -25,6 +25,7 @@ use sluice_policy::model::Delta;
 use sluice_quiescent::Publisher;
 
 use super::neighbours::Neighbours;
+use super::orders::Orders;
 use super::ports::PortTable;
 use super::rule_log::RuleLogger;
 use super::watchdog::Watchdog;
@@ -144,7 +145,7 @@ impl Agent {
             workers.push(WorkerHandle {
                 core,
                 doorbell: Arc::clone(&doorbells[index]),
-                orders,
+                orders: Orders::new(orders, Arc::clone(&doorbells[index])),
                 injector,
                 returns,
                 errands,

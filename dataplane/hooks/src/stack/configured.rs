@@ -5,10 +5,10 @@ use std::sync::Arc;
 use sluice_channel::statistics::MAX_HOOKS;
 use sluice_policy::order::ForeignHook;
 
-use super::hooks::{Entry, HookState, Origin};
+use super::hooks::{Entry, HookState, Objects, Origin};
 use super::{Plane, Stack};
-use crate::program::Made;
-use crate::registry::RegistryError;
+use crate::program::{Made, Wants};
+use crate::registry::{RegistryError, Standing};
 
 /// A hook of the desired state: in which order these are given is the order of registration.
 pub struct Configured {
@@ -61,8 +61,10 @@ impl Stack {
         if self.slots.used() + new > MAX_HOOKS {
             return Err(PlanError::Full(hooks.len()));
         }
-        let running = others.filter(|e| e.runs()).map(|e| (&e.hook, None));
-        let all: Vec<_> = hooks.iter().map(|hook| (&hook.hook, None)).chain(running).collect();
+        let standing = |hook| Standing { hook, slot: None, wants: Wants::EveryPacket };
+        let running = others.filter(|e| e.runs()).map(|e| &e.hook);
+        let all: Vec<_> =
+            hooks.iter().map(|hook| &hook.hook).chain(running).map(standing).collect();
         self.registry.order(policy, &all)?;
         Ok(Plan(hooks))
     }
@@ -101,9 +103,12 @@ impl Stack {
                 continue;
             };
             // A worker that takes none is stuck, and says so elsewhere; it passes the hook over.
-            self.give(plane, slot, true, &made).ok();
+            let objects = Objects::make(&made, plane.workers());
+            let wants = objects.wants();
+            self.give(plane, slot, true, objects).ok();
             let origin = Origin::Configured;
-            let entry = self.entry(hook, origin, Some(slot), made.counters.clone(), None, None);
+            let mut entry = self.entry(hook, origin, Some(slot), made.counters.clone(), None, None);
+            entry.wants = wants;
             added.push(entry.id);
             new.push(entry);
         }

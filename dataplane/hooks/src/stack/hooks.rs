@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::instances::{InstanceHandle, ProtocolHandle};
 use super::notices::{Notice, Topic};
 use super::{Api, NicListener, Plane, Slot, Stack, StackError, Unanswered, VERSION};
-use crate::program::Made;
-use crate::registry::{HookOrder, RegistryError};
+use crate::hook::Hook;
+use crate::program::{Made, Wants};
+use crate::registry::{HookOrder, RegistryError, Standing};
 
 /// A registered hook. The number is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -105,6 +106,8 @@ pub struct Entry {
     pub state: HookState,
     /// Version of the interface that it was written for.
     pub version: u32,
+    /// Which packets it is shown.
+    pub(super) wants: Wants,
     /// The instance that it was registered in, for a module's.
     pub(super) handle: Option<InstanceHandle>,
     /// For NIC_EVENTS, who listens.
@@ -127,8 +130,26 @@ impl Entry {
             && self.hook.instance.as_ref().is_none_or(|only| only == instance)
     }
 
+    pub(super) fn standing(&self) -> Standing<'_> {
+        Standing { hook: &self.hook, slot: self.slot, wants: self.wants }
+    }
+
     pub(super) fn runs(&self) -> bool {
         self.state == HookState::Running
+    }
+}
+
+/// An object of a hook for each worker.
+pub(super) struct Objects(Vec<Box<dyn Hook>>);
+
+impl Objects {
+    pub(super) fn make(made: &Made, workers: usize) -> Objects {
+        Objects((0..workers).map(|_| (made.factory)()).collect())
+    }
+
+    /// Which packets they are to be shown: they are all alike.
+    pub(super) fn wants(&self) -> Wants {
+        self.0.first().map(|object| object.wants()).unwrap_or_default()
     }
 }
 
@@ -156,8 +177,8 @@ impl Stack {
         self.registry.order(policy, &self.standing())
     }
 
-    fn standing(&self) -> Vec<(&ForeignHook, Option<Slot>)> {
-        self.entries.iter().filter(|e| e.runs()).map(|e| (&e.hook, e.slot)).collect()
+    fn standing(&self) -> Vec<Standing<'_>> {
+        self.entries.iter().filter(|entry| entry.runs()).map(Entry::standing).collect()
     }
 
     /// Takes the objects of hooks that are in no order any more back from the workers. Returns the
@@ -188,8 +209,12 @@ impl Stack {
         made: &Made,
     ) -> Result<(), StackError> {
         let slot = self.free_slot()?;
-        self.give(plane, slot, false, made)?;
-        let entry = self.entry(hook, Origin::Fault, Some(slot), made.counters.clone(), None, None);
+        let objects = Objects::make(made, plane.workers());
+        let wants = objects.wants();
+        self.give(plane, slot, false, objects)?;
+        let mut entry =
+            self.entry(hook, Origin::Fault, Some(slot), made.counters.clone(), None, None);
+        entry.wants = wants;
         self.entries.push(entry);
         Ok(())
     }
@@ -239,7 +264,8 @@ impl Stack {
         let id = HookId(self.next_hook);
         self.next_hook += 1;
         let (state, version) = (HookState::Running, VERSION);
-        Entry { id, hook, origin, slot, counters, state, version, handle, listener }
+        let wants = Wants::EveryPacket;
+        Entry { id, hook, origin, slot, counters, state, version, wants, handle, listener }
     }
 
     fn free_slot(&self) -> Result<Slot, StackError> {
@@ -252,11 +278,10 @@ impl Stack {
         plane: &mut dyn Plane,
         slot: Slot,
         guarded: bool,
-        made: &Made,
+        objects: Objects,
     ) -> Result<(), Unanswered> {
-        let workers = plane.workers();
-        self.slots.have(slot, workers);
-        plane.give(slot, guarded, (0..workers).map(|_| (made.factory)()).collect())
+        self.slots.have(slot, objects.0.len());
+        plane.give(slot, guarded, objects.0)
     }
 
     /// Publishes the order of what is registered. That it exists was found out when the last of
@@ -355,15 +380,19 @@ impl Api<'_> {
             hint: spec.hint.clone(),
         };
         let slot = if is_listener { None } else { Some(self.stack.free_slot()?) };
-        let mut all = self.stack.standing();
-        all.push((&hook, slot));
-        let order = self.stack.registry.order(self.plane.policy(), &all)?;
-        let (counters, listener) = match &spec.body {
-            Body::Packets(made) => (made.counters.clone(), None),
-            Body::Nics(listener) => (Arc::default(), Some(listener.clone())),
+        let workers = self.plane.workers();
+        let (counters, objects, listener) = match &spec.body {
+            Body::Packets(made) => {
+                (made.counters.clone(), Some(Objects::make(made, workers)), None)
+            }
+            Body::Nics(listener) => (Arc::default(), None, Some(listener.clone())),
         };
-        if let (Some(slot), Body::Packets(made)) = (slot, &spec.body)
-            && let Err(unanswered) = self.stack.give(self.plane, slot, true, made)
+        let wants = objects.as_ref().map(Objects::wants).unwrap_or_default();
+        let mut all = self.stack.standing();
+        all.push(Standing { hook: &hook, slot, wants });
+        let order = self.stack.registry.order(self.plane.policy(), &all)?;
+        if let (Some(slot), Some(objects)) = (slot, objects)
+            && let Err(unanswered) = self.stack.give(self.plane, slot, true, objects)
         {
             self.stack.take_back(self.plane, Some(slot)).ok();
             return Err(StackError::Timeout(unanswered));
@@ -371,7 +400,7 @@ impl Api<'_> {
         let origin = Origin::Module(self.module.clone().unwrap_or_else(|| "dataplane".into()));
         let of = Some(handle.instance);
         let mut entry = self.stack.entry(hook, origin, slot, counters, of, listener);
-        entry.version = spec.version;
+        (entry.version, entry.wants) = (spec.version, wants);
         let id = entry.id;
         self.stack.entries.push(entry);
         self.plane.publish(order);
