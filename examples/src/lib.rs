@@ -1,10 +1,12 @@
 //! Hooks to learn from, and to load. Each file is one hook: its type, what it does with a packet,
 //! and the [`Program`](sluice_hooks::Program) by which an operator loads it. [`tour`] is a module
-//! that registers its hook itself. What it takes to add one of your own is in `docs/hooks.md`.
+//! that registers its hook itself, [`greet`] one that injects packets. What it takes to add one of your own
+//! is in `docs/hooks.md`.
 
 #![forbid(unsafe_code)]
 
 pub mod dscp_mark;
+pub mod greet;
 pub mod hundredth;
 pub mod pass;
 pub mod syn_limit;

@@ -88,6 +88,30 @@ def test_a_module_registers_its_hook_in_every_instance(pair, monkeypatch):
         assert sluice.logs("hook", "tour", "PHYSICAL_IN", "10.0.2.2"), "logged by the agent"
 
 
+def greetings(host):
+    """Echo requests that a host's kernel has taken in."""
+    rows = host.run("cat", "/proc/net/snmp").stdout.splitlines()
+    names, values = (row.split() for row in rows if row.startswith("Icmp:"))
+    return int(values[names.index("InEchos")])
+
+
+def test_g2_g3_a_module_injects_from_the_agent(pair, monkeypatch):
+    """Its listener hears that a link comes up, and what it injects is routed, resolved and sent."""
+    monkeypatch.setenv("SLUICE_MODULES", "greet")
+    hosts = (pair.client, pair.server)
+    before = [greetings(host) for host in hosts]
+    with pair.sluice() as sluice:
+        assert sluice.wait_until(
+            lambda: all(greetings(host) > was for host, was in zip(hosts, before)), 20
+        ), "each host is greeted"
+        was = greetings(pair.server)
+        pair.server.run("ip", "link", "set", "eth0", "down")
+        assert sluice.wait_until(lambda: not sluice.port("wan")["link"], 20)
+        pair.server.run("ip", "link", "set", "eth0", "up")
+        assert sluice.wait_until(lambda: greetings(pair.server) > was, 20), "and again"
+        assert sluice.wait_until(lambda: pair.server.reaches("10.0.2.1"), 20)
+
+
 @pytest.mark.timeout(max(90, TURNS))
 def test_e16_k9_hooks_come_and_go_under_load(alternating):
     """Two hooks in turn, one before and one behind the filters: nothing is lost or overtaken."""

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use sluice_examples::{dscp_mark, hundredth, pass, syn_limit, tour};
+use sluice_examples::{dscp_mark, greet, hundredth, pass, syn_limit, tour};
 use sluice_hooks::{Module, Program};
 
 /// The programs that operators can load: `sluice hook load`.
@@ -12,7 +12,8 @@ pub const PROGRAMS: &[Program] =
     &[hundredth::PROGRAM, syn_limit::PROGRAM, dscp_mark::PROGRAM, pass::BURST, pass::PACKET];
 
 /// The modules that can live in every instance: `--module NAME`.
-const MODULES: &[(&str, MakeModule)] = &[(tour::NAME, || Arc::new(tour::Tour))];
+const MODULES: &[(&str, MakeModule)] =
+    &[(tour::NAME, || Arc::new(tour::Tour)), (greet::NAME, || Arc::new(greet::Greet))];
 
 type MakeModule = fn() -> Arc<dyn Module>;
 
