@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 from lab import Lab, Sluice, worker_core
 
@@ -129,3 +130,28 @@ def test_what_daemons_write_is_followed():
             # No longer followed.
             sluice.apply(PORTS + "tables: [learnt]\n")
             router.becomes({})
+
+
+def test_what_the_kernel_had_to_drop_is_asked_for():
+    with Lab() as lab:
+        router = Router(lab)
+        router.kernel("link", "set", "wan", "up")
+        with router.sluice as sluice:
+            control = sluice.processes()["sluice-control"]
+            batch = sluice.directory / "batch"
+            # A message that waits takes 768 bytes or more, and the kernel doubles the room that is asked
+            # for: two messages a route are half as much again.
+            room = min(int(Path("/proc/sys/net/core/rmem_max").read_text()), 8 << 20)
+            count = max(2_000, room // 512)
+            routes = [f"20.{n >> 8}.{n & 255}.0/24" for n in range(count)]
+            adding = [f"route add {to} via 10.0.2.2 dev wan onlink proto bird" for to in routes]
+            # More than the kernel keeps for one that does not listen; the last of it undoes the first.
+            removing = [f"route del {to} proto bird" for to in routes[:-100]]
+            batch.write_text("\n".join(adding + removing) + "\n")
+            os.kill(control, signal.SIGSTOP)
+            try:
+                router.kernel("-batch", batch)
+            finally:
+                os.kill(control, signal.SIGCONT)
+            assert sluice.logs("more news of routes than could wait", patience=PATIENCE), sluice.log
+            router.becomes({(to, "kernel"): ("main", 12, True, ["10.0.2.2"]) for to in routes[-100:]})
