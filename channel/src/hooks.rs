@@ -77,8 +77,23 @@ pub struct HookStatus {
     pub state: HookState,
     /// Counters of its author's own, by name.
     pub counters: Vec<(String, u64)>,
+    /// What it did in each instance that it stands in, as far as those are counted one by one.
+    pub instances: Vec<HookInInstance>,
     /// The generation that it came with.
     pub added_at: u64,
+}
+
+/// What a hook did with the packets of one instance, on all workers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HookInInstance {
+    /// The instance.
+    pub instance: Name,
+    /// Packets that it was shown.
+    pub packets: u64,
+    /// Packets that it dropped.
+    pub drops: u64,
+    /// Cycles of the time-stamp counter that it took.
+    pub cycles: u64,
 }
 
 /// A module: code that is told of each instance and registers hooks there.

@@ -59,7 +59,9 @@ pub use flows::{
     MAX_FLOW_RULES, MAX_FLOWS,
 };
 pub use frame::Malformed;
-pub use hooks::{HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, ProgramStatus};
+pub use hooks::{
+    HookInInstance, HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, ProgramStatus,
+};
 pub use message::{
     Command, CrashReport, Limits, MempoolStatus, Neighbour, NeighbourState, Notice, PortStatus,
     Reply, RuleLog, RuleStatus, Status, WorkerStatus,

@@ -65,6 +65,7 @@ impl Authors {
     /// must not take the old ones for the next one's.
     pub fn take(&mut self, statistics: WorkerBlock<'_>, slot: Slot) -> Option<Box<dyn Hook>> {
         statistics.hook(slot).reset();
+        statistics.hook_by_instance(slot).iter().for_each(|counters| counters.reset());
         statistics.own(slot).iter().for_each(|counter| counter.set(0));
         self.objects[slot].take().map(|author| author.object)
     }
@@ -199,9 +200,7 @@ fn run_author(
         object.process(cx, burst, packets);
         true
     };
-    if stopwatch.runs() {
-        counters.cycles.add(stopwatch.estimate(tsc().wrapping_sub(start)));
-    }
+    let cycles = if stopwatch.runs() { stopwatch.estimate(tsc().wrapping_sub(start)) } else { 0 };
     core.in_hook.set(0);
     (cx.own, cx.running) = (&[], None);
     if !returned {
@@ -217,6 +216,13 @@ fn run_author(
         counters.panics.add(1);
     }
     counters.bursts.add(1);
-    counters.packets.add(packets.len() as u64);
-    counters.dropped.add(core.dropped.get().wrapping_sub(dropped));
+    let (packets, dropped) = (packets.len() as u64, core.dropped.get().wrapping_sub(dropped));
+    counters.packets.add(packets);
+    counters.dropped.add(dropped);
+    counters.cycles.add(cycles);
+    if let Some(counters) = statistics.hook_by_instance(slot).get(cx.instance.id.index()) {
+        counters.packets.add(packets);
+        counters.dropped.add(dropped);
+        counters.cycles.add(cycles);
+    }
 }

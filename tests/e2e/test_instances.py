@@ -162,3 +162,33 @@ def test_b5_an_instance_goes_with_traffic_in_it_and_is_hooked_from_its_first_pac
         assert other.lost == [] and other.in_order
     finally:
         sluice.apply(usual)
+
+
+def test_e20_a_hook_counts_each_instance_by_itself(colours):
+    red, blue, sluice = colours
+    sluice.run("hook", "load", "pass-packet", "--event", "forwarding")
+
+    def counted():
+        shown = sluice.show("hooks", "--event", "forwarding")
+        hook = next(row for row in shown["hooks"] if row["name"] == "pass-packet")
+        by_instance = {row["instance"]: row["packets"] for row in hook["instances"]}
+        places = {
+            order["instance"]: place["packets"]
+            for order in shown["orders"]
+            for place in order["places"]
+            if place["name"] == "pass-packet"
+        }
+        assert places == by_instance
+        return by_instance
+
+    try:
+        before = counted()
+        assert blue.client.fetch("http://10.0.2.2/") == "blue"
+        middle = counted()
+        assert middle["blue"] > before["blue"]
+        assert red.client.fetch("http://10.0.2.2/") == "red"
+        after = counted()
+        assert after["default"] > middle["default"]
+        assert after["blue"] == middle["blue"], "nothing of the other's"
+    finally:
+        sluice.run("hook", "unload", "pass-packet")

@@ -179,6 +179,18 @@ row! {
 }
 
 row! {
+    /// What one worker did in such a hook with the packets of one instance.
+    HookInstanceCounters {
+        /// Packets that it was shown.
+        packets,
+        /// Packets that it dropped, those lost to its panics included.
+        dropped,
+        /// TSC cycles, estimated from the calls that were timed.
+        cycles,
+    }
+}
+
+row! {
     /// One worker's flow table. A connection counts once, not once a direction.
     FlowCounters {
         /// Gauge: connections that the table has room for.

@@ -5,7 +5,7 @@
 //! agent              AgentCounters
 //! gauges             PortGauges for each port
 //! worker 0           CoreCounters, FlowCounters, drops by reason, StageCounters, PortCounters,
-//!                    RuleCounters, HookCounters, hooks' own counters
+//!                    RuleCounters, HookCounters, hooks' own counters, HookInstanceCounters
 //! worker 1 ...       at equal strides
 //! ```
 //!
@@ -14,8 +14,8 @@
 use sluice_policy::{DropReason, Stage};
 
 use super::counters::{
-    AgentCounters, CoreCounters, Counter, FlowCounters, HookCounters, PortCounters, PortGauges,
-    RuleCounters, StageCounters,
+    AgentCounters, CoreCounters, Counter, FlowCounters, HookCounters, HookInstanceCounters,
+    PortCounters, PortGauges, RuleCounters, StageCounters,
 };
 use crate::message::Limits;
 
@@ -28,11 +28,14 @@ pub const MAX_HOOKS: usize = 64;
 /// Counters that one such hook can have of its own.
 pub const OWN_COUNTERS: usize = 8;
 
+/// Instances whose packets a hook counts one by one: those of the lowest numbers.
+pub const HOOK_INSTANCES: usize = 64;
+
 /// First word of a statistics segment: `sluicest`.
 const MAGIC: u64 = u64::from_le_bytes(*b"sluicest");
 
 /// Changes whenever a counter is added, removed or moved.
-const VERSION: u64 = 5;
+const VERSION: u64 = 6;
 
 /// Where everything lies, in bytes. Follows from [`Limits`] alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,13 +64,15 @@ pub struct Layout {
     pub hooks: usize,
     /// Offset of the counters of the hooks' own in a block.
     pub own: usize,
+    /// Offset of the hooks' counters by instance in a block.
+    pub by_instance: usize,
     /// Size of the segment.
     pub bytes: usize,
 }
 
 impl Layout {
     /// Words of the header.
-    const HEADER: usize = 19;
+    const HEADER: usize = 20;
 
     /// The layout for an appliance of this size.
     pub const fn new(limits: Limits) -> Layout {
@@ -84,7 +89,8 @@ impl Layout {
         let rules = ports + lines::<PortCounters>(limits.ports as usize);
         let hooks = rules + lines::<RuleCounters>(limits.rules as usize);
         let own = hooks + lines::<HookCounters>(MAX_HOOKS);
-        let stride = own + lines::<Counter>(MAX_HOOKS * OWN_COUNTERS);
+        let by_instance = own + lines::<Counter>(MAX_HOOKS * OWN_COUNTERS);
+        let stride = by_instance + lines::<HookInstanceCounters>(MAX_HOOKS * HOOK_INSTANCES);
         let bytes = workers + stride * limits.workers as usize;
         Layout {
             limits,
@@ -99,6 +105,7 @@ impl Layout {
             rules,
             hooks,
             own,
+            by_instance,
             bytes,
         }
     }
@@ -125,6 +132,7 @@ impl Layout {
             self.rules as u64,
             self.hooks as u64,
             self.own as u64,
+            self.by_instance as u64,
         ]
     }
 

@@ -25,10 +25,10 @@ use crate::mapping::Mapping;
 use crate::message::Limits;
 
 pub use self::counters::{
-    AgentCounters, CoreCounters, Counter, FlowCounters, HookCounters, PortCounters, PortGauges,
-    RuleCounters, StageCounters,
+    AgentCounters, CoreCounters, Counter, FlowCounters, HookCounters, HookInstanceCounters,
+    PortCounters, PortGauges, RuleCounters, StageCounters,
 };
-pub use self::layout::{Layout, MAX_HOOKS, OWN_COUNTERS};
+pub use self::layout::{HOOK_INSTANCES, Layout, MAX_HOOKS, OWN_COUNTERS};
 
 /// The statistics segment. Keeps its memory mapped for as long as it lives.
 pub struct Statistics {
@@ -236,6 +236,18 @@ impl<'a> WorkerBlock<'a> {
         let all = rows(self.words, self.layout.own, MAX_HOOKS * OWN_COUNTERS);
         &all[slot * OWN_COUNTERS..][..OWN_COUNTERS]
     }
+
+    /// What such a hook did with packets of the instances of the [`HOOK_INSTANCES`] lowest numbers,
+    /// by [`InstanceId`](sluice_policy::InstanceId).
+    ///
+    /// # Panics
+    ///
+    /// If there are not that many hooks.
+    #[inline]
+    pub fn hook_by_instance(self, slot: usize) -> &'a [HookInstanceCounters] {
+        let all = rows(self.words, self.layout.by_instance, MAX_HOOKS * HOOK_INSTANCES);
+        &all[slot * HOOK_INSTANCES..][..HOOK_INSTANCES]
+    }
 }
 
 /// `count` rows of counters from `offset` bytes on.
@@ -277,6 +289,11 @@ mod tests {
             block.stages().iter().for_each(|stage| stage.cycles.add(1));
             block.ports().iter().for_each(|port| port.tx_refused.add(1));
             block.rules().iter().for_each(|rule| rule.bytes.add(1));
+            for slot in 0..MAX_HOOKS {
+                block.hook(slot).panics.add(1);
+                block.own(slot).iter().for_each(|counter| counter.add(1));
+                block.hook_by_instance(slot).iter().for_each(|row| row.cycles.add(1));
+            }
         }
         statistics.agent().punted.add(1);
         statistics.gauges().iter().for_each(|port| port.no_buffers.add(1));
@@ -289,6 +306,14 @@ mod tests {
                 block.ports().iter().all(|p| (p.rx_packets.get(), p.tx_refused.get()) == (0, 1))
             );
             assert!(block.rules().iter().all(|r| (r.packets.get(), r.bytes.get()) == (0, 1)));
+            for slot in 0..MAX_HOOKS {
+                let hook = block.hook(slot);
+                assert_eq!((hook.panics.get(), hook.cycles.get()), (1, 0));
+                assert!(block.own(slot).iter().all(|counter| counter.get() == 1));
+                let by_instance = block.hook_by_instance(slot);
+                assert_eq!(by_instance.len(), HOOK_INSTANCES);
+                assert!(by_instance.iter().all(|r| (r.dropped.get(), r.cycles.get()) == (0, 1)));
+            }
         }
         assert_eq!(statistics.agent().values().filter(|&(_, n)| n == 1).count(), 1);
     }

@@ -99,13 +99,14 @@ pub struct HookPlace {
     pub name: Name,
     /// Who put it there; its counters are among `hooks` unless it is a stage.
     pub origin: Origin,
-    /// Packets, of all instances and events together.
+    /// Packets: of a hook, those of the instance, if it is one of those that are counted by themselves;
+    /// of a stage, those of all instances and events together.
     pub packets: u64,
-    /// Packets that it dropped.
+    /// Packets that it dropped, alike.
     pub dropped: u64,
-    /// Mean cycles for a packet; none before the first.
+    /// Mean cycles for a packet, alike; none before the first.
     pub cycles_per_packet: Option<u64>,
-    /// Counters of its author's own.
+    /// Counters of its author's own, of all instances together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counters: Vec<NamedCounter>,
 }
@@ -169,11 +170,28 @@ pub struct Hook {
     /// Counters of its author's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counters: Vec<NamedCounter>,
+    /// What it did in each instance that it stands in. Instances beyond the first 64 are not counted
+    /// by themselves, and left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<HookInInstance>,
     /// The generation that it was loaded with.
     pub generation: u64,
     /// Where it was configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+}
+
+/// What a hook did with the packets of one instance.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HookInInstance {
+    /// The instance.
+    pub instance: Name,
+    /// Packets that it was shown.
+    pub packets: u64,
+    /// Packets that it dropped.
+    pub dropped: u64,
+    /// Mean cycles for a packet; none before the first.
+    pub cycles_per_packet: Option<u64>,
 }
 
 /// A counter of a hook's author's own.

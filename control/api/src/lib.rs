@@ -81,8 +81,8 @@ pub use flows::{
     FlowsKilled, LiveFlowChange, LiveFlowChanges, RememberedWay,
 };
 pub use hooks::{
-    EventOrder, Hook, HookModule, HookPlace, HookProgram, Hooks, LoadHook, NamedCounter, Origin,
-    ProgramSetting,
+    EventOrder, Hook, HookInInstance, HookModule, HookPlace, HookProgram, Hooks, LoadHook,
+    NamedCounter, Origin, ProgramSetting,
 };
 pub use runtime::{PlaceRuntime, Runtime, Work, WorkerRuntime};
 pub use status::{DamagedFile, Dataplane, Mempool, Persistence, Progress, Status};

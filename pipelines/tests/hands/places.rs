@@ -129,3 +129,29 @@ fn f10_between_instances_it_is_local_and_says_from_where_to_where() {
     assert_eq!(log.take(), ["in 1 ->0 32 64", "local 0 0>1 32 64", "out 2 ->- 32 63"]);
     router.assert_balanced();
 }
+
+#[test]
+fn e20_a_hook_counts_the_packets_of_each_instance_by_themselves() {
+    let drops = hook("drops", Event::PhysicalIn, Hint::None, |cx, _| match &*cx.instance.name {
+        "up" => Verdict::Drop(DropReason::HookDropped),
+        _ => Verdict::Continue,
+    });
+    let mut router = ready(&two_instances(), vec![drops]);
+    let mut within = udp4([10, 0, 1, 2], [10, 0, 2, 2], b"x");
+    within[..6].copy_from_slice(&mac(1));
+    for _ in 0..3 {
+        router.forward(0, &across(b"x")).unwrap();
+        assert_eq!(router.receive(1, &[within.clone(), within.clone()]).len(), 0);
+    }
+    let policy = &router.generation.policy;
+    let block = router.statistics.worker(0);
+    let counted = |name| {
+        let row = &block.hook_by_instance(0)[policy.instance_named(name).unwrap().id.index()];
+        (row.packets.get(), row.dropped.get())
+    };
+    assert_eq!((counted("default"), counted("up")), ((3, 0), (6, 6)));
+    assert_eq!((block.hook(0).packets.get(), block.hook(0).dropped.get()), (9, 6));
+    router.unload(0);
+    let counters = router.statistics.worker(0).hook_by_instance(0);
+    assert!(counters.iter().all(|row| row.packets.get() == 0), "they go with the hook");
+}

@@ -31,7 +31,7 @@ pub(crate) fn hooks(hooks: &Hooks) -> String {
     }
     let instances = hooks.orders.iter().any(|order| order.instance != hooks.orders[0].instance);
     if instances {
-        text.push_str("\ncounters are of all instances together\n");
+        text.push_str("\ncounters of stages, and a hook's own, are of all instances together\n");
     }
     for hook in &hooks.hooks {
         let Hook { name, reason, panics, running, .. } = hook;
@@ -202,6 +202,7 @@ mod tests {
             cycles_per_packet: Some(23),
             panics: 0,
             counters: Vec::new(),
+            instances: Vec::new(),
             generation: 7,
             position: None,
         };

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_channel::{HookOrigin, HookReport, HookState, HookStatus, ModuleStatus, Statistics};
 use sluice_control_api::{
-    Applied, EventOrder, Hook, HookModule, HookPlace, HookProgram, Hooks, LoadHook, NamedCounter,
-    Origin, PipelineStage, ProgramSetting,
+    Applied, EventOrder, Hook, HookInInstance, HookModule, HookPlace, HookProgram, Hooks, LoadHook,
+    NamedCounter, Origin, PipelineStage, ProgramSetting,
 };
 use sluice_policy::model::{Name, Owner};
 use sluice_policy::order::{ForeignHook, Place, resolved};
@@ -107,7 +107,8 @@ impl Running {
     fn order(&self, instance: &Instance, protocol: Protocol, event: Event) -> Vec<HookPlace> {
         // The dataplane runs none that has no order.
         let order = resolved(instance, protocol, event, &self.foreign).unwrap_or_default();
-        (1..).zip(order).map(|(position, place)| self.place(position, place)).collect()
+        let place = |(position, place)| self.place(&instance.name, position, place);
+        (1..).zip(order).map(place).collect()
     }
 
     /// The names of what runs at an event, whatever the protocol.
@@ -128,7 +129,7 @@ impl Running {
         names
     }
 
-    fn place(&self, position: u32, place: Place) -> HookPlace {
+    fn place(&self, instance: &Name, position: u32, place: Place) -> HookPlace {
         match place {
             Place::Stage(stage) => {
                 let counted = self.stages.get(&stage);
@@ -144,13 +145,18 @@ impl Running {
             }
             Place::Foreign(foreign) => {
                 let hook = &self.hooks[self.places[foreign]];
+                let here = hook.instances.iter().find(|here| here.instance == *instance);
+                let (packets, dropped, cycles_per_packet) = match here {
+                    Some(here) => (here.packets, here.dropped, here.cycles_per_packet),
+                    None => (hook.packets, hook.dropped, hook.cycles_per_packet),
+                };
                 HookPlace {
                     position,
                     name: hook.name.clone(),
                     origin: hook.origin.clone(),
-                    packets: hook.packets,
-                    dropped: hook.dropped,
-                    cycles_per_packet: hook.cycles_per_packet,
+                    packets,
+                    dropped,
+                    cycles_per_packet,
                     counters: hook.counters.clone(),
                 }
             }
@@ -192,11 +198,12 @@ fn hook(policy: &Policy, status: &HookStatus) -> Hook {
         packets: status.packets,
         bursts: status.bursts,
         dropped: status.drops,
-        cycles_per_packet: status.cycles.checked_div(status.packets).filter(|cycles| *cycles != 0),
+        cycles_per_packet: mean(status.cycles, status.packets),
         panics: status.panics,
         counters: counters
             .map(|(name, value)| NamedCounter { name: name.clone(), value: *value })
             .collect(),
+        instances: status.instances.iter().map(in_instance).collect(),
         generation: status.added_at,
         position: loaded.map(|hook| hook.position.clone()),
     }
@@ -215,6 +222,19 @@ fn module(policy: &Policy, status: ModuleStatus) -> HookModule {
         loaded,
         reason: problem,
     }
+}
+
+fn in_instance(counted: &sluice_channel::HookInInstance) -> HookInInstance {
+    HookInInstance {
+        instance: counted.instance.clone(),
+        packets: counted.packets,
+        dropped: counted.drops,
+        cycles_per_packet: mean(counted.cycles, counted.packets),
+    }
+}
+
+fn mean(cycles: u64, packets: u64) -> Option<u64> {
+    cycles.checked_div(packets).filter(|cycles| *cycles != 0)
 }
 
 pub(super) async fn programs(State(app): State<App>) -> Answer<Vec<HookProgram>> {

@@ -385,6 +385,7 @@ pub fn hook_status(hook: ForeignHook, origin: HookOrigin) -> HookStatus {
         panics: 0,
         state: HookState::Running,
         counters: Vec::new(),
+        instances: Vec::new(),
         added_at: 0,
     }
 }

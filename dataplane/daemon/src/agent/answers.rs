@@ -159,6 +159,7 @@ impl Agent {
                     stack::HookState::TakenOut(reason) => HookState::TakenOut(reason.clone()),
                 },
                 counters: own.collect(),
+                instances: self.hook_counts.of(entry, policy, &self.statistics),
                 added_at: loaded(&entry.hook.name)
                     .filter(|_| configured)
                     .map_or(0, |(_, hook)| hook.generation),

@@ -216,6 +216,8 @@ impl Agent {
             .map(|instance| instance.name.clone())
             .filter(|name| !there.iter().any(|(_, there)| there == name))
             .collect();
+        let ids = new.iter().filter_map(|name| Some(policy.instance_named(name)?.id));
+        self.hook_counts.begin(self.stack.hooks(), ids, &self.statistics);
         self.staged = Some(policy);
         let (hooks, order) = self.with_stack(|stack, agent| {
             let hooks = stack.adopt(agent, plan);

@@ -7,6 +7,7 @@
 mod answers;
 mod commit;
 mod flows;
+mod hook_counts;
 mod hooks;
 mod modules;
 mod neighbours;
@@ -43,6 +44,7 @@ use crate::kernel::LinkWatch;
 use crate::worker::{Order, Returned};
 
 use commit::Transaction;
+use hook_counts::HookCounts;
 use modules::LoadedModule;
 use neighbours::Neighbours;
 use orders::Orders;
@@ -101,6 +103,8 @@ pub struct Agent {
     late: Vec<Slot>,
     /// What was told of the interfaces.
     nics: NicWatch,
+    /// What hooks had counted by instance before.
+    hook_counts: HookCounts,
     /// Grants lines to each hook that logs.
     hook_log: BTreeMap<Slot, TokenBucket>,
     workers: Vec<WorkerHandle>,

@@ -24,6 +24,7 @@ use sluice_policy::Policy;
 use sluice_policy::model::Delta;
 use sluice_quiescent::Publisher;
 
+use super::hook_counts::HookCounts;
 use super::neighbours::Neighbours;
 use super::orders::Orders;
 use super::ports::PortTable;
@@ -166,6 +167,7 @@ impl Agent {
             staged: None,
             late: Vec::new(),
             nics: NicWatch::default(),
+            hook_counts: HookCounts::default(),
             hook_log: BTreeMap::new(),
             workers,
             ports,
