@@ -67,10 +67,12 @@ e2e: build ## Sluice between real hosts in network namespaces
 # What `make e2e` does in moments; every variable may be given. tests/README.md says what they are.
 SOAK := SLUICE_TRUTH_PACKETS=1000000 SLUICE_KILLS=10000 SLUICE_DATAPLANE_KILLS=500 \
 	SLUICE_ALTERNATIONS=100000 SLUICE_RATE=5000 SLUICE_HOLD=600 SLUICE_FLAPS=1000 \
-	SLUICE_STOPPED=60 SLUICE_MUTATIONS=100000 SLUICE_CUT_STRIDE=1 SLUICE_RACES=100000 SLUICE_HOOK_TURNS=1000
+	SLUICE_STOPPED=60 SLUICE_MUTATIONS=100000 SLUICE_CUT_STRIDE=1 SLUICE_RACES=100000 SLUICE_HOOK_TURNS=1000 \
+	SLUICE_SOAK=36000
 
 soak: build ## the truth test and the faults at length: hours (E2E="-k f01" for one of them)
 	SLUICE_KILLS=10000 cargo test --locked -p sluice-control --test kills
+	SLUICE_MUTATED_FRAMES=10000000 cargo test --locked --release -p sluice-pipelines --test flows r5
 	cd tests && $(SUDO) env $(SOAK) $(foreach v,$(filter SLUICE_%,$(.VARIABLES)),$(v)='$($(v))') \
 	  PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release $(PYTHON) -m pytest --timeout=86400 \
 	  e2e/test_truth.py e2e/test_transactions.py e2e/test_reliability.py e2e/test_faults_channel.py \

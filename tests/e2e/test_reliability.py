@@ -16,6 +16,7 @@ from lab.load import slowness
 HOLD = float(os.environ.get("SLUICE_HOLD", 5))
 ALTERNATIONS = int(os.environ.get("SLUICE_ALTERNATIONS", 1000))
 RATE = int(os.environ.get("SLUICE_RATE", 2000))
+SOAK = float(os.environ.get("SLUICE_SOAK", 5))
 
 
 @pytest.mark.alone
@@ -95,6 +96,34 @@ def test_r10_ten_thousand_routes_and_rules(lab):
     print(f"{took:.2f} s from nothing to forwarding")
     assert load.lost == []
     assert took < 2.0 * slowness(), f"{took} s"
+
+
+def only_grow(stats):
+    """Of an answer about counters, those that are no gauges, by where they stand."""
+    named = ("rx", "tx", "dropped", "consumed", "generated", "rx_packets", "tx_packets", "rx_bytes")
+    rows = {"total": stats["total"], **{row["port"]: row for row in stats["ports"]}}
+    return {(of, name): row[name] for of, row in rows.items() for name in named if name in row}
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(max(90, 2 * SOAK))
+def test_r06_soak(alternating):
+    """R6: for as long as it is asked, nothing is lost, memory stays and no counter goes back."""
+    halves = alternating.halves
+    with alternating.load(RATE) as load:
+        assert load.wait_for(RATE)
+        memory = halves.resident("sluice-dataplane")
+        counted, end = only_grow(halves.ask("/v1/stats")), time.monotonic() + SOAK
+        first = counted
+        while time.monotonic() < end:
+            assert load.wait_for(RATE // 4)
+            now = only_grow(halves.ask("/v1/stats"))
+            assert [place for place in now if now[place] < counted[place]] == []
+            counted = now
+        grown = halves.resident("sluice-dataplane") - memory
+    alternating.assert_whole(load)
+    assert counted["total", "tx"] > first["total", "tx"]
+    assert grown < memory // 100 + 256, f"{grown} kB more than {memory} kB"
 
 
 def test_r12_every_packet_is_accounted_for(stations):

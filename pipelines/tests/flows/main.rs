@@ -1,6 +1,7 @@
 //! The short way, through the whole pipeline in process: packets of a known connection are treated
 //! as the stages would, whatever moves between them.
 
+mod hardness;
 mod hooks;
 mod limits;
 #[path = "../router/mod.rs"]

@@ -242,7 +242,7 @@ fn conformance_115_an_open_connection_outlives_the_rule_that_let_it_in() {
 }
 
 #[test]
-fn r8_a_flood_of_syns_puts_out_no_open_connection() {
+fn r8_f13_a_flood_of_syns_puts_out_no_open_connection() {
     let mut router = stateful();
     open(&mut router);
     // The table has room for 1,024.

@@ -1,0 +1,231 @@
+//! What the whole pipeline has to stand (R5, R9, R13, f12): damaged frames, storms of what calls for an
+//! answer, a pool that is empty; and that it does the same with the same.
+
+use std::collections::BTreeMap;
+
+use etherparse::PacketBuilder;
+use sluice_policy::DropReason;
+
+use crate::router::{mac, station};
+use crate::{plain_udp, router, udp, udp6};
+
+/// Something of everything: states, policy routes, counting rules.
+const ALL: &str = "
+filters:
+  ingress: { rules: [{ name: seen, protocol: udp, action: count }] }
+  forward:
+    stateful: true
+    default: drop
+    rules: [{ in: p0, action: accept }, { protocol: icmp, action: accept }]
+routes: [{ to: 203.0.113.0/24, via: 10.0.2.2 }]
+policy-routes: [{ name: steered, protocol: udp, destination-port: 5001-5009, via: 10.0.2.2 }]
+";
+
+/// A variable of the environment, or what it is without.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Numbers without a pattern (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Random {
+        Random(0x2545_f491_4f6c_dd1d ^ setting("SLUICE_SEED", 1))
+    }
+
+    fn next(&mut self) -> u64 {
+        for shift in [13, -7, 17_i32] {
+            self.0 ^= if shift > 0 { self.0 << shift } else { self.0 >> -shift };
+        }
+        self.0
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+}
+
+/// Frames of every kind that there is, to be damaged.
+fn good() -> Vec<Vec<u8>> {
+    let base =
+        || PacketBuilder::ethernet2(station(0), mac(0)).ipv4([10, 0, 0, 2], [10, 0, 1, 2], 64);
+    let mut tcp = Vec::new();
+    base().tcp(4000, 80, 1000, 1024).syn().write(&mut tcp, &[]).unwrap();
+    let mut echo = Vec::new();
+    PacketBuilder::ethernet2(station(0), mac(0))
+        .ipv4([10, 0, 0, 2], [10, 0, 0, 1], 64)
+        .icmpv4_echo_request(7, 1)
+        .write(&mut echo, b"ping")
+        .unwrap();
+    let mut tagged = Vec::new();
+    PacketBuilder::ethernet2(station(0), mac(0))
+        .single_vlan(etherparse::VlanId::try_new(5).unwrap())
+        .ipv4([10, 0, 0, 2], [10, 0, 1, 2], 64)
+        .udp(4000, 5000)
+        .write(&mut tagged, b"data")
+        .unwrap();
+    let first = udp(0, 1, |header| header.more_fragments = true);
+    let later = udp(0, 1, |header| header.fragment_offset = 2.try_into().unwrap());
+    let mut arp = [&[0xff; 6][..], &station(0), &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+    arp.extend([&station(0)[..], &[10, 0, 0, 2], &[0; 6], &[10, 0, 0, 1]].concat());
+    vec![plain_udp(), udp6(), tcp, echo, tagged, first, later, arp]
+}
+
+#[test]
+fn r5_damaged_frames_are_dropped_by_name_and_nothing_leaks() {
+    let frames = setting("SLUICE_MUTATED_FRAMES", 100_000) as usize;
+    let good = good();
+    let mut random = Random::seeded();
+    let mut router = router(ALL, vec![]);
+    for _ in 0..frames / 64 {
+        let damaged: Vec<Vec<u8>> = (0..64)
+            .map(|_| {
+                let mut frame = good[random.below(good.len())].clone();
+                for _ in 0..random.below(8) {
+                    let at = random.below(frame.len());
+                    frame[at] = random.next() as u8;
+                }
+                if random.below(4) == 0 {
+                    frame.truncate(random.below(frame.len()));
+                }
+                frame
+            })
+            .collect();
+        router.receive(random.below(3) as u16, &damaged);
+        router.assert_balanced();
+    }
+    // What waits for neighbours and for first fragments is given up in time.
+    for _ in 0..100 {
+        router.pass_time(1000);
+        if router.pool.in_use() == 0 {
+            break;
+        }
+    }
+    assert_eq!(router.pool.in_use(), 0, "all buffers are back");
+    router.assert_balanced();
+    assert!(router.forward(0, &plain_udp()).is_some(), "and it forwards");
+}
+
+#[test]
+fn r9_what_calls_for_answers_does_not_keep_the_rest_waiting() {
+    let mut router = router("", vec![]);
+    let mut arp = [&[0xff; 6][..], &station(0), &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+    arp.extend([&station(0)[..], &[10, 0, 0, 2], &[0; 6], &[10, 0, 0, 1]].concat());
+    let expiring = {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(station(0), mac(0))
+            .ipv4([10, 0, 0, 2], [10, 0, 1, 2], 1)
+            .udp(4000, 5000)
+            .write(&mut frame, b"data")
+            .unwrap();
+        frame
+    };
+    let storm = [expiring, arp, plain_udp()];
+    let (mut errors, mut forwarded) = (0, 0);
+    for _ in 0..200 {
+        let burst: Vec<_> = storm.iter().cycle().take(63).cloned().collect();
+        let out = router.receive(0, &burst);
+        forwarded += out.get(&1).map_or(0, Vec::len);
+        let answers = out.get(&0).into_iter().flatten();
+        errors += answers.filter(|frame| frame[12..14] == [8, 0]).count();
+    }
+    assert_eq!(forwarded, 200 * 21, "every good packet is forwarded in its turn");
+    assert!((1..2_000).contains(&errors), "{errors} errors about 4,200 packets");
+    router.assert_balanced();
+}
+
+#[test]
+fn f12_an_empty_pool_costs_packets_and_nothing_else() {
+    let mut router = router("", vec![]);
+    let mut held: Vec<_> = std::iter::from_fn(|| router.pool.alloc()).collect();
+    // One buffer is left for the packet that comes in, none for what the router makes.
+    held.pop();
+    let expiring = udp(0, 1, |header| header.time_to_live = 1);
+    for _ in 0..10 {
+        assert!(router.forward(0, &plain_udp()).is_some(), "forwarding needs no other buffer");
+        assert_eq!(router.forward(0, &expiring), None);
+    }
+    assert_eq!(router.dropped(DropReason::HopLimitExceeded), 10);
+    drop(held);
+    assert_eq!(router.pool.in_use(), 0);
+    assert!(router.forward(0, &expiring).is_some(), "an ICMP error");
+    router.assert_balanced();
+}
+
+#[test]
+fn f12_what_waits_for_mute_neighbours_is_bounded_and_given_up() {
+    let mut router = router("", vec![]);
+    let to = |host: u8| {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(station(0), mac(0))
+            .ipv4([10, 0, 0, 2], [10, 0, 1, host], 64)
+            .udp(4000, 5000)
+            .write(&mut frame, b"data")
+            .unwrap();
+        frame
+    };
+    for _ in 0..20 {
+        let frames: Vec<_> = (3..250).map(to).collect();
+        router.receive(0, &frames);
+        router.assert_balanced();
+    }
+    assert!(router.pool.in_use() < router.pool.size() / 2, "{} wait", router.pool.in_use());
+    assert!(router.forward(0, &plain_udp()).is_some(), "others pass");
+    for _ in 0..100 {
+        router.pass_time(1000);
+        if router.pool.in_use() == 0 {
+            break;
+        }
+    }
+    assert_eq!(router.pool.in_use(), 0);
+    router.assert_balanced();
+}
+
+/// What leaves, in order, by the source port of the flow that it is of: by which port, and the frame.
+type Left = BTreeMap<[u8; 2], Vec<(u16, Vec<u8>)>>;
+
+fn leaving(frames: &[Vec<u8>]) -> Left {
+    let mut router = router(ALL, vec![]);
+    let mut left = Left::new();
+    for batch in frames.chunks(48) {
+        for (port, out) in router.receive(0, batch) {
+            for frame in out {
+                left.entry([frame[34], frame[35]]).or_default().push((port, frame));
+            }
+        }
+    }
+    router.assert_balanced();
+    left
+}
+
+#[test]
+fn r13_r14_the_same_frames_leave_as_the_same_bytes_in_their_order_on_one_worker_and_on_two() {
+    let mut random = Random::seeded();
+    let flow = |flow: u16, number: u32| {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(station(0), mac(0))
+            .ipv4([10, 0, 0, 2], [10, 0, 1, 2], 64)
+            .udp(4000 + flow, 5000 + flow % 10)
+            .write(&mut frame, &number.to_be_bytes())
+            .unwrap();
+        frame
+    };
+    let flows: Vec<_> = (0..2_000).map(|number| (random.below(40) as u16, number)).collect();
+    let frames = |of: fn(u16) -> bool| -> Vec<_> {
+        let flows = flows.iter().filter(|(flow, _)| of(*flow));
+        flows.map(|&(number_of_flow, number)| flow(number_of_flow, number)).collect()
+    };
+    let all = frames(|_| true);
+    let one = leaving(&all);
+    assert_eq!(one.values().map(Vec::len).sum::<usize>(), all.len());
+    for frames in one.values() {
+        let numbers = frames.iter().map(|(_, frame)| &frame[42..46]);
+        assert!(numbers.is_sorted(), "none overtakes another");
+    }
+    assert_eq!(leaving(&all), one, "twice the same");
+    // A flow is one worker's, whole.
+    let mut two = leaving(&frames(|flow| flow % 2 == 0));
+    two.extend(leaving(&frames(|flow| flow % 2 == 1)));
+    assert_eq!(two, one);
+}
