@@ -5,7 +5,7 @@ use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::Mbuf;
 use sluice_hooks::{Burst, Parts, PortFacts, count_drop};
 use sluice_packet::decode::{self, Link};
-use sluice_packet::{Descriptor, DescriptorFlags, FlowKey, Mask, checksum, ethernet};
+use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Mask, checksum, ethernet};
 use sluice_policy::model::ChecksumMode;
 use sluice_policy::{DropReason, Instance, Interface, InterfaceId, Policy, PortId};
 
@@ -20,7 +20,7 @@ pub fn process(
     let received = burst.live();
     let untagged = policy.interface_on(port, 0);
     debug_assert_eq!(received, Mask::first(received.len()), "a queue fills a burst from slot 0");
-    let (mut inet6, mut arp) = (Mask::EMPTY, Mask::EMPTY);
+    let mut arp = Mask::EMPTY;
     let (mut plain, mut elsewhere) = (received, Mask::EMPTY);
     let mut longest = 0;
     let mut plainly = Plainly { special: received, ..Plainly::default() };
@@ -30,13 +30,13 @@ pub fn process(
     {
         // What fits every interface need not be asked again behind the route decision.
         longest = interface.mtu.min(policy.least_mtu());
-        plainly = decode_plainly(burst, station_header(facts.mac), interface.id, instance, longest);
+        plainly = decode_plainly(burst, station(facts.mac), interface.id, instance, longest);
         for slot in plainly.padded {
             let Some(Parts { mbuf, descriptor }) = burst.parts(slot) else { continue };
             mbuf.truncate(ethernet::HEADER + usize::from(descriptor.l3_length));
         }
     }
-    let Plainly { special, mut close, mut bytes, .. } = plainly;
+    let Plainly { special, mut inet6, mut close, mut bytes, .. } = plainly;
     for slot in special {
         let Some(packet) = burst.parts(slot) else { continue };
         bytes += packet.mbuf.pkt_len() as u64;
@@ -51,22 +51,21 @@ pub fn process(
                     burst.set_instance(slot, interface.instance);
                 }
                 match kind {
-                    Kind::Plain => {
-                        let key = &burst.descriptor(slot).key;
-                        if policy.instance(interface.instance).is_none_or(|of| may_own(of, key)) {
-                            close.insert(slot);
-                        }
-                    }
-                    Kind::Inet => plain.remove(slot),
-                    Kind::Inet6 => {
-                        plain.remove(slot);
-                        inet6.insert(slot);
-                    }
+                    Kind::Inet { .. } => {}
+                    Kind::Inet6 { .. } => inet6.insert(slot),
                     Kind::Arp => {
                         plain.remove(slot);
                         arp.insert(slot);
                         continue;
                     }
+                }
+                if !kind.is_plain() {
+                    plain.remove(slot);
+                } else if policy
+                    .instance(interface.instance)
+                    .is_none_or(|of| may_own(of, &burst.descriptor(slot).key))
+                {
+                    close.insert(slot);
                 }
                 longest = longest.max(burst.descriptor(slot).l3_length);
             }
@@ -91,21 +90,25 @@ pub fn process(
     bytes
 }
 
-/// What a packet is.
+/// What a packet is; `plain` when it was decoded by the plain way, in a frame to this station alone.
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// IPv4, decoded by the plain way, in a frame to this station alone.
-    Plain,
-    Inet,
-    Inet6,
+    Inet { plain: bool },
+    Inet6 { plain: bool },
     Arp,
 }
 
-/// Destination address and EtherType of an untagged IPv4 frame for this station, as two words of
-/// its link header.
-fn station_header(mac: [u8; 6]) -> (u64, u16) {
+impl Kind {
+    fn is_plain(self) -> bool {
+        matches!(self, Kind::Inet { plain: true } | Kind::Inet6 { plain: true })
+    }
+}
+
+/// The link address of this station as the upper bytes of a word, as frames to it begin.
+fn station(mac: [u8; 6]) -> u64 {
     let mut first = [0; 8];
     first[2..].copy_from_slice(&mac);
-    (u64::from_le_bytes(first), ethernet::IPV4.to_be())
+    u64::from_le_bytes(first)
 }
 
 /// What the plain way leaves to be done with a burst.
@@ -113,6 +116,8 @@ fn station_header(mac: [u8; 6]) -> (u64, u16) {
 struct Plainly {
     /// Packets that it does not decide about.
     special: Mask,
+    /// Those of IPv6.
+    inet6: Mask,
     /// Those that end in padding.
     padded: Mask,
     /// Those that may be from or to the router.
@@ -124,12 +129,12 @@ struct Plainly {
 /// So many packets ahead of the one that is decoded, headers are fetched into the cache.
 const AHEAD: usize = 8;
 
-/// Decodes what nearly every packet is: untagged IPv4 for this station, of at most `longest` bytes.
+/// Decodes what nearly every packet is: untagged IP for this station, of at most `longest` bytes.
 /// All that is asked of such a packet's addresses is asked while they are at hand.
 #[inline(never)]
 fn decode_plainly(
     burst: &mut Burst,
-    station: (u64, u16),
+    station: u64,
     ingress: InterfaceId,
     instance: &Instance,
     longest: u16,
@@ -143,16 +148,23 @@ fn decode_plainly(
         let Some(packet) = burst.parts(slot) else { continue };
         let wire = packet.mbuf.pkt_len();
         let Parts { mbuf, descriptor } = packet;
-        let Some(end) = decode_plain(station, longest, wire, mbuf.data(), descriptor) else {
+        let Some(family) = decode_plain(station, longest, wire, mbuf.data(), descriptor) else {
             plainly.special.insert_rarely(slot);
             continue;
         };
         descriptor.ingress = ingress.0;
         plainly.bytes += wire as u64;
-        if may_own(instance, &descriptor.key) {
+        let close = match family {
+            Family::Inet => may_own_inet(instance, &descriptor.key),
+            Family::Inet6 => {
+                plainly.inet6.insert(slot);
+                may_own(instance, &descriptor.key)
+            }
+        };
+        if close {
             plainly.close.insert_rarely(slot);
         }
-        if wire != end {
+        if wire != ethernet::HEADER + usize::from(descriptor.l3_length) {
             plainly.padded.insert_rarely(slot);
         }
     }
@@ -167,33 +179,44 @@ fn prefetch(burst: &Burst, slot: usize) {
     }
 }
 
-/// Whether an IPv4 packet may be from or to the router.
+/// Whether a packet may be from or to the router.
 #[inline(always)]
 fn may_own(instance: &Instance, key: &FlowKey) -> bool {
+    instance.may_own(key.src) | instance.may_own(key.dst)
+}
+
+/// [`may_own`] of an IPv4 packet.
+#[inline(always)]
+fn may_own_inet(instance: &Instance, key: &FlowKey) -> bool {
     instance.may_own_inet(key.src_inet()) | instance.may_own_inet(key.dst_inet())
 }
 
-/// Decodes one packet. Yields the length of the frame without padding; `None` leaves the decision to
-/// [`decode`].
+/// Decodes one packet, and says of which version it is. `None` leaves the decision to [`decode`].
 #[inline(always)]
 fn decode_plain(
-    station: (u64, u16),
+    station: u64,
     longest: u16,
     wire: usize,
     frame: &[u8],
     descriptor: &mut Descriptor,
-) -> Option<usize> {
+) -> Option<Family> {
     const HEADER: usize = ethernet::HEADER;
-    let header = frame.first_chunk::<{ HEADER + decode::IPV4_PLAIN }>()?.first_chunk::<HEADER>()?;
+    let header = frame.first_chunk::<HEADER>()?;
     let ([first, ..], _) = header.as_chunks::<8>() else { return None };
     // The two bytes of the source that come along are shifted out.
-    let destination = u64::from_le_bytes(*first) << 16;
-    if (destination, u16::from_ne_bytes([header[12], header[13]])) != station
-        || !decode::ipv4_plain(frame, HEADER, wire, longest, descriptor)
-    {
+    if u64::from_le_bytes(*first) << 16 != station {
         return None;
     }
-    Some(HEADER + usize::from(descriptor.l3_length))
+    let (family, plain) = match u16::from_be_bytes([header[12], header[13]]) {
+        ethernet::IPV4 => {
+            (Family::Inet, decode::ipv4_plain(frame, HEADER, wire, longest, descriptor))
+        }
+        ethernet::IPV6 => {
+            (Family::Inet6, decode::ipv6_plain(frame, HEADER, wire, longest, descriptor))
+        }
+        _ => return None,
+    };
+    plain.then_some(family)
 }
 
 /// Decodes one packet into its descriptor.
@@ -239,11 +262,11 @@ pub(crate) fn network(
     let kind = match ethertype {
         ethernet::IPV4 => {
             let plain = decode::ipv4_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
-            if plain && flags.is_empty() { Kind::Plain } else { Kind::Inet }
+            Kind::Inet { plain: plain && flags.is_empty() }
         }
         ethernet::IPV6 => {
-            decode::ipv6_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
-            Kind::Inet6
+            let plain = decode::ipv6_into(frame, l3_offset, wire, interface.mtu, descriptor)?;
+            Kind::Inet6 { plain: plain && flags.is_empty() }
         }
         _ => return Err(DropReason::EthertypeUnknown),
     };

@@ -1,7 +1,7 @@
 //! ROUTE_DECISION: which next hop a packet leaves by.
 
 use sluice_hooks::{Burst, Context, Hook, Way};
-use sluice_packet::Mask;
+use sluice_packet::{Family, Mask};
 use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision, evaluate};
 
 use crate::answer::{self, Answer};
@@ -13,7 +13,8 @@ impl Hook for Route {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         // A hook ahead of this stage may have chosen already.
         let packets = packets & !burst.decided();
-        let (instance, policy, plain) = (cx.instance, cx.policy, burst.plain());
+        let (instance, policy) = (cx.instance, cx.policy);
+        let plain = burst.plain() & burst.family(Family::Inet);
         let counters = &mut cx.rule_counters();
         // Packets in a row mostly leave by the same next hop.
         let mut last = (NextHopId(u32::MAX), InterfaceId(0));

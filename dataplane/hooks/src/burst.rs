@@ -169,8 +169,8 @@ impl Burst {
     }
 
     /// The live packets that were [plain](sluice_packet::decode) when they were decoded and that
-    /// nobody has changed since: IPv4 from host to host, whole, without options, with a hop limit
-    /// of at least 2 on arrival.
+    /// nobody has changed since: from host to host, whole, without options and extension headers, with
+    /// a hop limit of at least 2 on arrival.
     #[inline]
     pub fn plain(&self) -> Mask {
         self.live & self.plain

@@ -63,7 +63,7 @@ pub fn decode_ip(mbuf: &Mbuf, l3_offset: usize) -> Result<Descriptor, Malformed>
     let (frame, wire) = (mbuf.data(), mbuf.pkt_len());
     match frame.get(l3_offset).ok_or(Malformed::FrameTruncated)? >> 4 {
         4 => decode::ipv4_into(frame, l3_offset, wire, u16::MAX, &mut d).map(|_| d),
-        6 => decode::ipv6_into(frame, l3_offset, wire, u16::MAX, &mut d).map(|()| d),
+        6 => decode::ipv6_into(frame, l3_offset, wire, u16::MAX, &mut d).map(|_| d),
         _ => Err(Malformed::Ipv4Version),
     }
 }

@@ -12,7 +12,7 @@ pub mod table;
 use std::sync::Arc;
 
 use sluice_hooks::{Burst, Context, Parts, Way};
-use sluice_packet::{Family, Mask, checksum, ethernet, ipv4};
+use sluice_packet::{Family, Mask, checksum, ethernet, ipv4, ipv6};
 use sluice_policy::DropReason;
 use sluice_policy::Interface;
 
@@ -37,6 +37,7 @@ struct Exit<'a> {
 struct LinkHeader {
     bytes: [u8; TAGGED],
     length: u8,
+    family: Family,
 }
 
 const UNTAGGED: usize = 14;
@@ -58,27 +59,30 @@ impl LinkHeader {
         bytes[6..12].copy_from_slice(&source);
         if egress.vlan == 0 {
             bytes[12..14].copy_from_slice(&ethertype);
-            return LinkHeader { bytes, length: UNTAGGED as u8 };
+            return LinkHeader { bytes, length: UNTAGGED as u8, family };
         }
         bytes[12..14].copy_from_slice(&ethernet::VLAN.to_be_bytes());
         bytes[14..16].copy_from_slice(&egress.vlan.to_be_bytes());
         bytes[16..].copy_from_slice(&ethertype);
-        LinkHeader { bytes, length: TAGGED as u8 }
+        LinkHeader { bytes, length: TAGGED as u8, family }
     }
 
     /// [`write`](Self::write) for a plain packet whose hop limit has yet to be lowered: most often
-    /// both in one touch. Its descriptor is not looked at again.
+    /// both in one touch, by `lower` over `IP` bytes of the packet. Its descriptor is not looked at again.
     #[inline(always)]
-    fn write_lowered(&self, mut packet: Parts<'_>) -> Option<()> {
+    fn write_lowered<const IP: usize>(
+        &self,
+        mut packet: Parts<'_>,
+        lower: impl Fn(&mut [u8; IP]),
+    ) -> Option<()> {
         let lengths = (packet.descriptor.l3_offset, self.length);
         if lengths != (UNTAGGED as u8, UNTAGGED as u8) {
             forward::decrement_one(packet.reborrow());
             return self.write(packet);
         }
-        let headers = packet.mbuf.data_mut().first_chunk_mut::<{ UNTAGGED + ipv4::HEADER }>()?;
-        let (link, ip) = headers.split_first_chunk_mut::<UNTAGGED>()?;
+        let (link, ip) = packet.mbuf.data_mut().split_first_chunk_mut::<UNTAGGED>()?;
         *link = *self.bytes.first_chunk::<UNTAGGED>()?;
-        checksum::decrement_ttl(ip);
+        lower(ip.first_chunk_mut::<IP>()?);
         Some(())
     }
 
@@ -412,11 +416,16 @@ fn send(
     let lower = packets & burst.to_lower();
     let split = match exit.header {
         None => output.take(port, burst, packets, statistics, |_, _| true),
-        Some(header) if packets == lower & burst.plain() => {
-            output.take(port, burst, packets, statistics, |_, packet| {
-                header.write_lowered(packet).is_some()
-            })
-        }
+        Some(header) if packets == lower & burst.plain() => match header.family {
+            Family::Inet => output.take(port, burst, packets, statistics, |_, packet| {
+                let lower = |ip: &mut [u8; ipv4::HEADER]| checksum::decrement_ttl(ip);
+                header.write_lowered(packet, lower).is_some()
+            }),
+            Family::Inet6 => output.take(port, burst, packets, statistics, |_, packet| {
+                let lower = |ip: &mut [u8; ipv6::HEADER]| checksum::decrement_hop_limit(ip);
+                header.write_lowered(packet, lower).is_some()
+            }),
+        },
         // In one pass: packets of one flow may be plain and not, and stay in order.
         Some(header) => output.take(port, burst, packets, statistics, |slot, mut packet| {
             if lower.contains(slot) {

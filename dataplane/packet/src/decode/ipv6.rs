@@ -1,13 +1,12 @@
 //! IPv6 and its extension headers (RFC 8200).
 
-use zerocopy::FromBytes;
-
 use super::{header, layer4};
 use crate::descriptor::{ConnectionState, Descriptor, DescriptorFlags, Family, FlowKey, Fragment};
 use crate::ipv6::{self, ExtensionHeader, FragmentHeader, HEADER, Ipv6Header};
 use crate::malformed::Malformed;
 use crate::protocol;
 use crate::tcp;
+use crate::udp;
 
 /// How many extension headers are followed. RFC 8200 section 4.1 knows seven places; more is not
 /// traffic.
@@ -28,7 +27,7 @@ pub fn ipv6(
 }
 
 /// [`ipv6()`] into a descriptor that is there already, as a burst has them: its fields are written
-/// once, where they stay. After an error they mean nothing.
+/// once, where they stay. After an error they mean nothing. Says whether the packet is plain.
 ///
 /// # Errors
 /// What is malformed.
@@ -39,15 +38,29 @@ pub fn ipv6_into(
     wire_length: usize,
     mtu: u16,
     descriptor: &mut Descriptor,
-) -> Result<(), Malformed> {
-    if plain(frame, l3_offset, wire_length, mtu, descriptor).is_none() {
-        *descriptor = careful(frame, l3_offset, wire_length, mtu)?;
+) -> Result<bool, Malformed> {
+    if ipv6_plain(frame, l3_offset, wire_length, mtu, descriptor) {
+        return Ok(true);
     }
-    Ok(())
+    *descriptor = careful(frame, l3_offset, wire_length, mtu)?;
+    Ok(false)
 }
 
-/// Bytes that the plain way looks at: the IPv6 header and, of TCP, up to the flags.
-const PLAIN: usize = HEADER + 16;
+/// The plain way alone; when it says `false`, the fields of the descriptor mean nothing. The ingress
+/// is not written: the caller has it.
+#[inline(always)]
+pub fn ipv6_plain(
+    frame: &[u8],
+    l3_offset: usize,
+    wire_length: usize,
+    mtu: u16,
+    descriptor: &mut Descriptor,
+) -> bool {
+    plain(frame, l3_offset, wire_length, mtu, descriptor).is_some()
+}
+
+/// Bytes that the plain way looks at: the IPv6 header and all of UDP's. Of TCP it looks further.
+const PLAIN: usize = HEADER + udp::HEADER;
 
 #[inline(always)]
 fn plain(
@@ -58,63 +71,65 @@ fn plain(
     descriptor: &mut Descriptor,
 ) -> Option<()> {
     let packet = frame.get(l3_offset..)?;
-    let (bytes, l4) = packet.first_chunk::<PLAIN>()?.split_first_chunk::<HEADER>()?;
-    let header = Ipv6Header::ref_from_bytes(bytes).ok()?;
-    let l4 = l4.first_chunk::<16>()?;
+    let (words, _) = packet.first_chunk::<PLAIN>()?.as_chunks::<8>();
+    let word = |n: usize| u64::from_be_bytes(words[n]);
+    let (first, src, dst, ports) = (word(0), [word(1), word(2)], [word(3), word(4)], word(5));
+    let length = HEADER + usize::from((first >> 16) as u16);
+    let protocol = (first >> 8) as u8;
 
-    let length = HEADER + usize::from(header.payload_length.get());
-    let src = u128::from_be_bytes(header.src);
-    let dst = u128::from_be_bytes(header.dst);
-    let (least, tcp_flags) = match header.next_header {
-        protocol::UDP => (HEADER + 8, 0),
+    // Written before it is checked: so nothing has to be kept until all is known.
+    let d = descriptor;
+    d.key.src = number(src);
+    d.key.dst = number(dst);
+    d.key.src_port = (ports >> 48) as u16;
+    d.key.dst_port = (ports >> 32) as u16;
+    d.key.protocol = protocol;
+    d.key.family = Family::Inet6;
+    d.l3_length = length as u16;
+    d.l4_offset = HEADER as u16;
+    d.l3_offset = l3_offset as u8;
+    d.hop_limit = first as u8;
+    d.traffic_class = (first >> 52) as u8;
+    d.tcp_flags = 0;
+    d.icmp_type = 0;
+    d.icmp_code = 0;
+    d.fragment = Fragment::Whole;
+    d.flags = DescriptorFlags::DONT_FRAGMENT;
+    d.state = ConnectionState::Untracked;
+    let least = match protocol {
+        protocol::UDP => PLAIN,
         protocol::TCP => {
+            let l4 = packet.get(HEADER..)?.first_chunk::<{ tcp::HEADER }>()?;
+            d.tcp_flags = l4[13];
             // A data offset under five words is left for the careful way to refuse.
-            let words = usize::from(l4[12] >> 4);
-            let least = if words < tcp::HEADER / 4 { usize::MAX } else { HEADER + words * 4 };
-            (least, l4[13])
+            let header = usize::from(l4[12] >> 4) * 4;
+            if header < tcp::HEADER || packet.len() < HEADER + header {
+                return None;
+            }
+            HEADER + header
         }
         _ => return None,
     };
-    let plain = (header.version_class_flow.get() >> 28 == 6)
+    let plain = (first >> 60 == 6)
         && (length >= least)
-        && (packet.len() >= least)
         && (length + l3_offset <= wire_length)
         && (length <= usize::from(mtu))
-        && (header.hop_limit != 0)
-        && is_plain_address(src)
-        && is_plain_address(dst);
-    if !plain {
-        return None;
-    }
-    *descriptor = Descriptor {
-        key: FlowKey {
-            src,
-            dst,
-            src_port: u16::from_be_bytes([l4[0], l4[1]]),
-            dst_port: u16::from_be_bytes([l4[2], l4[3]]),
-            protocol: header.next_header,
-            family: Family::Inet6,
-        },
-        ingress: 0,
-        l3_length: length as u16,
-        l4_offset: HEADER as u16,
-        l3_offset: l3_offset as u8,
-        hop_limit: header.hop_limit,
-        traffic_class: header.traffic_class(),
-        tcp_flags,
-        icmp_type: 0,
-        icmp_code: 0,
-        fragment: Fragment::Whole,
-        flags: DescriptorFlags::DONT_FRAGMENT,
-        state: ConnectionState::Untracked,
-    };
-    Some(())
+        && (first as u8 >= 2)
+        && is_host(src[0])
+        && is_host(dst[0]);
+    plain.then_some(())
 }
 
-/// Neither multicast nor of `::/64`, where all the special unicast addresses are.
-#[inline]
-const fn is_plain_address(address: u128) -> bool {
-    !ipv6::is_multicast(address) & (address >> 64 != 0)
+#[inline(always)]
+fn number([high, low]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
+/// Whether an address with this upper half is one that packets are routed from and to: not of
+/// `::/64`, where all the special unicast addresses are, not of a link alone, not a group's.
+#[inline(always)]
+const fn is_host(high: u64) -> bool {
+    (high != 0) & (high >> 56 < 0xfe)
 }
 
 #[cold]

@@ -68,9 +68,26 @@ fn a_plain_packet() {
 }
 
 #[test]
-fn a_small_datagram_takes_the_careful_way_to_the_same_end() {
-    let d = decode(&packet(UDP, &[&DATAGRAM[..8]])).unwrap();
+fn a_datagram_without_data_is_plain() {
+    let frame = packet(UDP, &[&DATAGRAM[..8]]);
+    let d = decode(&frame).unwrap();
+    assert_eq!(taken_as_plain(&frame), Some(d));
     assert_eq!((d.key.src_port, d.key.dst_port, d.l3_length), (1000, 2000, 48));
+}
+
+#[test]
+fn what_may_end_here_or_on_its_link_is_not_plain() {
+    let with = |at: usize, byte: u8| {
+        let mut frame = packet(UDP, &[&DATAGRAM]);
+        frame[at] = byte;
+        taken_as_plain(&frame).is_some()
+    };
+    let (hop_limit, src, dst) = (14 + 7, 14 + 8, 14 + 24);
+    assert!(with(hop_limit, 2) && !with(hop_limit, 1) && !with(hop_limit, 0));
+    assert!(with(src, 0xfd) && !with(src, 0xfe) && with(dst, 0xfd) && !with(dst, 0xff));
+    let mut special = packet(UDP, &[&DATAGRAM]);
+    special[dst..dst + 8].fill(0);
+    assert_eq!(taken_as_plain(&special), None);
 }
 
 #[test]

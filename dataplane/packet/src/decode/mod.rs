@@ -26,7 +26,7 @@ use zerocopy::FromBytes;
 
 pub use self::ipv4::{PLAIN as IPV4_PLAIN, ipv4, ipv4_into, ipv4_plain};
 pub(crate) use self::ipv6::upper_layer;
-pub use self::ipv6::{ipv6, ipv6_into};
+pub use self::ipv6::{ipv6, ipv6_into, ipv6_plain};
 use crate::descriptor::DescriptorFlags;
 use crate::ethernet::{self, EthernetHeader, Mac};
 use crate::malformed::Malformed;
