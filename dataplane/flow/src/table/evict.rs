@@ -5,11 +5,17 @@ use crate::clock::elapsed;
 use crate::half::HalfId;
 use crate::phase::Class;
 use crate::prefetch::prefetch;
+use crate::state::NOBODY;
 
 /// Seconds after which an answered connection of a protocol without connections may go.
 const IDLE_SECONDS: u32 = 30;
 /// Connections of class [`Class::Idle`] that are looked at for one that may go.
 const LOOKS: usize = 8;
+
+/// Evictions that pass before what is fetched of a connection is needed: its buckets, and the lines
+/// that say which buckets they are.
+const BUCKETS_AHEAD: usize = 4;
+const LINES_AHEAD: usize = 8;
 
 impl Table {
     /// Takes the oldest half-open connection out, else the oldest that is closing, else the oldest
@@ -37,19 +43,25 @@ impl Table {
         false
     }
 
-    /// Who goes next will probably go soon: fetches what that takes, and the one's own lines who
-    /// goes after that.
+    /// Who goes soon, as far as the list says: of those who go in some turns the lines are fetched, and
+    /// of those before them, whose lines are at hand, the buckets.
     #[inline]
     fn expect_eviction(&self, class: Class) {
-        let Some(next) = self.lists.oldest(class) else { return };
-        self.expect_end(next);
-        let after = self.states[next as usize].next;
-        if let Some(state) = self.states.get(after as usize) {
-            prefetch(&self.halves[2 * after as usize]);
-            prefetch(&self.halves[2 * after as usize + 1]);
-            if let Some(state) = self.states.get(state.next as usize) {
-                prefetch(state);
-            }
+        let next = |connection: u32| Some(self.states.get(connection as usize)?.next);
+        let mut coming = self.lists.oldest(class);
+        for _ in 0..BUCKETS_AHEAD {
+            coming = coming.and_then(next);
+        }
+        let Some(near) = coming.filter(|&near| near != NOBODY) else { return };
+        self.expect_end(near);
+        for _ in BUCKETS_AHEAD..LINES_AHEAD {
+            coming = coming.and_then(next);
+        }
+        let Some(far) = coming.filter(|&far| far != NOBODY) else { return };
+        prefetch(&self.halves[2 * far as usize]);
+        prefetch(&self.halves[2 * far as usize + 1]);
+        if let Some(state) = self.states.get(self.states[far as usize].next as usize) {
+            prefetch(state);
         }
     }
 
