@@ -299,6 +299,8 @@ impl Pipeline {
                     let ready = packets & burst.live() & !out.stale;
                     let (output, agent) = (&mut self.output, &mut self.agent);
                     self.neighbours.process(&mut cx, &mut burst, ready, output, agent);
+                    let (hooks, order) = (&mut self.hooks, &generation.order);
+                    Run { hooks, order, stopwatch }.observe_dropped(&mut cx, &mut burst, packets);
                 } else {
                     end_all(statistics, &mut burst, packets);
                 }
@@ -585,6 +587,7 @@ impl Pipeline {
         let leaving = packets & burst.live();
         hooks.observe(cx, burst, leaving, Direction::Outbound);
         hooks.leave(cx, burst, leaving, neighbours, output, agent);
+        hooks.observe_dropped(cx, burst, packets);
     }
 }
 

@@ -38,6 +38,8 @@ struct Author {
     guarded: bool,
     /// Whether it is not shown packets for which their flow answers.
     first_of_flow: bool,
+    /// Whether it is shown what is dropped.
+    sees_drops: bool,
 }
 
 /// A worker's objects of the authors' hooks, by slot.
@@ -58,7 +60,8 @@ impl Authors {
     /// Takes an object in; the slot is free.
     pub fn put(&mut self, slot: Slot, object: Box<dyn Hook>, guarded: bool) {
         let first_of_flow = object.wants() == Wants::FirstOfFlow;
-        self.objects[slot] = Some(Author { object, guarded, first_of_flow });
+        let sees_drops = object.sees_drops();
+        self.objects[slot] = Some(Author { object, guarded, first_of_flow, sees_drops });
     }
 
     /// Gives an object back. The slot's counters are at 0 then, for whoever gets it next: the agent
@@ -103,6 +106,21 @@ impl Run<'_> {
         if self.order.has(cx.instance.id, Event::Observing) {
             burst.set_observed_as(direction);
             self.run(cx, burst, packets, Event::Observing);
+        }
+    }
+
+    /// Shows those of `packets` that have been dropped to the hooks at OBSERVING that ask for them.
+    #[inline]
+    pub(crate) fn observe_dropped(
+        &mut self,
+        cx: &mut Context<'_>,
+        burst: &mut Burst,
+        packets: Mask,
+    ) {
+        let dropped = packets & burst.dropped();
+        if !dropped.is_empty() && self.order.has(cx.instance.id, Event::Observing) {
+            burst.set_observed_as(Direction::Dropped);
+            burst.look_at_dropped(dropped, |burst| self.run(cx, burst, dropped, Event::Observing));
         }
     }
 
@@ -177,7 +195,11 @@ fn run_author(
     stopwatch: Stopwatch,
 ) {
     let Some(Some(author)) = authors.objects.get_mut(slot) else { return };
-    let Author { object, guarded, first_of_flow } = author;
+    let Author { object, guarded, first_of_flow, sees_drops } = author;
+    let gone_before = cx.event == Event::Observing && burst.observed_as() == Direction::Dropped;
+    if gone_before && !*sees_drops {
+        return;
+    }
     let packets = if *first_of_flow { packets & !burst.known() } else { packets };
     if packets.is_empty() {
         return;
@@ -203,7 +225,10 @@ fn run_author(
     let cycles = if stopwatch.runs() { stopwatch.estimate(tsc().wrapping_sub(start)) } else { 0 };
     core.in_hook.set(0);
     (cx.own, cx.running) = (&[], None);
-    if !returned {
+    if !returned && gone_before {
+        // They have been counted, and are freed with their burst.
+        counters.panics.add(1);
+    } else if !returned {
         // What it had in hand when it panicked has been freed and not been counted.
         let gone = (packets & !burst.live()).len() as u64;
         let counted = ended(core).wrapping_sub(ended_before);

@@ -2,7 +2,7 @@
 
 use sluice_dpdk::{BURST, Mbuf, free_bulk};
 use sluice_packet::{Descriptor, Family, Mask};
-use sluice_policy::{InstanceId, InterfaceId, NextHopId};
+use sluice_policy::{DropReason, InstanceId, InterfaceId, NextHopId};
 
 use crate::metadata::Metadata;
 use crate::observer::Direction;
@@ -49,6 +49,9 @@ pub struct Burst {
     changed: Mask,
     /// Whose way a hook or the route decision has chosen.
     decided: Mask,
+    /// Who has been dropped by name, and why; stale where the buffer is not in its slot any more.
+    dropped: Mask,
+    reasons: [DropReason; BURST],
     /// Who has metadata; that of others is stale.
     annotated: Mask,
     metadata: [Metadata; BURST],
@@ -88,6 +91,8 @@ impl Burst {
             rewritten: Mask::EMPTY,
             changed: Mask::EMPTY,
             decided: Mask::EMPTY,
+            dropped: Mask::EMPTY,
+            reasons: [DropReason::HookDropped; BURST],
             annotated: Mask::EMPTY,
             metadata: [Metadata::default(); BURST],
             observed: Direction::Inbound,
@@ -118,6 +123,7 @@ impl Burst {
         self.rewritten = Mask::EMPTY;
         self.changed = Mask::EMPTY;
         self.decided = Mask::EMPTY;
+        self.dropped = Mask::EMPTY;
         self.annotated = Mask::EMPTY;
         self.longest = u16::MAX;
         self.alike = None;
@@ -139,6 +145,7 @@ impl Burst {
         self.rewritten.remove(slot);
         self.changed.remove(slot);
         self.decided.remove(slot);
+        self.dropped.remove(slot);
         self.annotated.remove(slot);
         self.set_various();
         self.set_descriptor(slot, descriptor);
@@ -531,6 +538,38 @@ impl Burst {
     pub fn end(&mut self, slot: usize) {
         self.live.remove(slot);
         self.finished.insert(slot);
+    }
+
+    /// [`end`](Self::end) of a packet that is dropped: while its buffer is here, it is known why.
+    #[inline]
+    pub(crate) fn end_dropped(&mut self, slot: usize, reason: DropReason) {
+        self.end(slot);
+        self.dropped.insert(slot & (BURST - 1));
+        self.reasons[slot & (BURST - 1)] = reason;
+    }
+
+    /// The packets that have been dropped by name and whose buffers are still here.
+    #[inline]
+    pub fn dropped(&self) -> Mask {
+        self.finished & self.dropped
+    }
+
+    /// Why a packet was dropped, if it was.
+    #[inline]
+    pub fn drop_reason(&self, slot: usize) -> Option<DropReason> {
+        let slot = slot & (BURST - 1);
+        self.dropped.contains(slot).then(|| self.reasons[slot])
+    }
+
+    /// Has packets that were dropped looked at once more: they are live while `look` runs, which
+    /// leaves them where they are.
+    pub fn look_at_dropped(&mut self, packets: Mask, look: impl FnOnce(&mut Burst)) {
+        let packets = packets & self.dropped();
+        self.live |= packets;
+        self.finished &= !packets;
+        look(self);
+        self.live &= !packets;
+        self.finished |= packets;
     }
 
     /// Frees, in one call, the buffers of all packets whose way has ended. What is still live

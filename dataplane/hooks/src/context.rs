@@ -37,7 +37,7 @@ impl<'a> Context<'a> {
     /// Drops a packet and counts it under `reason`.
     #[inline]
     pub fn drop(&mut self, burst: &mut Burst, slot: usize, reason: DropReason) {
-        burst.end(slot);
+        burst.end_dropped(slot, reason);
         self.count_drop(reason);
     }
 

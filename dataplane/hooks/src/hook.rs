@@ -33,6 +33,13 @@ pub trait Hook: Send {
     fn wants(&self) -> Wants {
         Wants::EveryPacket
     }
+
+    /// Whether it is shown dropped packets at OBSERVING: [`Observer::sees_drops`].
+    ///
+    /// [`Observer::sees_drops`]: crate::Observer::sees_drops
+    fn sees_drops(&self) -> bool {
+        false
+    }
 }
 
 /// A hook that is content with what [`Wants::FirstOfFlow`] shows it.
@@ -45,6 +52,10 @@ impl Hook for FirstOfFlow {
 
     fn wants(&self) -> Wants {
         Wants::FirstOfFlow
+    }
+
+    fn sees_drops(&self) -> bool {
+        self.0.sees_drops()
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `hpo_grifindex` | not there: Sluice has no groups of interfaces |
 
 use sluice_packet::{DescriptorFlags, Mask};
-use sluice_policy::{Event, InstanceId, InterfaceId};
+use sluice_policy::{DropReason, Event, InstanceId, InterfaceId};
 
 use crate::burst::Burst;
 use crate::context::Context;
@@ -21,6 +21,12 @@ use crate::packet::Packet;
 pub trait Observer: Send {
     /// Is shown one packet.
     fn observe(&mut self, cx: &Context<'_>, packet: &Packet<'_>);
+
+    /// Whether it is shown what is dropped behind decoding, too, as far as it got and with the reason.
+    /// It is asked when a worker gets the object.
+    fn sees_drops(&self) -> bool {
+        false
+    }
 }
 
 /// Makes a [`Hook`] of an [`Observer`]; [`Made::observer`](crate::Made::observer) wraps it around.
@@ -34,6 +40,10 @@ impl<O: Observer> Hook for ReadOnly<O> {
             }
         }
     }
+
+    fn sees_drops(&self) -> bool {
+        self.0.sees_drops()
+    }
 }
 
 /// Which way an observed packet goes.
@@ -45,6 +55,8 @@ pub enum Direction {
     Outbound,
     /// It goes from one instance to another (`IPOBS_HOOK_LOCAL`).
     Local,
+    /// Nowhere: it has been dropped.
+    Dropped,
 }
 
 /// What there is to say of a packet that is observed.
@@ -54,12 +66,15 @@ pub struct Observed {
     pub direction: Direction,
     /// Bytes, IP header included.
     pub length: usize,
-    /// The interface that it came in by, or leaves by; between instances, none.
+    /// The interface that it came in by, or leaves by; between instances, and of the router's own
+    /// that are dropped, none.
     pub interface: Option<InterfaceId>,
     /// The instance that it comes from; `None` if it comes from a network or is not known.
     pub from: Option<InstanceId>,
     /// The instance that it goes to; `None` if it goes to a network or is not known.
     pub to: Option<InstanceId>,
+    /// Why it was dropped, if it was.
+    pub dropped: Option<DropReason>,
 }
 
 impl Packet<'_> {
@@ -74,12 +89,14 @@ impl Packet<'_> {
         let length = self.length();
         let (direction, interface, from, to) = match self.burst.observed_as() {
             Direction::Inbound => (Direction::Inbound, self.ingress(), None, here),
+            Direction::Dropped => (Direction::Dropped, self.ingress(), here.filter(|_| own), None),
             Direction::Outbound => (Direction::Outbound, self.egress(), here.filter(|_| own), None),
             Direction::Local => {
                 let egress = cx.policy.interface(self.burst.egress(self.slot));
                 (Direction::Local, None, here, egress.map(|egress| egress.instance))
             }
         };
-        Some(Observed { direction, length, interface, from, to })
+        let dropped = self.burst.drop_reason(self.slot);
+        Some(Observed { direction, length, interface, from, to, dropped })
     }
 }

@@ -136,7 +136,11 @@ impl<'a> Packet<'a> {
         let known = match self.event {
             Event::PhysicalIn | Event::Forwarding | Event::LoopbackIn => true,
             Event::RouteDecision => !own,
-            Event::Observing => self.burst.observed_as() == Direction::Inbound,
+            Event::Observing => match self.burst.observed_as() {
+                Direction::Inbound => true,
+                Direction::Dropped => !own,
+                Direction::Outbound | Direction::Local => false,
+            },
             _ => false,
         };
         known.then(|| InterfaceId(self.descriptor().ingress))

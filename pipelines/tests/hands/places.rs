@@ -80,7 +80,8 @@ fn f8_a_hook_at_either_side_can_stop_it() {
     }
 }
 
-struct Tap(Log);
+/// Notes what it is shown; drops, if it is to.
+struct Tap(Log, bool);
 
 impl Observer for Tap {
     fn observe(&mut self, cx: &Context<'_>, packet: &Packet<'_>) {
@@ -92,17 +93,26 @@ impl Observer for Tap {
             Direction::Inbound => "in",
             Direction::Outbound => "out",
             Direction::Local => "local",
+            Direction::Dropped => seen.dropped.expect("a reason").name(),
         };
         let (from, to) = (number(seen.from), number(seen.to));
         let interface = seen.interface.map_or(0, |id| id.0);
         let (length, ttl) = (seen.length, packet.bytes()[8]);
         self.0.note(format!("{way} {interface} {from}>{to} {length} {ttl}"));
     }
+
+    fn sees_drops(&self) -> bool {
+        self.1
+    }
 }
 
 fn tap(log: &Log) -> Registration {
+    tap_of(log, false)
+}
+
+fn tap_of(log: &Log, drops: bool) -> Registration {
     let log = log.clone();
-    let made = Made::observer(move || Tap(log.clone()));
+    let made = Made::observer(move || Tap(log.clone(), drops));
     placed("tap", Event::Observing, Hint::None, made.factory)
 }
 
@@ -117,6 +127,39 @@ fn f10_a6_an_observer_is_shown_each_packet_once_in_and_once_out() {
     router.forward(0, &nowhere).expect("unreachable");
     assert_eq!(log.take(), ["in 1 ->0 32 64", "out 1 0>- 60 64"]);
     router.assert_balanced();
+}
+
+#[test]
+fn f10_an_observer_that_asks_is_shown_drops_with_their_reasons() {
+    for asks in [false, true] {
+        let log = Log::default();
+        let refuses = hook("refuses", Event::Forwarding, Hint::None, |_, packet| {
+            match packet.bytes().get(28) {
+                Some(b'n') => Verdict::Drop(DropReason::HookDropped),
+                _ => Verdict::Continue,
+            }
+        });
+        let mut router = ready(&three_ports(), vec![tap_of(&log, asks), refuses]);
+        let drops = |log: &Log| -> Vec<String> {
+            let drop = |line: &String| !["in", "out"].iter().any(|way| line.starts_with(way));
+            log.take().into_iter().filter(drop).collect()
+        };
+        let expected = |lines: &[&str]| match asks {
+            true => lines.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            false => Vec::new(),
+        };
+        router.receive(0, &[across(b"no"), across(b"yes")]);
+        assert_eq!(drops(&log), expected(&["hook 1 ->- 30 64"]));
+        router.receive(0, &[udp4([10, 0, 0, 2], [198, 51, 100, 1], b"x")]);
+        assert_eq!(drops(&log), expected(&["no-route 1 ->- 29 64"]));
+        // What is given up later, too.
+        router.receive(0, &[udp4([10, 0, 0, 2], [10, 0, 1, 77], b"x")]);
+        for _ in 0..8 {
+            router.pass_time(1000);
+        }
+        assert_eq!(drops(&log), expected(&["neighbour-unresolved 1 ->- 29 63"]));
+        router.assert_balanced();
+    }
 }
 
 #[test]
