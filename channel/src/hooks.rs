@@ -109,4 +109,6 @@ pub struct ModuleStatus {
     pub loaded: Option<Name>,
     /// Why it does not run, if it does not.
     pub problem: Option<String>,
+    /// Numbers of its own, by name.
+    pub counters: Vec<(String, u64)>,
 }

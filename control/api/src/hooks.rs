@@ -228,6 +228,9 @@ pub struct HookModule {
     /// Why it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Numbers of its author's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<NamedCounter>,
 }
 
 /// A program of the dataplane, which can be loaded as a hook.

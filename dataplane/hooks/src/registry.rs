@@ -36,6 +36,14 @@ pub enum RegistryError {
     },
 }
 
+impl RegistryError {
+    /// Whether the name is taken.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, RegistryError::Order { source: OrderError::Duplicate(_), .. })
+    }
+}
+
 /// The stages that are hooks.
 #[derive(Clone, Default)]
 pub struct Registry {

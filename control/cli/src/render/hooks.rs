@@ -57,6 +57,9 @@ pub(crate) fn hooks(hooks: &Hooks) -> String {
                 writeln!(text, "\n{}", paint(NOTE, line))
             }
         };
+        for counter in &module.counters {
+            let _ = writeln!(text, "  {} {}", counter.name, counter.value);
+        }
     }
     text.push_str(&files(hooks));
     text

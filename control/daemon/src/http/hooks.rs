@@ -210,7 +210,7 @@ fn hook(policy: &Policy, status: &HookStatus) -> Hook {
 }
 
 fn module(policy: &Policy, status: ModuleStatus) -> HookModule {
-    let ModuleStatus { name, instances, failures, loaded, problem } = status;
+    let ModuleStatus { name, instances, failures, loaded, problem, counters } = status;
     let hook = loaded.as_ref().and_then(|loaded| policy.state().hooks.get(loaded));
     HookModule {
         name,
@@ -221,6 +221,7 @@ fn module(policy: &Policy, status: ModuleStatus) -> HookModule {
         owner: hook.map(|hook| hook.owner.clone()),
         loaded,
         reason: problem,
+        counters: counters.into_iter().map(|(name, value)| NamedCounter { name, value }).collect(),
     }
 }
 

@@ -12,6 +12,7 @@ use sluice_policy::PortEntry;
 use sluice_policy::model::{MacAddress, Name};
 
 use super::Agent;
+use super::modules::LoadedModule;
 use crate::files::HookFile;
 
 impl Agent {
@@ -171,6 +172,12 @@ impl Agent {
                 as u64,
             loaded: self.modules.iter().find(|m| m.has(name)).map(|m| m.hook.clone()),
             problem: None,
+            counters: self
+                .modules
+                .iter()
+                .find(|m| m.has(name))
+                .map(LoadedModule::statistics)
+                .unwrap_or_default(),
             instances,
         });
         let idle = self.modules.iter().filter_map(|module| {
@@ -180,6 +187,7 @@ impl Agent {
                 failures: 0,
                 loaded: Some(module.hook.clone()),
                 problem: Some(module.problem()?.to_owned()),
+                counters: Vec::new(),
             })
         });
         HookReport {

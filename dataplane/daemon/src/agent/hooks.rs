@@ -185,7 +185,10 @@ impl Agent {
             Some(path) => {
                 let file = HookFile::committed(path, loaded.digest.as_ref());
                 match file.and_then(HookFile::open).map_err(|error| error.to_string())? {
-                    Opened::Hook(hook) => hook.make(event, settings, workers),
+                    Opened::Hook(hook) => {
+                        let made = hook.make(event, settings, workers);
+                        return made.map_err(|error| format!("{path}: {error}"));
+                    }
                     Opened::Module(_) => {
                         return Err(format!(
                             "{path} is a module, which registers its hooks itself: leave `event` out"

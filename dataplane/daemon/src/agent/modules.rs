@@ -46,6 +46,14 @@ impl LoadedModule {
         }
     }
 
+    /// Numbers of its own, by name.
+    pub(super) fn statistics(&self) -> Vec<(String, u64)> {
+        match &self.body {
+            Body::File(file) => file.statistics(),
+            Body::BuiltIn(_) | Body::Missing(_) => Vec::new(),
+        }
+    }
+
     /// Why it does not run, if it does not.
     pub(super) fn problem(&self) -> Option<&str> {
         match &self.body {

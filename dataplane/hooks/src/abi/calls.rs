@@ -15,12 +15,15 @@ use sluice_policy::{InterfaceId, Protocol};
 
 use super::hook::bit;
 use super::lent::NotHeld;
-use super::object::Shared;
+use super::object;
 use super::types::*;
 use crate::context::Context;
 use crate::inject::{InjectError, Injection};
 use crate::metadata::{Metadata, MetadataKey, SLOTS};
 use crate::packet::{LinkGroup, OwnedPacket, Packet, PacketError};
+
+/// An object that exports a hook.
+pub(super) type Shared = object::Shared<sluice_owned>;
 
 /// No packet is longer, so that no sum of two such lengths overflows.
 const LONGEST: usize = u16::MAX as usize;

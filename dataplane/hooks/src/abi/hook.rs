@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sluice_channel::statistics::OWN_COUNTERS;
 use sluice_policy::{DropReason, Event};
 
-use super::calls::{Hand, calls};
-use super::object::{ObjectError, Shared};
+use super::calls::{Hand, Shared, calls};
+use super::object::ObjectError;
 use super::types::*;
 use crate::context::Context;
 use crate::hook::{PacketHook, PerPacket, Verdict};

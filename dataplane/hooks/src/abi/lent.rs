@@ -6,7 +6,7 @@
 //! object is unloaded, what is still there is freed and told.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::packet::OwnedPacket;
 
@@ -23,6 +23,8 @@ const FULL: u8 = 2;
 struct Place<T> {
     seen: UnsafeCell<T>,
     state: AtomicU8,
+    /// How often it was taken: tells whom it was taken for.
+    turn: AtomicU32,
     packet: UnsafeCell<Option<OwnedPacket>>,
 }
 
@@ -51,6 +53,7 @@ impl<T: Default> Lent<T> {
         let place = |_| Place {
             seen: UnsafeCell::default(),
             state: AtomicU8::new(EMPTY),
+            turn: AtomicU32::new(0),
             packet: UnsafeCell::new(None),
         };
         let (next, twice, foreign) = Default::default();
@@ -66,6 +69,27 @@ impl<T> Lent<T> {
         packet: OwnedPacket,
         see: impl FnOnce(&mut T, &mut OwnedPacket),
     ) -> Result<*mut T, OwnedPacket> {
+        let mut given = Some(packet);
+        let taken = self.occupy(|seen, held| {
+            *held = given.take();
+            if let Some(packet) = held {
+                see(seen, packet);
+            }
+        });
+        match (taken, given) {
+            (Some((seen, _)), _) => Ok(seen),
+            (None, Some(packet)) => Err(packet),
+            (None, None) => unreachable!("only a place takes the packet"),
+        }
+    }
+
+    /// Takes a place for what the object is shown without holding it. The address, and the turn that
+    /// [`release`](Self::release) knows it by.
+    pub(super) fn reserve(&self, see: impl FnOnce(&mut T)) -> Option<(*mut T, u32)> {
+        self.occupy(|seen, _| see(seen))
+    }
+
+    fn occupy(&self, fill: impl FnOnce(&mut T, &mut Option<OwnedPacket>)) -> Option<(*mut T, u32)> {
         let from = self.next.load(Ordering::Relaxed);
         for at in (0..PLACES).map(|step| (from + step) % PLACES) {
             let place = &self.places[at];
@@ -77,20 +101,68 @@ impl<T> Lent<T> {
             self.next.store(at + 1, Ordering::Relaxed);
             // SAFETY: the exchange made the place this thread's own.
             let (seen, held) = unsafe { (&mut *place.seen.get(), &mut *place.packet.get()) };
-            see(seen, held.insert(packet));
+            fill(seen, held);
+            let turn = place.turn.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
             place.state.store(FULL, Ordering::Release);
-            return Ok(place.seen.get());
+            return Some((place.seen.get(), turn));
         }
-        Err(packet)
+        None
     }
 
     /// Takes a packet back. Its place is empty afterwards.
     pub(super) fn take(&self, address: *const T) -> Result<OwnedPacket, NotHeld> {
+        self.give_up(address)?.ok_or(NotHeld)
+    }
+
+    /// The same for a place that may have been reserved: it has no packet then.
+    pub(super) fn give_up(&self, address: *const T) -> Result<Option<OwnedPacket>, NotHeld> {
         let place = self.claim(address)?;
         // SAFETY: claiming made the place this thread's own.
         let packet = unsafe { (*place.packet.get()).take() };
         place.state.store(EMPTY, Ordering::Release);
-        packet.ok_or(NotHeld)
+        Ok(packet)
+    }
+
+    /// Whether the object knows something by this address.
+    pub(super) fn holds(&self, address: *const T) -> bool {
+        self.place(address).is_some_and(|place| place.state.load(Ordering::Acquire) == FULL)
+    }
+
+    /// Whether what was reserved in that turn is still there.
+    pub(super) fn is_still(&self, address: *const T, turn: u32) -> bool {
+        self.holds(address)
+            && self.place(address).is_some_and(|p| p.turn.load(Ordering::Relaxed) == turn)
+    }
+
+    /// Ends what was reserved in that turn, if the object has not done so.
+    pub(super) fn release(&self, address: *const T, turn: u32) {
+        if self.is_still(address, turn) {
+            drop(self.give_up(address));
+        }
+    }
+
+    /// Whether there is a packet in a place that may have been reserved.
+    pub(super) fn has_packet(&self, address: *const T) -> bool {
+        let Ok(place) = self.claim(address) else { return false };
+        // SAFETY: claiming made the place this thread's own.
+        let there = unsafe { (*place.packet.get()).is_some() };
+        place.state.store(FULL, Ordering::Release);
+        there
+    }
+
+    /// Puts a packet into a place; what was there is freed.
+    pub(super) fn put(
+        &self,
+        address: *mut T,
+        packet: OwnedPacket,
+        see: impl FnOnce(&mut T, &mut OwnedPacket),
+    ) -> Result<(), NotHeld> {
+        let place = self.claim(address)?;
+        // SAFETY: claiming made the place this thread's own.
+        let (seen, held) = unsafe { (&mut *place.seen.get(), &mut *place.packet.get()) };
+        see(seen, held.insert(packet));
+        place.state.store(FULL, Ordering::Release);
+        Ok(())
     }
 
     /// Looks at a packet, or changes it, while the object holds it.
@@ -107,12 +179,15 @@ impl<T> Lent<T> {
         result.ok_or(NotHeld)
     }
 
-    fn claim(&self, address: *const T) -> Result<&Place<T>, NotHeld> {
+    fn place(&self, address: *const T) -> Option<&Place<T>> {
         let start = self.places.as_ptr().addr();
         let offset = address.addr().wrapping_sub(start);
         let size = size_of::<Place<T>>();
-        let place = self.places.get(offset / size).filter(|_| offset.is_multiple_of(size));
-        let Some(place) = place else {
+        self.places.get(offset / size).filter(|_| offset.is_multiple_of(size))
+    }
+
+    fn claim(&self, address: *const T) -> Result<&Place<T>, NotHeld> {
+        let Some(place) = self.place(address) else {
             self.foreign.fetch_add(1, Ordering::Relaxed);
             return Err(NotHeld);
         };
@@ -149,5 +224,61 @@ impl<T> Lent<T> {
                 "it has freed or used packets that it did not hold: given back before, or never lent"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(lent: &Lent<u64>) -> (u64, u64) {
+        (lent.twice.load(Ordering::Relaxed), lent.foreign.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn what_is_given_back_twice_or_was_never_lent_is_counted() {
+        let lent = Lent::<u64>::new();
+        let (address, _) = lent.reserve(|seen| *seen = 7).unwrap();
+        assert!(lent.holds(address));
+        assert!(!lent.has_packet(address));
+        assert!(lent.give_up(address).unwrap().is_none());
+        assert_eq!(wrong(&lent), (0, 0));
+        assert_eq!(lent.give_up(address).err(), Some(NotHeld));
+        assert_eq!(wrong(&lent), (1, 0));
+        let inside = address.wrapping_byte_add(1);
+        for foreign in [std::ptr::null_mut(), inside, std::ptr::dangling_mut()] {
+            assert_eq!(lent.take(foreign).err(), Some(NotHeld));
+            assert!(!lent.holds(foreign));
+        }
+        assert_eq!(wrong(&lent), (1, 3));
+    }
+
+    #[test]
+    fn a_place_that_another_has_taken_is_not_released() {
+        let lent = Lent::<u64>::new();
+        let (address, turn) = lent.reserve(|_| ()).unwrap();
+        assert!(lent.is_still(address, turn));
+        lent.give_up(address).unwrap();
+        // Round the table, until the place is taken again.
+        let again = (0..PLACES).find_map(|_| {
+            let (other, turn) = lent.reserve(|_| ())?;
+            (other == address).then_some(turn)
+        });
+        assert!(lent.is_still(address, again.unwrap()));
+        assert!(!lent.is_still(address, turn));
+        lent.release(address, turn);
+        assert!(lent.holds(address), "it is somebody else's");
+        assert_eq!(wrong(&lent), (0, 0));
+    }
+
+    #[test]
+    fn a_full_table_lends_nothing_more() {
+        let lent = Lent::<u64>::new();
+        let all: Vec<_> = (0..PLACES).map(|_| lent.reserve(|_| ()).unwrap()).collect();
+        assert_eq!(lent.held(), PLACES);
+        assert!(lent.reserve(|_| ()).is_none());
+        let (address, turn) = all[PLACES / 2];
+        lent.release(address, turn);
+        assert_eq!(lent.reserve(|_| ()).unwrap().0, address);
     }
 }

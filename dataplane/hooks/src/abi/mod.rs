@@ -26,6 +26,7 @@ mod calls;
 mod hook;
 mod lent;
 mod object;
+mod solaris;
 pub mod types;
 
 use std::path::Path;
@@ -61,6 +62,9 @@ pub trait ModuleFile: Send {
 
     /// The modules that it has registered, by name.
     fn modules(&self) -> Vec<String>;
+
+    /// Numbers of its own, by name.
+    fn statistics(&self) -> Vec<(String, u64)>;
 }
 
 /// Loads a shared object: `bytes` are what is in the file of this path.
@@ -68,9 +72,12 @@ pub trait ModuleFile: Send {
 /// # Errors
 /// [`ObjectError`] when it cannot be loaded, or is not for this interface.
 pub fn open(path: &Path, bytes: &[u8]) -> Result<Opened, ObjectError> {
-    let shared = Arc::new(Shared::new(Object::load(path, bytes)?));
-    if shared.object.has(types::PROGRAM_SYMBOL) {
-        return hook::loadable(shared).map(Opened::Hook);
+    let object = Object::load(path, bytes)?;
+    if object.has(types::PROGRAM_SYMBOL) {
+        return hook::loadable(Arc::new(Shared::new(object))).map(Opened::Hook);
+    }
+    if object.has(types::MODULE_SYMBOL) {
+        return solaris::module(object);
     }
     Err(ObjectError::NoEntry)
 }

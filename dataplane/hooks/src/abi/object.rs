@@ -142,20 +142,20 @@ fn words(error: &libloading::Error) -> String {
 }
 
 /// An object, and what it holds of ours. Everything that can call into the object has a share.
-pub(super) struct Shared {
-    /// The packets that it holds.
-    pub(super) lent: Lent<u64>,
+pub(super) struct Shared<T> {
+    /// The packets that it holds, each with what it sees of it.
+    pub(super) lent: Lent<T>,
     /// Declared last: the code is there until everything else is gone.
     pub(super) object: Object,
 }
 
-impl Shared {
-    pub(super) fn new(object: Object) -> Shared {
+impl<T: Default> Shared<T> {
+    pub(super) fn new(object: Object) -> Shared<T> {
         Shared { lent: Lent::new(), object }
     }
 }
 
-impl Drop for Shared {
+impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         self.lent.settle(&self.object.name);
     }

@@ -17,6 +17,18 @@ use super::{Api, Plane, SharedModule, Stack, StackError, VERSION};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InstanceHandle(pub(super) u32);
 
+impl InstanceHandle {
+    /// The instance of a number, for what knows instances by number.
+    pub(crate) fn of(number: u32) -> InstanceHandle {
+        InstanceHandle(number)
+    }
+
+    /// Its number.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 impl std::fmt::Display for InstanceHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

@@ -96,7 +96,7 @@ fn what_a_hook_is_told_is_a_change_and_where_it_stands_is_not() {
 fn every_mistake_is_named_with_its_place() {
     for (lines, says) in [
         ("  a: { event: forwarding }", "7:3: hooks.a.program: is missing"),
-        ("  a: { program: p, file: /p.so }", "7:25: hooks.a.file: give exactly one of"),
+        ("  a: { program: p, file: /p.so }", "7:26: hooks.a.file: give exactly one of"),
         ("  a: { file: p.so }", "7:14: hooks.a.file: `p.so` is not the absolute path of a file"),
         ("  a: { file: /p.so, order: first }", "7:28: hooks.a.order: a module, which stands at"),
         ("  a: { program: p, settings: { x: 1 } }", "hooks.a.settings: a module, which"),

@@ -1,0 +1,2 @@
+/* Its names are in <sluice/solaris.h>. */
+#include <sluice/solaris.h>
