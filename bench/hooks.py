@@ -3,7 +3,7 @@
 
 The same packets, devices and rounds as `bench/io.py`. Beside testpmd and Sluice as it is, Sluice
 with a hook at FORWARDING that lets everything pass: one that is called with a burst, one that is
-called with each packet, and the two useful ones of the examples.
+called with each packet, one in C, and the two useful ones of the examples.
 
     make bench-hooks         # or: bench/hooks.py --rounds 9
 """
@@ -11,6 +11,7 @@ called with each packet, and the two useful ones of the examples.
 import argparse
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from workloads import FLOWS, SINK, configuration, flows_pcap, pcap_device, route
 HOOKS = {
     "an empty burst hook": "{ program: pass-burst, event: forwarding }",
     "an empty packet hook": "{ program: pass-packet, event: forwarding }",
+    "an empty hook in C": "{ file: PASS_C, event: forwarding }",
     "syn-limit": "{ program: syn-limit, event: forwarding }",
     "dscp-mark": "{ program: dscp-mark, event: forwarding }",
 }
@@ -39,12 +41,15 @@ def main():
         pcap = Path(directory) / "flows.pcap"
         flows_pcap(pcap, FLOWS)
         device = pcap_device(0, pcap)
+        shared = Path(directory) / "pass.so"
+        source = ROOT / "examples/c/pass.c"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-I", ROOT / "include", "-o", shared, source], check=True)
         try:
             contenders.append(Testpmd("macswap", [device, SINK], (options.core,), options.main_core))
             text = configuration(device, cores=(options.core,), more=routes())
             contenders.append(Sluice(directory, text, options.binaries, "no hook"))
             for name, hook in HOOKS.items():
-                also = f"hooks: {{ measured: {hook} }}\n"
+                also = f"hooks: {{ measured: {hook.replace('PASS_C', str(shared))} }}\n"
                 contenders.append(Sluice(directory, text + also, options.binaries, name))
             costs = interleaved(contenders, max(options.rounds, 5))
         finally:
