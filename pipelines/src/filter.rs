@@ -29,20 +29,20 @@ impl Filter {
         packets: Mask,
         decision: FilterDecision,
     ) {
-        for slot in packets {
-            if decision.log {
+        if decision.log {
+            for slot in packets {
                 let egress = self.egress(burst, slot);
                 let descriptor = *burst.descriptor(slot);
                 cx.outbox.report(Report { rule: decision.rule, descriptor, egress });
             }
-            match decision.action {
-                Action::Accept | Action::Count => {}
-                Action::Drop => cx.drop(burst, slot, decision.drop_reason(self.point)),
-                Action::Reject => {
-                    answer::send(cx, burst, slot, Answer::Rejected);
-                    cx.drop(burst, slot, decision.drop_reason(self.point));
-                }
+        }
+        if decision.action == Action::Reject {
+            for slot in packets {
+                answer::send(cx, burst, slot, Answer::Rejected);
             }
+        }
+        if matches!(decision.action, Action::Drop | Action::Reject) {
+            cx.drop_all(burst, packets, decision.drop_reason(self.point));
         }
     }
 

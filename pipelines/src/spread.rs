@@ -19,10 +19,9 @@
 use rtrb::{Consumer, Producer, RingBuffer};
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::{BURST, Mbuf, RSS_KEY_WORD, free_bulk};
+use sluice_hooks::count_drops;
 use sluice_packet::{Mask, ethernet, icmp, icmpv6, ipv4, ipv6, protocol};
 use sluice_policy::{DropReason, PortId};
-
-use crate::tx::count_drops;
 
 /// Owners are told apart by so many bits of the hash: the least that devices look at.
 const BUCKETS: u32 = 128;
@@ -150,7 +149,7 @@ impl Spread {
             core.handed_out.add(handed as u64);
             let refused = of_owner.len() - handed;
             if refused > 0 {
-                count_drops(refused, DropReason::SpreadFull, statistics);
+                count_drops(statistics, refused, DropReason::SpreadFull);
                 for slot in of_owner {
                     free_bulk(&mut burst[slot..=slot]);
                 }

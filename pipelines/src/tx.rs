@@ -8,7 +8,7 @@
 use rtrb::{Consumer, Producer};
 use sluice_channel::statistics::WorkerBlock;
 use sluice_dpdk::{BURST, Mbuf, TxQueue, Unsendable, free_bulk};
-use sluice_hooks::{Burst, Parts};
+use sluice_hooks::{Burst, Parts, count_drops};
 use sluice_packet::Mask;
 use sluice_policy::{DropReason, PortId, Stage};
 
@@ -177,7 +177,7 @@ impl Output {
                 counters.tx_bytes.add(bytes);
                 if sent < n {
                     counters.tx_refused.add((n - sent) as u64);
-                    count_drops(n - sent, DropReason::TxRefused, statistics);
+                    count_drops(statistics, n - sent, DropReason::TxRefused);
                     free_bulk(refused);
                 }
             }
@@ -247,11 +247,5 @@ fn discard(
     statistics: WorkerBlock<'_>,
 ) {
     free_bulk(&mut waiting[..n]);
-    count_drops(n, reason, statistics);
-}
-
-pub(crate) fn count_drops(n: usize, reason: DropReason, statistics: WorkerBlock<'_>) {
-    statistics.core().dropped.add(n as u64);
-    statistics.drops()[reason.index()].add(n as u64);
-    statistics.stage(reason.stage()).dropped.add(n as u64);
+    count_drops(statistics, n, reason);
 }

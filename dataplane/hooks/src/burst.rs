@@ -1,7 +1,7 @@
 //! Up to 64 packets on their way through the pipeline.
 
 use sluice_dpdk::{BURST, Mbuf, free_bulk};
-use sluice_packet::{Descriptor, Family, Mask};
+use sluice_packet::{ConnectionState, Descriptor, Family, Mask};
 use sluice_policy::{DropReason, InstanceId, InterfaceId, NextHopId};
 
 use crate::metadata::Metadata;
@@ -405,6 +405,12 @@ impl Burst {
         self.descriptors[slot & (BURST - 1)] = descriptor;
     }
 
+    /// Sets what the connection tracker says of a packet.
+    #[inline]
+    pub fn set_state(&mut self, slot: usize, state: ConnectionState) {
+        self.descriptors[slot & (BURST - 1)].state = state;
+    }
+
     /// The instance a packet belongs to.
     #[inline]
     pub fn instance(&self, slot: usize) -> InstanceId {
@@ -538,6 +544,18 @@ impl Burst {
     pub fn end(&mut self, slot: usize) {
         self.live.remove(slot);
         self.finished.insert(slot);
+    }
+
+    /// Ends the way of live packets that are dropped for one reason, as
+    /// [`end_dropped`](Self::end_dropped) does.
+    #[inline]
+    pub(crate) fn end_all_dropped(&mut self, packets: Mask, reason: DropReason) {
+        self.live &= !packets;
+        self.finished |= packets;
+        self.dropped |= packets;
+        for slot in packets {
+            self.reasons[slot & (BURST - 1)] = reason;
+        }
     }
 
     /// [`end`](Self::end) of a packet that is dropped: while its buffer is here, it is known why.

@@ -2,7 +2,7 @@
 
 use sluice_channel::statistics::{Counter, WorkerBlock};
 use sluice_dpdk::Mbuf;
-use sluice_packet::Descriptor;
+use sluice_packet::{Descriptor, Mask};
 use sluice_policy::{DropReason, Event, Instance, Policy, Recorder, RuleSlot};
 
 use crate::burst::Burst;
@@ -39,6 +39,13 @@ impl<'a> Context<'a> {
     pub fn drop(&mut self, burst: &mut Burst, slot: usize, reason: DropReason) {
         burst.end_dropped(slot, reason);
         self.count_drop(reason);
+    }
+
+    /// Drops packets and counts them under `reason`.
+    #[inline]
+    pub fn drop_all(&mut self, burst: &mut Burst, packets: Mask, reason: DropReason) {
+        burst.end_all_dropped(packets, reason);
+        count_drops(self.statistics, packets.len(), reason);
     }
 
     /// Drops a packet for a reason of the author's own, which a counter of the hook's names.
@@ -161,7 +168,12 @@ impl Drop for RuleCounters<'_> {
 /// Counts one dropped packet: in the sum, under its reason, and at the reason's stage.
 #[inline]
 pub fn count_drop(statistics: WorkerBlock<'_>, reason: DropReason) {
-    statistics.core().dropped.add(1);
-    statistics.drops()[reason.index()].add(1);
-    statistics.stage(reason.stage()).dropped.add(1);
+    count_drops(statistics, 1, reason);
+}
+
+/// Counts `n` packets that are dropped for one reason.
+pub fn count_drops(statistics: WorkerBlock<'_>, n: usize, reason: DropReason) {
+    statistics.core().dropped.add(n as u64);
+    statistics.drops()[reason.index()].add(n as u64);
+    statistics.stage(reason.stage()).dropped.add(n as u64);
 }

@@ -45,7 +45,7 @@ pub use bucket::TokenBucket;
 pub use burst::{Burst, Way};
 pub use checksum::{Checksums, PartialChecksum, Validity, decode_ip};
 pub use choice::{Candidate, Choice, ChoiceError};
-pub use context::{Context, RuleCounters, count_drop};
+pub use context::{Context, RuleCounters, count_drop, count_drops};
 pub use guard::Guard;
 pub use hook::{Hook, PacketHook, PerPacket, Verdict};
 pub use inject::{InjectError, Injected, Injection};
