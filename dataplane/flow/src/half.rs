@@ -1,6 +1,6 @@
 //! One direction of a connection.
 
-use sluice_packet::ConnectionState;
+use sluice_packet::{ConnectionState, protocol};
 
 use crate::key::Key;
 
@@ -61,6 +61,9 @@ pub(crate) const ANSWERED: u8 = 1 << 1;
 
 /// Its earlier packets are counted in the connection's totals.
 pub(crate) const TOTALS: u8 = 1 << 2;
+/// Packets of this direction move nothing but counters: it is of a protocol other than TCP, and it
+/// began or has answered.
+pub(crate) const STEADY: u8 = 1 << 3;
 
 /// One direction of a connection: a cache line.
 ///
@@ -110,7 +113,8 @@ impl Half {
     };
 
     pub(crate) fn new(key: Key, flags: u8, seen: u32) -> Half {
-        Half { key, flags, seen, ..Half::EMPTY }
+        let steady = key.protocol() != protocol::TCP && flags & REPLY == 0;
+        Half { key, flags: if steady { flags | STEADY } else { flags }, seen, ..Half::EMPTY }
     }
 
     /// The key of packets of this direction.
@@ -131,8 +135,83 @@ impl Half {
         self.flags & ANSWERED != 0
     }
 
+    /// Whether packets of this direction move nothing but counters.
+    #[inline(always)]
+    pub fn is_steady(&self) -> bool {
+        self.flags & STEADY != 0
+    }
+
+    /// What packets of the direction are: New until somebody has answered.
+    #[inline(always)]
+    pub(crate) fn state_of_packets(&self) -> ConnectionState {
+        match self.flags & (REPLY | ANSWERED) {
+            0 => ConnectionState::New,
+            _ => ConnectionState::Established,
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn has_totals(&self) -> bool {
         self.flags & TOTALS != 0
+    }
+
+    /// What stands beside the key.
+    #[inline(always)]
+    pub fn likeness(&self) -> Likeness {
+        Likeness {
+            decided: u64::from(self.path) | u64::from(self.edition) << 32,
+            about: u32::from(self.ingress)
+                | (self.state as u32) << 16
+                | u32::from(self.flags & !TOTALS) << 24,
+        }
+    }
+
+    /// Counts a packet. Says whether the counters have to be brought to the connection's totals.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, length: u16, tick: u32) -> bool {
+        self.seen = tick;
+        self.packets += 1;
+        self.bytes += u32::from(length);
+        self.packets == u16::MAX
+    }
+}
+
+/// What was decided about packets of a direction and by which interface and in which state they
+/// came, in words that are quick to compare: what is like a direction of which it is known that it
+/// still holds, holds as well. Traffic class and TCP flags are no part of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Likeness {
+    decided: u64,
+    about: u32,
+}
+
+impl Likeness {
+    /// Like none about which something was decided.
+    pub const NONE: Likeness = Likeness { decided: u64::MAX, about: u32::MAX };
+
+    /// [`Half::path`].
+    #[inline(always)]
+    pub fn path(self) -> u32 {
+        self.decided as u32
+    }
+
+    /// [`Half::edition`].
+    #[inline(always)]
+    pub fn edition(self) -> u32 {
+        (self.decided >> 32) as u32
+    }
+
+    /// [`Half::ingress`].
+    #[inline(always)]
+    pub fn ingress(self) -> u16 {
+        self.about as u16
+    }
+
+    /// [`Half::state`].
+    pub fn state(self) -> ConnectionState {
+        match self.about >> 24 & u32::from(REPLY | ANSWERED) {
+            0 => ConnectionState::New,
+            _ => ConnectionState::Established,
+        }
     }
 }

@@ -45,7 +45,7 @@ mod tags;
 mod tcp;
 mod timeouts;
 
-pub use half::{Half, HalfId, NO_PATH};
+pub use half::{Half, HalfId, Likeness, NO_PATH};
 pub use key::Key;
 pub use memory::AllocationError;
 pub use phase::{Class, Phase};

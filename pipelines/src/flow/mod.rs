@@ -21,7 +21,7 @@ mod path;
 mod shown;
 
 use sluice_dpdk::BURST;
-use sluice_flow::{Fate, Half, HalfId, NO_PATH, Strictness, Table};
+use sluice_flow::{Fate, Half, HalfId, Likeness, NO_PATH, Strictness, Table};
 use sluice_hooks::{Burst, Context, Hook, HookOrder, Way};
 use sluice_packet::{
     ConnectionState, Consulted, Descriptor, DescriptorFlags, Fragment, Mask, Quoted, TcpSegment,
@@ -54,6 +54,8 @@ pub struct Flows {
     common: PathId,
     others: Mask,
     known: [PathId; BURST],
+    /// What most known packets of the burst before were like.
+    usual: Likeness,
     /// Packets of the burst in hand that begin a connection if they leave.
     beginning: Mask,
     /// Those of connections that hooks are being shown.
@@ -83,6 +85,7 @@ impl Flows {
             common: Paths::NONE,
             others: Mask::EMPTY,
             known: [Paths::NONE; BURST],
+            usual: Likeness::NONE,
             beginning: Mask::EMPTY,
             shown: Mask::EMPTY,
             simple: Mask::EMPTY,
@@ -113,17 +116,37 @@ impl Flows {
         let remembers = !order.shows_each_at(instance.id, Event::RouteDecision);
         let fits = burst.longest() <= policy.least_mtu();
         self.pass_over();
-        let descriptor = |slot| burst.descriptor(slot);
-        self.table.find(packets, instance.id.0, cx.now, descriptor, &mut self.found);
-
-        let mut known = Mask::EMPTY;
-        let mut others = Mask::EMPTY;
-        // Most packets of a burst have one path.
-        let mut common = Paths::NONE;
         let simple =
             if remembers { burst.plain() | simple(burst, packets, consulted) } else { Mask::EMPTY };
         self.simple = simple;
-        for slot in packets {
+
+        // Most packets of a burst are like those of the burst before, of which is known what to do.
+        let usual = self.usual;
+        let holds = self.paths.get(usual.path(), judging.edition).is_some();
+        let current = holds & (usual.edition() == judging.edition);
+        let quick =
+            if current && fits && consulted.traffic_class == 0 { simple } else { Mask::EMPTY };
+        let mut known = Mask::EMPTY;
+        let descriptor = |slot| burst.descriptor(slot);
+        let (instance_id, found) = (instance.id.0, &mut self.found);
+        self.table.recognise(packets, instance_id, cx.now, descriptor, found, |slot, half, d| {
+            let is_usual =
+                quick.contains(slot) & (half.likeness() == usual) & (d.ingress == usual.ingress());
+            if is_usual {
+                known.insert(slot);
+            }
+            is_usual
+        });
+        if consulted.state && (known != packets || order.has_authors(instance.id)) {
+            for slot in known {
+                burst.set_state(slot, usual.state());
+            }
+        }
+
+        let mut others = Mask::EMPTY;
+        // Most packets of a burst have one path.
+        let mut common = if known.is_empty() { Paths::NONE } else { usual.path() };
+        for slot in packets & !known {
             let id = self.found[slot];
             if id.is_none() {
                 self.meet(&judging, burst, slot);
@@ -134,10 +157,8 @@ impl Flows {
                 Some(state) => state,
                 None => self.track(&judging, burst, slot),
             };
-            if consulted.state
-                && let Some(packet) = burst.parts(slot)
-            {
-                packet.descriptor.state = state;
+            if consulted.state {
+                burst.set_state(slot, state);
             }
             // Nothing is remembered of what is invalid: others could undo what is.
             if !simple.contains(slot) || state == ConnectionState::Invalid {
@@ -152,6 +173,10 @@ impl Flows {
             }
             if path == common && path != Paths::NONE && fits {
                 known.insert(slot);
+                let half = self.table.half(id);
+                if half.is_steady() {
+                    self.usual = half.likeness();
+                }
                 continue;
             }
             let Some(kept) = self.paths.get(path, judging.edition) else { continue };

@@ -4,7 +4,8 @@
 use sluice_packet::{Descriptor, Mask, protocol};
 
 use super::Table;
-use crate::half::HalfId;
+use super::track::carry;
+use crate::half::{Half, HalfId};
 use crate::key::{self, Key};
 use crate::prefetch::prefetch;
 
@@ -37,7 +38,23 @@ impl Table {
         descriptor: impl Fn(usize) -> &'a Descriptor,
         found: &mut [HalfId; BURST],
     ) {
-        let Table { scratch, hasher, index, halves, states, .. } = self;
+        self.recognise(packets, instance, now, descriptor, found, |_, _, _| false);
+    }
+
+    /// [`Table::find`] that asks, while a half is at hand, whether its packet moves nothing but
+    /// counters and is to be noted at once: `is_known` says so of a slot. Then
+    /// [`Table::track`] is not to be asked about it.
+    #[inline]
+    pub fn recognise<'a>(
+        &mut self,
+        packets: Mask,
+        instance: u16,
+        now: u64,
+        descriptor: impl Fn(usize) -> &'a Descriptor,
+        found: &mut [HalfId; BURST],
+        mut is_known: impl FnMut(usize, &Half, &Descriptor) -> bool,
+    ) {
+        let Table { scratch, hasher, index, halves, states, totals, .. } = self;
         let Scratch { hashes, tails, candidates } = &mut **scratch;
         let mut keyed = packets;
         for slot in packets {
@@ -78,11 +95,14 @@ impl Table {
         for slot in likely {
             let d = descriptor(slot);
             let slot = slot % BURST;
-            let half = &halves[candidates[slot] as usize];
+            let id = HalfId(candidates[slot]);
+            let half = &mut halves[id.index()];
             if half.key.is_of(d, tails[slot]) {
-                found[slot] = HalfId(candidates[slot]);
+                found[slot] = id;
                 if tick.wrapping_sub(half.seen) > self.shortest {
                     stale.insert(slot);
+                } else if is_known(slot, half, d) && half.note(d.l3_length, tick) {
+                    carry(half, &mut totals[id.connection() as usize][id.side()]);
                 }
             } else {
                 open.insert(slot);

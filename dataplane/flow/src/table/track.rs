@@ -3,9 +3,9 @@
 use sluice_packet::{ConnectionState, Descriptor, Fragment, TcpSegment, protocol};
 
 use super::{Strictness, Table};
-use crate::half::{ANSWERED, Half, HalfId, REPLY, TOTALS};
+use crate::half::{ANSWERED, Half, HalfId, REPLY, STEADY, TOTALS};
 use crate::phase::Phase;
-use crate::state::State;
+use crate::state::{Count, State};
 use crate::tcp::{Tcp, Verdict};
 
 impl Table {
@@ -33,34 +33,34 @@ impl Table {
         {
             return self.track_tcp(id, d, segment, strictness, tick);
         }
-        let flags = self.halves[id.index()].flags;
-        if flags & (REPLY | ANSWERED) == REPLY {
-            self.answer(id);
-        }
-        self.note(id, d.l3_length, tick);
-        if flags & (REPLY | ANSWERED) != 0 {
-            ConnectionState::Established
-        } else {
-            ConnectionState::New
-        }
+        self.take(id, d.l3_length, tick)
     }
 
-    /// What [`Table::track`] does to packets that move nothing but counters, nearly all: those of
-    /// protocols other than TCP, but for the first answer. `None` for the others, of which nothing
-    /// is noted.
+    /// What [`Table::track`] does to packets of a direction that is [steady](Half::is_steady). `None`
+    /// for the others, of which nothing is noted.
     ///
     /// # Panics
     /// For [`HalfId::NONE`].
     #[inline(always)]
     pub fn pass(&mut self, id: HalfId, d: &Descriptor, now: u64) -> Option<ConnectionState> {
-        let flags = self.halves[id.index()].flags & (REPLY | ANSWERED);
-        if flags == REPLY || d.key.protocol == protocol::TCP {
+        let half = &self.halves[id.index()];
+        if !half.is_steady() {
             return None;
         }
-        let tick = self.clock.tick(now);
-        self.note(id, d.l3_length, tick);
-        let answered = flags != 0;
-        Some(if answered { ConnectionState::Established } else { ConnectionState::New })
+        let state = half.state_of_packets();
+        self.note(id, d.l3_length, self.clock.tick(now));
+        Some(state)
+    }
+
+    /// Notes a packet that is of the connection, which may be the first answer.
+    fn take(&mut self, id: HalfId, length: u16, tick: u32) -> ConnectionState {
+        let half = &self.halves[id.index()];
+        let state = half.state_of_packets();
+        if half.flags & (REPLY | ANSWERED) == REPLY {
+            self.answer(id);
+        }
+        self.note(id, length, tick);
+        state
     }
 
     fn track_tcp(
@@ -89,48 +89,27 @@ impl Table {
         if after != before {
             self.reclass(connection, before, after);
         }
-        if flags & (REPLY | ANSWERED) == REPLY {
-            self.answer(id);
-        }
-        self.note(id, d.l3_length, tick);
-        if flags & (REPLY | ANSWERED) != 0 {
-            ConnectionState::Established
-        } else {
-            ConnectionState::New
-        }
+        self.take(id, d.l3_length, tick)
     }
 
     /// Counts a packet.
     #[inline(always)]
     pub(super) fn note(&mut self, id: HalfId, length: u16, tick: u32) {
         let half = &mut self.halves[id.index()];
-        half.seen = tick;
-        half.packets += 1;
-        half.bytes += u32::from(length);
-        if half.packets == u16::MAX {
-            self.carry(id);
+        if half.note(length, tick) {
+            carry(half, &mut self.totals[id.connection() as usize][id.side()]);
         }
-    }
-
-    /// Brings the counters of a half, before they run over, to its connection's totals.
-    #[cold]
-    fn carry(&mut self, id: HalfId) {
-        let half = &mut self.halves[id.index()];
-        let total = &mut self.totals[id.connection() as usize][id.side()];
-        if !half.has_totals() {
-            half.flags |= TOTALS;
-            *total = Default::default();
-        }
-        total.packets = total.packets.wrapping_add(half.packets.into());
-        total.bytes = total.bytes.wrapping_add(half.bytes.into());
-        (half.packets, half.bytes) = (0, 0);
     }
 
     /// The first packet of the answering direction.
     #[cold]
     fn answer(&mut self, id: HalfId) {
         for id in [id, id.other()] {
-            self.halves[id.index()].flags |= ANSWERED;
+            let half = &mut self.halves[id.index()];
+            half.flags |= ANSWERED;
+            if half.key.protocol() != protocol::TCP {
+                half.flags |= STEADY;
+            }
         }
         let tcp = &mut self.states[id.connection() as usize].tcp;
         let before = tcp.phase();
@@ -167,4 +146,16 @@ impl Table {
         self.reclass(connection, before, tcp.phase());
         self.counters.reopened += 1;
     }
+}
+
+/// Brings the counters of a half, before they run over, to its connection's totals.
+#[cold]
+pub(super) fn carry(half: &mut Half, total: &mut Count) {
+    if !half.has_totals() {
+        half.flags |= TOTALS;
+        *total = Count::default();
+    }
+    total.packets = total.packets.wrapping_add(half.packets.into());
+    total.bytes = total.bytes.wrapping_add(half.bytes.into());
+    (half.packets, half.bytes) = (0, 0);
 }
