@@ -1,14 +1,19 @@
 //! A few conditions: tried one after another.
 //!
 //! Each is a flat [`Matcher`] that names the fields it looks at. It is asked of many packets at once,
-//! so that the common rule (a protocol and a port) costs a packet two comparisons and little else.
+//! so that the common rule (a protocol and a port) costs a packet two comparisons and little else; of
+//! full bursts by [`columns`].
+
+mod columns;
 
 use ipnet::IpNet;
 use sluice_packet::descriptor::number_of;
-use sluice_packet::{Descriptor, DescriptorFlags, Family, Fragment, Mask};
+use sluice_packet::{ConnectionState, Descriptor, DescriptorFlags, Family, Fragment, Mask};
 
-use super::Packet;
+pub(crate) use columns::Columns;
+
 use super::conditions::{Conditions, has_ports};
+use super::{BURST, Packet};
 use crate::ids::InterfaceId;
 use crate::model::{IcmpMatch, TcpFlags};
 
@@ -38,7 +43,8 @@ bitflags::bitflags! {
 pub(crate) struct Matcher {
     looks: Looks,
     tcp_flags: TcpFlags,
-    /// One bit a protocol number.
+    protocols: Box<[u8]>,
+    /// The same, one bit a number.
     protocol: [u64; 4],
     input: Box<[InterfaceId]>,
     output: Box<[InterfaceId]>,
@@ -47,8 +53,9 @@ pub(crate) struct Matcher {
     source_port: Box<[(u16, u16)]>,
     destination_port: Box<[(u16, u16)]>,
     icmp: Box<[IcmpMatch]>,
-    /// One bit a state.
-    states: u8,
+    states: Box<[ConnectionState]>,
+    /// The same, one bit a state.
+    state: u8,
 }
 
 /// The addresses of one family that equal `value` under `mask`.
@@ -83,8 +90,10 @@ impl Network {
 
 impl Matcher {
     pub(super) fn new(conditions: &Conditions) -> Matcher {
+        // An empty range is met by no port.
         let ranges = |ports: &[std::ops::RangeInclusive<u16>]| -> Box<[(u16, u16)]> {
-            ports.iter().map(|range| (*range.start(), *range.end())).collect()
+            let given = ports.iter().filter(|range| !range.is_empty());
+            given.map(|range| (*range.start(), *range.end())).collect()
         };
         let networks = |nets: &[IpNet]| nets.iter().copied().map(Network::new).collect();
         let c = conditions;
@@ -106,6 +115,7 @@ impl Matcher {
         Matcher {
             looks,
             tcp_flags: c.tcp_flags.unwrap_or_default(),
+            protocols: c.protocol.clone(),
             protocol,
             input: c.input.clone(),
             output: c.output.clone(),
@@ -114,7 +124,8 @@ impl Matcher {
             source_port: ranges(&c.source_port),
             destination_port: ranges(&c.destination_port),
             icmp: c.icmp.clone(),
-            states: c.state.iter().fold(0, |all, &state| all | 1 << state as u8),
+            states: c.state.clone(),
+            state: c.state.iter().fold(0, |all, &state| all | 1 << state as u8),
         }
     }
 
@@ -137,7 +148,7 @@ impl Matcher {
             });
         }
         if looks.contains(Looks::STATE) {
-            left = of(left, |slot| self.states >> d(slot).state as u8 & 1 != 0);
+            left = of(left, |slot| self.state >> d(slot).state as u8 & 1 != 0);
         }
         if looks.intersects(Looks::PORTS | Looks::FIRST) && !left.is_empty() {
             left = self.among_layer4(left, d);

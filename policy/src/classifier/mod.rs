@@ -25,6 +25,7 @@ mod table;
 use sluice_packet::Descriptor;
 
 pub(crate) use conditions::{Conditions, consulted};
+pub(crate) use list::Columns;
 use list::Matcher;
 use table::Table;
 

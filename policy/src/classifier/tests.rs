@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_packet::{ConnectionState, DescriptorFlags, Family, FlowKey, Fragment};
+use sluice_packet::{ConnectionState, DescriptorFlags, Family, FlowKey, Fragment, Mask};
 
 use super::*;
 use crate::model::{IcmpMatch, TcpFlags};
@@ -201,6 +201,21 @@ proptest! {
         agrees(&sparse(&conditions), &conditions, &packets)?;
         agrees(&table(&conditions), &conditions, &packets[..1])?;
         agrees(&sparse(&conditions), &conditions, &packets[..1])?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn columns_say_what_each_packet_says(
+        conditions in some_conditions(),
+        packets in vec(some_packet(), BURST),
+        of in any::<u64>(),
+    ) {
+        let (matcher, of) = (Matcher::new(&conditions), Mask(of));
+        let packet = |slot: usize| Packet::from((&packets[slot].0, packets[slot].1));
+        let columns = Columns::of(of, packet);
+        let among = matcher.among_columns(&columns, of, |slot| packet(slot).descriptor);
+        prop_assert_eq!(among, matcher.among(of, packet));
     }
 }
 

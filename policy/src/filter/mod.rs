@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use sluice_packet::{Consulted, Descriptor, Mask};
 
-use crate::classifier::{self, BURST, Classifier, Conditions, Packet, Verdict};
+use crate::classifier::{self, BURST, Classifier, Columns, Conditions, Packet, Verdict};
 use crate::evaluate::{FilterDecision, Recorder};
 use crate::ids::{InterfaceId, RuleSlot};
 use crate::model::{Action, Name, Standing};
@@ -53,6 +53,10 @@ impl Stateful {
         FilterDecision { invalid, ..FilterDecision::plain(self.action(), rule) }
     }
 }
+
+/// So many packets and rules make it worth it to take the packets' fields apart first.
+const MANY_PACKETS: usize = 24;
+const SOME_RULES: usize = 4;
 
 /// A filter ready to be asked.
 #[derive(Clone, Debug)]
@@ -152,8 +156,15 @@ impl Filter {
             return;
         };
         let mut left = packets;
+        let columns = (packets.len() >= MANY_PACKETS && conditions.len() >= SOME_RULES)
+            .then(|| Columns::of(packets, |slot| packet(burst, slot).into()));
         for (condition, decision) in conditions.iter().zip(&self.rules) {
-            let matching = condition.among(left, |slot| packet(burst, slot).into());
+            let matching = match &columns {
+                Some(columns) => {
+                    condition.among_columns(columns, left, |slot| packet(burst, slot).0)
+                }
+                None => condition.among(left, |slot| packet(burst, slot).into()),
+            };
             if matching.is_empty() {
                 continue;
             }
