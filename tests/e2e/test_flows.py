@@ -150,7 +150,7 @@ def test_live_flows_are_held_against_a_candidate(pair, sluice, tmp_path):
         moved = [(c["flow"]["protocol"], c["after"]["rule"]) for c in changes["changes"]]
         assert moved == [(17, "no-udp")] and changes["complete"]
         assert sluice.run("diff", sluice.file, "--flows").stdout.splitlines()[-1].endswith(
-            " 0 directions of them would fare otherwise"
+            "; directions that would fare otherwise: 0"
         )
         # What is of a connection is explained as such.
         (tcp,) = flows(sluice, "--proto", "tcp")

@@ -94,7 +94,7 @@ fn changes(all: &LiveFlowChanges) -> String {
     let rest = if all.complete { "" } else { "; there are more flows than one comparison takes" };
     let _ = writeln!(
         text,
-        "{} live flows, {} directions of them would fare otherwise{rest}",
+        "{} live flows; directions that would fare otherwise: {}{rest}",
         all.compared, all.changed
     );
     text
