@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps bench-deps build demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-flow bench-io bench-hooks bench-load bench-throughput clean
+.PHONY: help deps bench-deps build bpf demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-flow bench-io bench-hooks bench-load bench-throughput clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -43,6 +43,13 @@ bench-deps: deps
 
 build: deps ## the three programs, in release mode
 	cargo build --release --locked -p sluice -p sluice-control -p sluice-dataplane
+
+bpf: deps ## the example programs for the sandbox, into target/bpf
+	@mkdir -p $(TARGET)/bpf
+	@set -x; for source in examples/bpf/*.c; do \
+	  clang -O2 -target bpf -mcpu=v2 -Wall -I include -c "$$source" \
+	    -o "$(TARGET)/bpf/$$(basename "$$source" .c).o"; \
+	done
 
 demo: build ## see it work: two hosts, Sluice between them, a rule pushed live (1 minute)
 	@$(SUDO) env SLUICE_BIN=$(TARGET)/release bash tests/demo.sh
@@ -129,10 +136,10 @@ bench-flow: deps ## ns per packet of the flow table, new flows a second, a table
 	cargo build --release --locked -p sluice-bench-flow
 	$(TARGET)/release/sluice-bench-flow
 
-bench-hooks: build ## ns per packet of hooks that do nothing, and of the examples
+bench-hooks: build bpf ## ns per packet of hooks that do nothing, and of the examples
 	cargo build --release --locked -p sluice-bench-events
 	$(SUDO) $(TARGET)/release/sluice-bench-events
-	$(SUDO) $(PYTHON) bench/hooks.py --binaries $(TARGET)/release
+	$(SUDO) $(PYTHON) bench/hooks.py --binaries $(TARGET)/release --programs $(TARGET)/bpf
 
 bench-throughput: build ## packets a second without loss and latency over virtio-user, beside testpmd
 	cargo build --release --locked -p sluice-pktgen

@@ -3,7 +3,8 @@
 
 The same packets, devices and rounds as `bench/io.py`. Beside testpmd and Sluice as it is, Sluice
 with a hook at FORWARDING that lets everything pass: one that is called with a burst, one that is
-called with each packet, one in C, and the two useful ones of the examples.
+called with each packet, one in C, the two useful ones of the examples, and two programs in the
+sandbox: an empty one, and one that reads the five-tuple and counts.
 
     make bench-hooks         # or: bench/hooks.py --rounds 9
 """
@@ -25,6 +26,8 @@ HOOKS = {
     "an empty hook in C": "{ file: PASS_C, event: forwarding }",
     "syn-limit": "{ program: syn-limit, event: forwarding }",
     "dscp-mark": "{ program: dscp-mark, event: forwarding }",
+    "an empty program": "{ file: PROGRAMS/pass.o, event: forwarding }",
+    "a counting program": "{ file: PROGRAMS/count.o, event: forwarding }",
 }
 
 
@@ -34,6 +37,7 @@ def main():
     parser.add_argument("--core", type=int, default=1, help="core that all workers share")
     parser.add_argument("--main-core", type=int, default=0, help="core for everything else")
     parser.add_argument("--binaries", default=ROOT / "target/release", help="where the programs are")
+    parser.add_argument("--programs", default=ROOT / "target/bpf", type=lambda path: Path(path).resolve(), help="where `make bpf` put them")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))
     contenders = []
@@ -49,7 +53,8 @@ def main():
             text = configuration(device, cores=(options.core,), more=routes())
             contenders.append(Sluice(directory, text, options.binaries, "no hook"))
             for name, hook in HOOKS.items():
-                also = f"hooks: {{ measured: {hook.replace('PASS_C', str(shared))} }}\n"
+                hook = hook.replace("PASS_C", str(shared)).replace("PROGRAMS", str(options.programs))
+                also = f"hooks: {{ measured: {hook} }}\n"
                 contenders.append(Sluice(directory, text + also, options.binaries, name))
             costs = interleaved(contenders, max(options.rounds, 5))
         finally:

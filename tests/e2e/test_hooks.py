@@ -2,12 +2,10 @@
 
 import os
 import signal
-import socket
-import struct
 
 import pytest
 
-from lab import Stream
+from lab import Stream, echoes
 from lab.control import Control
 
 FILE = """
@@ -33,34 +31,6 @@ def order(sluice, event="physical-in", protocol="inet"):
 
 def hook(shown, name):
     return next(row for row in shown["hooks"] if row["name"] == name)
-
-
-def checksum(data):
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
-
-
-def echoes(host, address, count, settled, patience=10):
-    """Pings one after the other, each when what came of the one before is known: its answer is
-    here, or, of every fiftieth, has been dropped on its way. The number of answers."""
-    answers = 0
-    icmp = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    with host.entered(), socket.socket(*icmp) as ping:
-        ping.settimeout(patience)
-        ping.connect((address, 0))
-        for number in range(1, count + 1):
-            echo = struct.pack("!BBHHH", 8, 0, 0, 0x5ca1, number)
-            ping.send(echo[:2] + struct.pack("!H", checksum(echo)) + echo[4:])
-            if number % 50 == 0:
-                settled(2 * number)
-                continue
-            while True:
-                reply = ping.recv(128)[20:]
-                if reply[0] == 0 and struct.unpack("!HH", reply[4:8]) == (0x5ca1, number):
-                    break
-            answers += 1
-    return answers
 
 
 def test_of_ten_thousand_packets_every_hundredth_is_lost(pair):

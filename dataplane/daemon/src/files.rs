@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use sluice_hooks::abi::{self, Opened};
+use sluice_hooks::sandbox::{self, SandboxError};
 use sluice_policy::model::Name;
 
 /// The largest file that is read.
@@ -64,7 +65,8 @@ pub enum FileError {
     /// It is an ELF file that nothing can be done with.
     #[error(
         "{} is an ELF file of type {kind} for machine {machine}: a shared object of this machine \
-         ({DYNAMIC}, {MACHINE}) can be loaded", path.display()
+         ({DYNAMIC}, {MACHINE}) can be loaded, and a program for the sandbox ({RELOCATABLE}, {BPF})",
+        path.display()
     )]
     Foreign {
         /// The file.
@@ -74,9 +76,14 @@ pub enum FileError {
         /// Its `e_machine`.
         machine: u16,
     },
-    /// It is an eBPF program.
-    #[error("{} is an eBPF program: this dataplane loads shared objects only", .0.display())]
-    Bpf(PathBuf),
+    /// It is an eBPF program that cannot be loaded.
+    #[error("{}: {source}", path.display())]
+    Sandbox {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SandboxError,
+    },
     /// It is a shared object that cannot be loaded.
     #[error("{}: {source}", path.display())]
     Object {
@@ -135,7 +142,10 @@ impl HookFile {
         let HookFile { path, bytes, digest: _ } = self;
         match header(&bytes) {
             None => Err(FileError::NotElf(path)),
-            Some((RELOCATABLE, BPF)) => Err(FileError::Bpf(path)),
+            Some((RELOCATABLE, BPF)) => match sandbox::load(&bytes) {
+                Ok(program) => Ok(Opened::Hook(program)),
+                Err(source) => Err(FileError::Sandbox { path, source }),
+            },
             Some((DYNAMIC, MACHINE)) => {
                 abi::open(&path, &bytes).map_err(|source| FileError::Object { path, source })
             }
@@ -199,7 +209,7 @@ mod tests {
         assert!(refusal(&elf(DYNAMIC, MACHINE)[..40]).contains("is not an ELF file"));
         assert!(elf_of(RELOCATABLE, MACHINE).contains("type 1 for machine"));
         assert!(elf_of(DYNAMIC, 8).contains("machine 8"));
-        assert!(elf_of(RELOCATABLE, BPF).contains("eBPF"));
+        assert!(elf_of(RELOCATABLE, BPF).contains("the sandbox refuses the program"));
         assert!(elf_of(DYNAMIC, MACHINE).contains("a.so: "), "an empty object");
     }
 

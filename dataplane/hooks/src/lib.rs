@@ -39,6 +39,7 @@ mod ports;
 mod program;
 mod query;
 mod registry;
+pub mod sandbox;
 pub mod stack;
 
 pub use bucket::TokenBucket;

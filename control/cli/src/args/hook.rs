@@ -10,8 +10,8 @@ use super::Commit;
 pub(crate) enum Hook {
     /// Load a program of the dataplane, or a file, as a hook; packets meet it at once
     ///
-    /// A file is a shared object; the dataplane reads it. A module stands at no event: it registers
-    /// hooks of its own, in every instance.
+    /// A file is a shared object, or a program for the sandbox; the dataplane reads it. A module stands
+    /// at no event: it registers hooks of its own, in every instance.
     ///
     /// The stages that ship with Sluice stand in the same order: `sluice show hooks` prints it.
     Load(LoadHook),
