@@ -51,7 +51,7 @@ def test_a_program_counts_and_blocks_what_it_is_told(pair, tmp_path):
         sluice.run(*load, compiled("count", tmp_path))
         block = compiled("port_block", tmp_path)
         wrong = sluice.run(*load, "blocks", "--program", block, "--set", "ports=1,x", check=False)
-        assert wrong.returncode == 1 and "`1,x`: invalid digit" in wrong.stderr, wrong.stderr
+        assert wrong.returncode == 3 and "`1,x`: invalid digit" in wrong.stderr, wrong.stderr
         wrong = sluice.run(*load, "blocks", "--program", block, "--set", "ports=0", check=False)
         assert "1 to 65535 are possible" in wrong.stderr, wrong.stderr
         sluice.run(*load, "blocks", "--program", block, "--set", "ports=4000,4002")
@@ -127,7 +127,7 @@ def test_a_program_that_is_refused_is_told_why_and_changes_nothing(pair, tmp_pat
         def refused(file, *told):
             load = ("hook", "load", "tried", "--program", file, "--event", "physical-in")
             answer = sluice.run(*load, check=False)
-            assert answer.returncode == 1, answer
+            assert answer.returncode == 3, answer.stderr
             missing = [words for words in (str(file), *told) if words not in answer.stderr]
             assert not missing, answer.stderr
             assert sluice.generation == generation
