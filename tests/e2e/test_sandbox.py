@@ -114,7 +114,7 @@ REFUSED = {
     "an unknown helper": ("{ return ((u64 (*)(void *))99)(packet); }", "no helper 99"),
     "a symbol": ("{ extern u64 getpid(void); return getpid(); }", "refers to `getpid`"),
     "a variable": ("{ static volatile u64 n; return ++n; }", "refers to"),
-    "a division by 0": ("{ return 1 / packet->settings[0]; }", "divide by 0"),
+    "a division by 0": ("{ return 1000 / packet->settings[0]; }", "divide by 0"),
     "stack that was not written": ("{ volatile u64 n[2]; return n[1]; }", "nothing has been written"),
 }
 
@@ -137,7 +137,8 @@ def test_a_program_that_is_refused_is_told_why_and_changes_nothing(pair, tmp_pat
                 refused(compiled(source, tmp_path), "the sandbox refuses the program", told)
             bit = "{ return (u32)packet->memory[0] > 7 ? SLUICE_DROP : SLUICE_CONTINUE; }"
             refused(compiled(bit, tmp_path, cpu="v3"), "-mcpu=v2")
-            refused(compiled("{ return 0; }", tmp_path, "-DSLUICE_HOOK="), "`.text`")
+            two = "{ return 0; } u64 another(void) { return 1; }"
+            refused(compiled(two, tmp_path), "code in its section `.text`")
             machine = compiled("{ return 0; }", tmp_path, target="x86_64")
             refused(machine, "for machine 62")
             text = tmp_path / "text.o"
