@@ -225,7 +225,8 @@ impl Observer for Registered {
             hpo_version: 1,
             hpo_family: super::query::address_family(inet) as u8,
             hpo_htype: match observed.direction {
-                Direction::Inbound => 0,
+                // What is dropped is shown to those alone that ask, and no C hook does.
+                Direction::Inbound | Direction::Dropped => 0,
                 Direction::Outbound => 1,
                 Direction::Local => 2,
             },
