@@ -209,23 +209,27 @@ impl Flows {
     ) {
         (self.common, self.others) = (common, others);
         let Some(first) = known.into_iter().next() else { return };
-        let alike = others.is_empty() && known == packets && packets == burst.live();
-        let (ways, mut lost) = (if alike { Mask::only(first) } else { known }, Mask::EMPTY);
-        for slot in ways {
+        // A path is gone when another one of the same burst has taken its place.
+        let way = |path| {
+            let kept = self.paths.get(path, edition)?;
+            Some((Way::NextHop(kept.next_hop), kept.path.hop.interface))
+        };
+        if others.is_empty() && known == packets && packets == burst.live() {
+            let Some((way, egress)) = way(common) else { return };
+            burst.set_way(first, way, egress);
+            burst.set_alike(first);
+            burst.set_known(known);
+            return;
+        }
+        let mut lost = Mask::EMPTY;
+        for slot in known {
             let path = if others.contains(slot) { self.known[slot] } else { common };
-            match self.paths.get(path, edition) {
-                Some(kept) => {
-                    let egress = kept.path.hop.interface;
-                    burst.set_way(slot, Way::NextHop(kept.next_hop), egress);
-                }
-                // Another path of the same burst has taken its place.
+            match way(path) {
+                Some((way, egress)) => burst.set_way(slot, way, egress),
                 None => lost.insert(slot),
             }
         }
-        if alike && lost.is_empty() {
-            burst.set_alike(first);
-        }
-        burst.set_known(if alike && !lost.is_empty() { Mask::EMPTY } else { known & !lost });
+        burst.set_known(known & !lost);
     }
 
     /// A packet that may move more of its connection than counters.
