@@ -229,8 +229,6 @@ impl Observer for Registered {
                 Direction::Inbound | Direction::Dropped => 0,
                 Direction::Outbound => 1,
                 Direction::Local => 2,
-                // The interface has no number for it, and nobody here asks.
-                Direction::Dropped => return,
             },
             hpo_pktlen: observed.length as u32,
             hpo_ifindex: phy_if(observed.interface) as u32,
