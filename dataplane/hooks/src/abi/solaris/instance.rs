@@ -21,6 +21,13 @@ use crate::stack::{
 const DDI_SUCCESS: c_int = 0;
 const DDI_FAILURE: c_int = -1;
 
+/// `hook_hint_t`.
+const HH_NONE: c_int = 0;
+const HH_FIRST: c_int = 1;
+const HH_LAST: c_int = 2;
+const HH_BEFORE: c_int = 3;
+const HH_AFTER: c_int = 4;
+
 /// Linux' numbers, as `errno.h` has them for the module.
 mod errno {
     use std::ffi::c_int;
@@ -328,28 +335,27 @@ fn spec(
     handle: net_handle_t,
     event: Event,
 ) -> Result<HookSpec, c_int> {
-    const HINTS: [fn(Option<&str>) -> Option<Hint>; 5] = [
-        |_| Some(Hint::None),
-        |_| Some(Hint::First),
-        |_| Some(Hint::Last),
-        |other| other.map(|other| Hint::Before(other.into())),
-        |other| other.map(|other| Hint::After(other.into())),
-    ];
     // SAFETY: its name is a text, or NULL.
     let name = unsafe { text(given.h_name) };
     let (Some(name), Some(func)) = (name, given.h_func) else { return Err(errno::EINVAL) };
     if given.h_flags != 0 || given.h_version != VERSION as c_int {
         return Err(errno::EINVAL);
     }
-    let hint = HINTS.get(usize::try_from(given.h_hint).map_err(|_| errno::EINVAL)?);
-    let against = if matches!(given.h_hint, 3 | 4) {
+    let against = if matches!(given.h_hint, HH_BEFORE | HH_AFTER) {
         let value: *const c_char = ptr::with_exposed_provenance(given.h_hintvalue);
         // SAFETY: for these two hints the interface says that the value is a hook's name.
         unsafe { text(value) }
     } else {
         None
     };
-    let hint = hint.and_then(|hint| hint(against)).ok_or(errno::EINVAL)?;
+    let hint = match (given.h_hint, against) {
+        (HH_NONE, _) => Hint::None,
+        (HH_FIRST, _) => Hint::First,
+        (HH_LAST, _) => Hint::Last,
+        (HH_BEFORE, Some(other)) => Hint::Before(other.into()),
+        (HH_AFTER, Some(other)) => Hint::After(other.into()),
+        _ => return Err(errno::EINVAL),
+    };
     let handle = protocol_of(handle).ok_or(errno::ESRCH)?;
     let foreign = foreign.me.upgrade().ok_or(errno::ESHUTDOWN)?;
     let registered = Registered { func, arg: given.h_arg, handle, foreign };
