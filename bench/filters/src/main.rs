@@ -4,7 +4,8 @@
 //! turns, medians count, and both have to find the same rule for every packet. Both take bursts of 64,
 //! the filter as the workers call it, `rte_acl` with each method that the processor has: its default
 //! is AVX2, the goal is to be no slower than the best. Compiling is all
-//! of what a commit does about a filter: checks, names, slots and the structure itself.
+//! of what a commit does about a filter: checks, names, slots and the structure itself. At last the
+//! same rules as policy routes: what the routing decision of a packet takes with them.
 
 mod peer;
 mod workload;
@@ -22,7 +23,10 @@ use peer::Peer;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use sluice_packet::{Descriptor, Family, FlowKey, Mask};
-use sluice_policy::model::{self, Action, Delta, FilterKey, FilterPoint, Instance, Operation};
+use sluice_policy::model::{
+    self, Action, Delta, FilterKey, FilterPoint, Instance, Operation, PolicyAction, PolicyRoute,
+    Unreachable,
+};
 use sluice_policy::{InterfaceId, NoRecorder, Policy, RuleSlot};
 use workload::{ANY, Packet, Rule};
 
@@ -52,13 +56,30 @@ fn main() -> anyhow::Result<()> {
         "{:>6} | {:>8} {:>8} {:>8} | {:>8} {:>8} {:>8} {:>9} {:>8}  | goals",
         "rules", "sluice", "rte_acl", "ratio", "sluice", DEFAULT, "ratio", "best", "ratio"
     );
+    let mut steered = Vec::new();
     for size in sizes {
-        measure(size, &mut peer)?;
+        steered.push(measure(size, &mut peer)?);
+    }
+    println!(
+        "\n{:>6} | {:>10} {:>10} {:>8} |\n{:>6} | {:>10} {:>10} {:>8} |",
+        "policy", "route, ns", "without", "ratio to", "routes", "a packet", "any", "rte_acl"
+    );
+    for Steered { rules, with, without, best } in steered {
+        println!("{rules:>6} | {with:>10.1} {without:>10.1} {:>8.2} |", with / best);
     }
     Ok(())
 }
 
-fn measure(size: usize, peer: &mut Peer) -> anyhow::Result<()> {
+/// What the routing decision takes with the rules as policy routes, packet by packet.
+struct Steered {
+    rules: usize,
+    with: f64,
+    without: f64,
+    /// `rte_acl` in bursts, over the same rules.
+    best: f64,
+}
+
+fn measure(size: usize, peer: &mut Peer) -> anyhow::Result<Steered> {
     let rules = workload::rules(size, SEED);
     let packets = workload::packets(&rules, PACKETS, SEED + 1);
 
@@ -67,9 +88,15 @@ fn measure(size: usize, peer: &mut Peer) -> anyhow::Result<()> {
     let (policy, compile) = compile(&rules)?;
     let descriptors: Vec<Descriptor> = packets.iter().map(descriptor).collect();
     agree(&policy, &rules, &descriptors, &peer.matches()?)?;
+    let steering = steering(&rules)?;
 
     let (mut own, mut others) = (Vec::new(), BTreeMap::<String, Vec<Duration>>::new());
+    let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        for (policy, times) in [(&policy, &mut without), (&steering, &mut with)] {
+            route(policy, &descriptors)?;
+            times.push(route(policy, &descriptors)?);
+        }
         round(&policy, &descriptors)?;
         own.push(round(&policy, &descriptors)?);
         for (method, took) in peer.round()? {
@@ -100,7 +127,8 @@ fn measure(size: usize, peer: &mut Peer) -> anyhow::Result<()> {
         met(compile < COMPILE),
         met(classify <= best),
     );
-    Ok(())
+    let (with, without) = (per_packet(median(&mut with)), per_packet(median(&mut without)));
+    Ok(Steered { rules: size, with, without, best: per_packet(best) })
 }
 
 /// Stays on one core, which the peer shares.
@@ -202,6 +230,53 @@ fn round(policy: &Policy, packets: &[Descriptor]) -> anyhow::Result<Duration> {
                 black_box(decision);
             },
         );
+    }
+    Ok(now() - began)
+}
+
+/// The rules as policy routes.
+fn steering(rules: &[Rule]) -> anyhow::Result<Policy> {
+    let routes = rules.iter().enumerate().map(|(place, rule)| {
+        let model::Rule {
+            name,
+            source,
+            destination,
+            protocol,
+            source_port,
+            destination_port,
+            position,
+            ..
+        } = in_the_model(place, rule);
+        let action = match place % 3 {
+            0 => PolicyAction::Drop,
+            _ => PolicyAction::Reject,
+        };
+        PolicyRoute {
+            name,
+            input: Vec::new(),
+            source,
+            destination,
+            protocol,
+            source_port,
+            destination_port,
+            dscp: Vec::new(),
+            fragment: None,
+            action,
+            unreachable: Unreachable::Next,
+            position,
+        }
+    });
+    let instance = Operation::Instance("default".into(), Some(Instance::default()));
+    let routes = Operation::PolicyRoutes("default".into(), Some(routes.collect()));
+    applied(&Policy::empty(), &Delta { operations: vec![instance, routes] })
+}
+
+/// Every packet's routing decision once; what they took.
+fn route(policy: &Policy, packets: &[Descriptor]) -> anyhow::Result<Duration> {
+    let instance = policy.instance_named("default").context("the instance is gone")?;
+    let began = now();
+    for d in packets {
+        black_box(instance.route(d, &mut NoRecorder));
     }
     Ok(now() - began)
 }

@@ -5,13 +5,17 @@
 //! their places in the list, in order. What that means is its user's business: a filter stops at
 //! the first rule that does more than count.
 //!
-//! There are two shapes. A few conditions are a [`list`], tried from the front; more are a
-//! [`table`] of bit vectors. Both say the same; property tests hold them to the plainest form.
+//! There are three shapes. A few conditions are a [`list`], tried from the front. More are
+//! [`candidates`], a few for each address; where many ask for the same addresses, or for none, they are
+//! a [`table`] of bit vectors. All say the same; property tests hold them to the plainest form.
 //!
 //! What a condition cannot see, it does not match: TCP flags and ICMP types of a later fragment, and
 //! its ports unless its first is [known](sluice_packet::DescriptorFlags::FIRST_KNOWN), the ingress
 //! interface of a packet that the router made itself, and addresses of the other IP version.
 
+mod addresses;
+mod batch;
+mod candidates;
 mod conditions;
 mod dense;
 mod list;
@@ -24,6 +28,7 @@ mod table;
 
 use sluice_packet::Descriptor;
 
+use candidates::{Candidates, Most};
 pub(crate) use conditions::{Conditions, consulted};
 pub(crate) use list::Columns;
 use list::Matcher;
@@ -65,6 +70,8 @@ pub(crate) trait Verdict {
 pub(crate) enum Classifier {
     /// In order.
     List(Box<[Matcher]>),
+    /// A few for each address.
+    Candidates(Box<Candidates>),
     /// Bit vectors.
     Table(Box<Table>),
 }
@@ -73,10 +80,13 @@ impl Classifier {
     /// Compiles conditions.
     pub(crate) fn new(conditions: &[Conditions]) -> Classifier {
         let items: usize = conditions.iter().map(Conditions::items).sum();
-        let table = match conditions.len() <= LIST && items <= LIST_ITEMS {
-            true => None,
-            false => Table::new(conditions, table::BUDGET),
-        };
+        if conditions.len() <= LIST && items <= LIST_ITEMS {
+            return Classifier::list(conditions);
+        }
+        if let Some(candidates) = Candidates::new(conditions, Most::USUAL) {
+            return Classifier::Candidates(Box::new(candidates));
+        }
+        let table = Table::new(conditions, table::BUDGET);
         table.map_or_else(|| Classifier::list(conditions), |t| Classifier::Table(Box::new(t)))
     }
 
@@ -90,7 +100,7 @@ impl Classifier {
     pub(crate) fn few(&self) -> Option<&[Matcher]> {
         match self {
             Classifier::List(matchers) => Some(matchers),
-            Classifier::Table(_) => None,
+            Classifier::Candidates(_) | Classifier::Table(_) => None,
         }
     }
 
@@ -103,6 +113,16 @@ impl Classifier {
                     let all = matchers.iter().enumerate();
                     let holding = all.filter(|(_, matcher)| matcher.holds(packet));
                     verdict.packet(place, holding.map(|(condition, _)| condition));
+                }
+            }
+            Classifier::Candidates(candidates) => {
+                if let [packet] = packets {
+                    let found = candidates.find::<1>(packets);
+                    return verdict.packet(0, candidates.matches(&found, 0, packet));
+                }
+                let found = candidates.find::<BURST>(packets);
+                for (place, packet) in packets.iter().enumerate().take(BURST) {
+                    verdict.packet(place, candidates.matches(&found, place, packet));
                 }
             }
             Classifier::Table(table) => {

@@ -21,7 +21,7 @@ impl Group {
 }
 
 /// Ranges without overlaps, in order.
-fn united(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
+pub(super) fn united(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
     ranges.sort_unstable();
     ranges.dedup_by(|(first, last), before| {
         let touch = *first <= before.1.saturating_add(1);

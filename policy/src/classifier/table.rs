@@ -15,12 +15,12 @@ use std::hash::{Hash, Hasher};
 
 use ipnet::IpNet;
 use sluice_packet::descriptor::number_of;
-use sluice_packet::{Descriptor, Family};
 
 use super::Packet;
+use super::addresses::Addresses;
 use super::conditions::{Conditions, Field};
 use super::dense::Dense;
-use super::lookup::{Change, Direct, Small, Sorted};
+use super::lookup::{Change, Small};
 use super::order::order;
 use super::rows::Rows;
 use super::sparse::Sparse;
@@ -52,19 +52,6 @@ pub(crate) struct Table {
 enum Vectors {
     Dense(Dense),
     Sparse(Sparse),
-}
-
-/// Rows by address.
-#[derive(Clone, Debug)]
-struct Addresses {
-    inet: Inet,
-    inet6: Sorted,
-}
-
-#[derive(Clone, Debug)]
-enum Inet {
-    Direct(Direct),
-    Sorted(Sorted),
 }
 
 /// Rows by the values of one small field or several.
@@ -228,45 +215,6 @@ impl Vectors {
     }
 }
 
-impl Addresses {
-    #[inline]
-    fn look_up(
-        &self,
-        packets: &[Packet<'_>],
-        rows: &mut [u32],
-        address: impl Fn(&Descriptor) -> u128,
-    ) {
-        match &self.inet {
-            Inet::Direct(map) => self.each(packets, rows, address, |a| map.get(a as u32)),
-            Inet::Sorted(map) => self.each(packets, rows, address, |a| map.get(a)),
-        }
-    }
-
-    #[inline(always)]
-    fn each(
-        &self,
-        packets: &[Packet<'_>],
-        rows: &mut [u32],
-        address: impl Fn(&Descriptor) -> u128,
-        inet: impl Fn(u128) -> u32,
-    ) {
-        // Most bursts are of one version.
-        if packets.iter().all(|packet| packet.descriptor.key.family == Family::Inet) {
-            for (packet, row) in packets.iter().zip(rows) {
-                *row = inet(address(packet.descriptor));
-            }
-            return;
-        }
-        for (packet, row) in packets.iter().zip(rows) {
-            let address = address(packet.descriptor);
-            *row = match packet.descriptor.key.family {
-                Family::Inet => inet(address),
-                Family::Inet6 => self.inet6.get(address),
-            };
-        }
-    }
-}
-
 impl Combined {
     #[inline]
     fn look_up(&self, packets: &[Packet<'_>], rows: &mut [u32]) {
@@ -340,12 +288,7 @@ impl Making<'_> {
         let (mut inet, mut inet6) = (of_family(true)?, of_family(false)?);
         let row = self.take(&rows)?;
         inet.iter_mut().chain(&mut inet6).for_each(|change| change.1 = row(change.1));
-        let narrow: Vec<Change<u32>> = inet.iter().map(|c| (c.0 as u32, c.1)).collect();
-        let inet = match Direct::new(&narrow) {
-            Some(map) => Inet::Direct(map),
-            None => Inet::Sorted(Sorted::new(&inet, 32)),
-        };
-        Some(Some(Addresses { inet, inet6: Sorted::new(&inet6, 128) }))
+        Some(Some(Addresses::new(&inet, &inet6)))
     }
 
     /// The rows by the small fields that rules ask about; `any`: by one of them at least.

@@ -1,4 +1,4 @@
-//! Both shapes against the plainest form of a list.
+//! All shapes against the plainest form of a list.
 
 use std::ops::RangeInclusive;
 
@@ -190,15 +190,22 @@ fn sparse(conditions: &[Conditions]) -> Classifier {
     Classifier::Table(Box::new(Table::sparse(conditions, table::BUDGET).unwrap()))
 }
 
+fn candidates(conditions: &[Conditions]) -> Classifier {
+    let most = Most { listed: 1 << 10, unaddressed: 1 << 10, ..Most::USUAL };
+    Classifier::Candidates(Box::new(Candidates::new(conditions, most).unwrap()))
+}
+
 proptest! {
     #[test]
-    fn both_shapes_say_what_a_list_says(
+    fn all_shapes_say_what_a_list_says(
         conditions in vec(some_conditions(), 1..40),
         packets in vec(some_packet(), 70),
     ) {
         agrees(&Classifier::list(&conditions), &conditions, &packets)?;
         agrees(&table(&conditions), &conditions, &packets)?;
         agrees(&sparse(&conditions), &conditions, &packets)?;
+        agrees(&candidates(&conditions), &conditions, &packets)?;
+        agrees(&candidates(&conditions), &conditions, &packets[..1])?;
         agrees(&table(&conditions), &conditions, &packets[..1])?;
         agrees(&sparse(&conditions), &conditions, &packets[..1])?;
     }
@@ -227,11 +234,55 @@ proptest! {
         conditions in vec(prop_oneof![1 => some_conditions(), 4 => narrow()], 65..400),
         packets in vec(some_packet(), 128),
     ) {
-        let classifier = Classifier::new(&conditions);
-        prop_assert!(matches!(classifier, Classifier::Table(_)));
-        agrees(&classifier, &conditions, &packets)?;
+        agrees(&Classifier::new(&conditions), &conditions, &packets)?;
+        agrees(&table(&conditions), &conditions, &packets)?;
+        agrees(&candidates(&conditions), &conditions, &packets)?;
         agrees(&sparse(&conditions), &conditions, &packets)?;
     }
+}
+
+/// A source or a destination of a network that many hosts are in.
+fn addressed() -> impl Strategy<Value = Conditions> {
+    let host = (0..512u32, 26..=32u8).prop_map(|(n, length)| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 | n);
+        IpNet::new(address.into(), length).unwrap().trunc()
+    });
+    let state = few(vec![ConnectionState::New, ConnectionState::Established]);
+    (narrow(), host, any::<bool>(), state).prop_map(|(conditions, net, source, state)| {
+        let (net, state) = ([net].into(), state.into());
+        match source {
+            true => Conditions { source: net, state, ..conditions },
+            false => Conditions { destination: net, state, ..conditions },
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn many_rules_by_address_say_what_a_list_says(
+        conditions in vec(prop_oneof![1 => some_conditions(), 20 => addressed()], 17..300),
+        packets in vec(some_packet(), 128),
+    ) {
+        let classifier = Classifier::new(&conditions);
+        agrees(&classifier, &conditions, &packets)?;
+        agrees(&candidates(&conditions), &conditions, &packets)?;
+    }
+}
+
+#[test]
+fn what_many_ask_for_is_no_list_of_candidates() {
+    let conditions = |n: u16, net: &str| Conditions {
+        destination: [net.parse().unwrap()].into(),
+        destination_port: Box::new([n..=n]),
+        ..Conditions::default()
+    };
+    let crowded: Vec<Conditions> = (0..100).map(|n| conditions(n, "10.0.0.0/8")).collect();
+    assert!(matches!(Classifier::new(&crowded), Classifier::Table(_)));
+    let spread = (0..100).map(|n| conditions(n, &format!("10.0.{n}.0/24")));
+    let spread: Vec<Conditions> = spread.collect();
+    assert!(matches!(Classifier::new(&spread), Classifier::Candidates(_)));
 }
 
 proptest! {

@@ -9,9 +9,9 @@ use std::ops::BitOr;
 
 use sluice_packet::Mask;
 
-use super::node::Inner;
+use super::node::Node;
 use super::slot::Slot;
-use super::table::Table;
+use super::table::{Level, Table};
 use super::{Address, Fib, Leaf, NO_LEAF};
 
 /// How many addresses go through the passes together: as many as a burst has packets.
@@ -35,20 +35,20 @@ impl Fib {
 }
 
 #[inline(always)]
-fn passes<A: Address>(table: &Table, addresses: &[A], leaves: &mut [Leaf]) {
+fn passes<A: Address>(table: &Table<impl Level>, addresses: &[A], leaves: &mut [Leaf]) {
     for (addresses, leaves) in addresses.chunks(BURST).zip(leaves.chunks_mut(BURST)) {
         burst(table, addresses, leaves);
     }
 }
 
 #[inline(always)]
-fn burst<A: Address>(table: &Table, addresses: &[A], slots: &mut [Slot]) {
+fn burst<A: Address>(table: &Table<impl Level>, addresses: &[A], slots: &mut [Slot]) {
     for (cell, address) in slots.iter_mut().zip(addresses) {
-        *cell = table.cell(*address);
+        *cell = table.cell(*address, 0);
     }
     let mut rest = 0;
     for (i, (slot, address)) in slots.iter_mut().zip(addresses).enumerate() {
-        *slot = table.slot_of(*address, *slot);
+        *slot = table.slot(*address, 0, *slot);
         rest |= u64::from(*slot >= NO_LEAF) << i;
     }
     let rest = Mask(rest);
@@ -61,41 +61,39 @@ fn burst<A: Address>(table: &Table, addresses: &[A], slots: &mut [Slot]) {
     }
 }
 
-/// What is not found in the third byte: the slots of `rest` lead to a child, or nowhere.
+/// What is not found in the cells: the slots of `rest` lead to a node, or nowhere.
 #[inline(never)]
-fn deeper<A: Address>(table: &Table, addresses: &[A], slots: &mut [Slot], rest: Mask) {
+fn deeper<A: Address>(table: &Table<impl Level>, addresses: &[A], slots: &mut [Slot], rest: Mask) {
     let mut below = of(rest, |i| slots[i] > NO_LEAF);
     let mut best = [NO_LEAF; BURST];
-    let mut indices = [0_u8; BURST];
-    let mut nodes = [None::<&Inner>; BURST];
+    let mut nodes = [None::<&Node>; BURST];
+    let mut first = 0;
     for i in below {
-        let children = table.children(addresses[i]);
-        let (node, leaf) = children.get(slots[i], addresses[i].byte(2));
-        (nodes[i], best[i]) = (Some(node), leaf);
+        (nodes[i], first) = table.child(addresses[i], 0);
     }
-    for place in 3.. {
+    for place in first.. {
         if below.is_empty() {
             break;
         }
+        let mut deeper = 0;
         for i in below {
             let Some(node) = nodes[i] else { continue };
-            indices[i] = node.header.header.index(addresses[i].byte(place)) as u8;
+            let above = node.leaf_above();
+            best[i] = if above == NO_LEAF { best[i] } else { above };
+            deeper |= u64::from(node.has_child(addresses[i].byte(place))) << i;
         }
-        for i in below {
+        for i in below & !Mask(deeper) {
             let Some(node) = nodes[i] else { continue };
-            slots[i] = node.slice[usize::from(indices[i])];
+            slots[i] = node.leaf(addresses[i].byte(place));
         }
-        below = of(below, |i| slots[i] > NO_LEAF);
+        below = Mask(deeper);
         for i in below {
             let Some(node) = nodes[i] else { continue };
-            let (node, leaf) =
-                node.header.header.children().get(slots[i], addresses[i].byte(place));
-            nodes[i] = Some(node);
-            best[i] = if leaf == NO_LEAF { best[i] } else { leaf };
+            nodes[i] = node.child(addresses[i].byte(place));
         }
     }
     for i in of(rest, |i| slots[i] == NO_LEAF) {
-        slots[i] = if best[i] == NO_LEAF { table.shortest(addresses[i]) } else { best[i] };
+        slots[i] = if best[i] == NO_LEAF { table.shortest(addresses[i], 0) } else { best[i] };
     }
 }
 

@@ -1,14 +1,15 @@
 //! Longest-prefix match for IPv4 and IPv6.
 //!
-//! * The first byte of an address leads to a [`Block`](block::Block), which has a cell for each
-//!   value of the next two, as DIR-24-8 has (Gupta, Lin and McKeown, INFOCOM 1998). A cell is one
-//!   byte, a number in the block's palette of leaves: a table of a million routes is 14 MiB of
-//!   cells, and a lookup is one miss of the cache. What needs more colours than a byte has is wide.
-//! * Further bytes, those of IPv6 above all, are [`Node`](node::Node)s, which keep one slot for each
-//!   *run* of equal values and find it by counting bits, as Poptrie does (Asai and Ohara, SIGCOMM
-//!   2015).
-//! * Prefixes of more than eight bits are pushed to the cells of their block, shorter ones are
-//!   not: a change of the default route touches no block.
+//! * The first byte of an IPv4 address, or the first two of an IPv6 address, lead to a
+//!   [`Block`](block::Block), which has a cell for each value of the next two, as DIR-24-8 has
+//!   (Gupta, Lin and McKeown, INFOCOM 1998). A cell is one byte, a number in the block's palette of
+//!   leaves: a table of a million routes is 14 MiB of cells, and a lookup is one miss of the cache.
+//!   What needs more colours than a byte has is wide.
+//! * Further bytes are [`Node`](node::Node)s, which have bits for the values that lead on and for those
+//!   where another leaf begins, and count them, as Poptrie does (Asai and Ohara, SIGCOMM 2015). Nodes
+//!   of neighbours stand side by side, so that each level is one miss.
+//! * Prefixes that end within a block are pushed to its cells, shorter ones are not: a change of the
+//!   default route touches no block.
 //!
 //! Blocks and nodes are immutable while they are shared: changing one route copies those on its
 //! way, so two generations of a table share all the rest, and a table is cloned by counting two
@@ -16,20 +17,22 @@
 
 mod block;
 mod burst;
+mod find;
 mod node;
 mod palette;
 mod prefixes;
-mod runs;
 mod slot;
 mod table;
+mod values;
 
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sluice_packet::Family;
-use sluice_packet::descriptor::number_of;
 
-use table::{Painter, Table};
+use block::Block;
+use find::Search;
+use table::{Level, Painter, Table};
 
 /// What a lookup yields; its meaning is the owner's. Less than [`NO_LEAF`].
 pub type Leaf = u32;
@@ -40,8 +43,8 @@ pub const NO_LEAF: Leaf = u32::MAX >> 1;
 /// A forwarding table from prefixes to leaves. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Fib {
-    inet: Arc<Table>,
-    inet6: Arc<Table>,
+    inet: Arc<Table<Block>>,
+    inet6: Arc<Table<Table<Block>>>,
     len: usize,
 }
 
@@ -95,17 +98,12 @@ impl Fib {
 
     /// Adds a prefix, or changes where it leads; says where it led.
     pub fn insert(&mut self, prefix: IpNet, leaf: Leaf) -> Option<Leaf> {
-        debug_assert!(leaf < NO_LEAF, "{leaf:#x} is no leaf");
-        let old = self.set(prefix, Some(leaf));
-        self.len += usize::from(old.is_none());
-        old
+        self.set_one(prefix, Some(leaf))
     }
 
     /// Removes a prefix; says where it led.
     pub fn remove(&mut self, prefix: IpNet) -> Option<Leaf> {
-        let removed = self.set(prefix, None);
-        self.len -= usize::from(removed.is_some());
-        removed
+        self.set_one(prefix, None)
     }
 
     /// How many prefixes are in the table.
@@ -125,50 +123,67 @@ impl Fib {
         changes: impl IntoIterator<Item = (IpNet, Option<Leaf>)>,
         mut changed: impl FnMut(IpNet),
     ) {
-        let mut painters = [Painter::default(), Painter::default()];
+        let mut painters = Painters::default();
         for (prefix, leaf) in changes {
-            debug_assert!(leaf.is_none_or(|leaf| leaf < NO_LEAF), "{leaf:#x?} is no leaf");
-            let table = match prefix {
-                IpNet::V4(_) => &mut self.inet,
-                IpNet::V6(_) => &mut self.inet6,
-            };
-            let painter = &mut painters[usize::from(matches!(prefix, IpNet::V6(_)))];
-            let old = set(Arc::make_mut(table), prefix, leaf, painter);
-            self.len += usize::from(leaf.is_some());
-            self.len -= usize::from(old.is_some());
-            if old != leaf {
+            if self.set(prefix, leaf, &mut painters) != leaf {
                 changed(prefix);
             }
         }
-        let [inet, inet6] = painters;
-        inet.done(&mut self.inet);
-        inet6.done(&mut self.inet6);
+        self.finish(painters);
     }
 
-    fn set(&mut self, prefix: IpNet, leaf: Option<Leaf>) -> Option<Leaf> {
-        let table = match prefix {
-            IpNet::V4(_) => &mut self.inet,
-            IpNet::V6(_) => &mut self.inet6,
+    /// The prefixes whose leaf `is` one that is looked for, each once, in no order. It takes as long as
+    /// there are prefixes, though not very long.
+    pub fn prefixes_to(&self, is: impl Fn(Leaf) -> bool) -> Vec<IpNet> {
+        let mut prefixes = Vec::new();
+        let found = &mut |address: &[u8; 16], length| {
+            let [a, b, c, d, ..] = *address;
+            prefixes.extend(Ipv4Net::new([a, b, c, d].into(), length).map(IpNet::from));
         };
-        let mut painter = Painter::default();
-        let old = set(Arc::make_mut(table), prefix, leaf, &mut painter);
-        painter.done(table);
+        self.inet.find(&mut Search::new(&is, found));
+        let found = &mut |address: &[u8; 16], length| {
+            prefixes.extend(Ipv6Net::new((*address).into(), length).map(IpNet::from));
+        };
+        self.inet6.find(&mut Search::new(&is, found));
+        prefixes
+    }
+
+    fn set_one(&mut self, prefix: IpNet, leaf: Option<Leaf>) -> Option<Leaf> {
+        let mut painters = Painters::default();
+        let old = self.set(prefix, leaf, &mut painters);
+        self.finish(painters);
         old
+    }
+
+    fn set(&mut self, prefix: IpNet, leaf: Option<Leaf>, painters: &mut Painters) -> Option<Leaf> {
+        debug_assert!(leaf.is_none_or(|leaf| leaf < NO_LEAF), "{leaf:#x?} is no leaf");
+        let length = prefix.prefix_len();
+        let old = match prefix {
+            IpNet::V4(net) => {
+                let (table, address) = (Arc::make_mut(&mut self.inet), net.network().octets());
+                painters.inet.set(table, &address, length, leaf)
+            }
+            IpNet::V6(net) => {
+                let (table, address) = (Arc::make_mut(&mut self.inet6), net.network().octets());
+                painters.inet6.set(table, &address, length, leaf)
+            }
+        };
+        self.len += usize::from(leaf.is_some());
+        self.len -= usize::from(old.is_some());
+        old
+    }
+
+    fn finish(&mut self, painters: Painters) {
+        painters.inet.done(&mut self.inet);
+        painters.inet6.done(&mut self.inet6);
     }
 }
 
-fn set(
-    table: &mut Table,
-    prefix: IpNet,
-    leaf: Option<Leaf>,
-    painter: &mut Painter,
-) -> Option<Leaf> {
-    let bytes = number_of(prefix.network()).to_be_bytes();
-    let address = match prefix {
-        IpNet::V4(_) => &bytes[12..],
-        IpNet::V6(_) => &bytes[..],
-    };
-    table.set(address, prefix.prefix_len(), leaf, painter)
+/// Of both families.
+#[derive(Default)]
+struct Painters {
+    inet: Painter,
+    inet6: Painter,
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Numbers of one byte for the slots of a block.
 
 use super::NO_LEAF;
-use super::slot::{SOME_CHILD, Slot};
+use super::slot::{self, Slot};
 
-/// Up to 254 leaves, "none" and "some child". It only grows; a block that runs out of it makes a
+/// Up to 254 leaves, "none" and "a child". It only grows; a block that runs out of it makes a
 /// new one.
 #[derive(Clone, Debug)]
 pub(super) struct Palette {
@@ -14,7 +14,7 @@ pub(super) struct Palette {
 impl Palette {
     /// The number of [`NO_LEAF`].
     pub(super) const NO_LEAF: u8 = 0;
-    /// The number of [`SOME_CHILD`].
+    /// The number of [`slot::CHILD`].
     const CHILD: u8 = u8::MAX;
 
     #[inline(always)]
@@ -48,7 +48,7 @@ impl Palette {
 impl Default for Palette {
     fn default() -> Self {
         let mut slots = [NO_LEAF; 256];
-        slots[usize::from(Self::CHILD)] = SOME_CHILD;
+        slots[usize::from(Self::CHILD)] = slot::CHILD;
         Palette { slots, taken: 0 }
     }
 }

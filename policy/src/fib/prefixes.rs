@@ -57,6 +57,12 @@ impl Prefixes {
         self.0.is_empty()
     }
 
+    /// Those whose leaf `is` one that is looked for: the byte before, and the bits and how many they are.
+    pub(super) fn find(&self, is: &dyn Fn(Leaf) -> bool) -> impl Iterator<Item = (u8, u8, u8)> {
+        let found = self.0.iter().filter(|prefix| is(prefix.leaf));
+        found.map(|Prefix { place, .. }| (place.before, place.bits, place.length))
+    }
+
     /// Sets or removes one; yields what was there.
     pub(super) fn set(&mut self, place: Place, leaf: Option<Leaf>) -> Option<Leaf> {
         match (self.0.binary_search_by_key(&place, |prefix| prefix.place), leaf) {

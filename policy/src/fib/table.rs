@@ -1,149 +1,221 @@
-//! The table of one family: the first byte of the address, and the way down from there.
+//! The table of one family: the first byte of the address, or the first two of IPv6, and the way
+//! down from there.
 
 use std::array;
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::block::{Block, Cell, Wet};
-use super::node::{self, Children};
+use super::block::{Cell, Wet};
+use super::find::Search;
+use super::node::Node;
 use super::prefixes::{Place, Prefixes};
 use super::slot::Slot;
 use super::{Address, Leaf, NO_LEAF};
 
-/// The prefixes of one family.
+/// What the way down goes through. `place` is that of the first byte of the address which is the
+/// level's own.
+pub(super) trait Level: Clone + Default + Debug {
+    /// The empty one, which all share.
+    fn none() -> Arc<Self>;
+
+    /// What is to be found for an address: the part that is slow.
+    fn cell(&self, address: impl Address, place: usize) -> Cell;
+
+    /// What a cell of an address stands for.
+    fn slot(&self, address: impl Address, place: usize, cell: Cell) -> Slot;
+
+    /// The node that an address leads to, and the place of its byte.
+    fn child(&self, address: impl Address, place: usize) -> (Option<&Node>, usize);
+
+    /// The leaf of the longest prefix that stands above the cells, or [`NO_LEAF`].
+    fn shortest(&self, address: impl Address, place: usize) -> Leaf;
+
+    /// Length and leaf of the longest prefix that covers the rest of an address.
+    fn longest(&self, address: &[u8]) -> Option<(u8, Leaf)>;
+
+    /// Sets or removes the prefix of `length` bits of `address`; yields what was there, and cells that
+    /// are wrong until they are [painted](Self::paint).
+    fn set(
+        &mut self,
+        address: &[u8],
+        length: u8,
+        leaf: Option<Leaf>,
+    ) -> (Option<Leaf>, Option<Wet>);
+
+    /// Makes cells anew.
+    fn paint(&mut self, wet: &Wet, place: usize);
+
+    /// Whether there is no prefix.
+    fn is_empty(&self) -> bool;
+
+    /// Goes through the prefixes.
+    fn find(&self, search: &mut Search<'_>);
+}
+
+/// The prefixes behind a byte, or all.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct Table<B> {
     /// Prefixes of more than eight bits.
-    blocks: [Arc<Block>; 256],
+    below: [Arc<B>; 256],
     /// The longest prefix of up to eight bits that covers each value.
     leaves: [Leaf; 256],
     prefixes: Prefixes,
+    /// How many prefixes there are, those below included.
+    len: usize,
 }
 
-impl Table {
-    /// What the third byte leads to.
-    #[inline(always)]
-    pub(super) fn slot(&self, address: impl Address) -> Slot {
-        self.slot_of(address, self.cell(address))
-    }
-
-    /// The first half of [`slot`](Self::slot): the part that is slow.
-    #[inline(always)]
-    pub(super) fn cell(&self, address: impl Address) -> Cell {
-        self.block(address).cell(address.byte(1), address.byte(2))
-    }
-
-    /// The second half of [`slot`](Self::slot).
-    #[inline(always)]
-    pub(super) fn slot_of(&self, address: impl Address, cell: Cell) -> Slot {
-        self.block(address).slot(cell)
-    }
-
-    /// What is below the third byte.
-    #[inline(always)]
-    pub(super) fn children(&self, address: impl Address) -> &Children {
-        self.block(address).children(address.byte(1))
-    }
-
-    #[inline(always)]
-    fn block(&self, address: impl Address) -> &Block {
-        &self.blocks[usize::from(address.byte(0))]
-    }
-
+impl<B: Level> Table<B> {
     /// The leaf of the longest prefix, or [`NO_LEAF`].
     #[inline(always)]
     pub(super) fn lookup(&self, address: impl Address) -> Leaf {
-        let slot = self.slot(address);
+        let slot = self.slot(address, 0, self.cell(address, 0));
         if slot < NO_LEAF {
             return slot;
         }
         self.deeper(address, slot)
     }
 
-    /// What a slot of the third byte that is no leaf leads to.
+    /// What a slot that is no leaf leads to.
     #[inline(never)]
     pub(super) fn deeper(&self, address: impl Address, slot: Slot) -> Leaf {
-        let leaf = node::lookup(self.children(address), slot, address, 2);
-        if leaf == NO_LEAF { self.shortest(address) } else { leaf }
+        let leaf = match self.child(address, 0) {
+            (Some(node), place) if slot != NO_LEAF => node.lookup(address, place),
+            _ => NO_LEAF,
+        };
+        if leaf == NO_LEAF { self.shortest(address, 0) } else { leaf }
     }
 
-    /// The leaf of the longest prefix of at most one byte, or [`NO_LEAF`].
     #[inline(always)]
-    pub(super) fn shortest(&self, address: impl Address) -> Leaf {
-        self.leaves[usize::from(address.byte(0))]
+    fn at(&self, address: impl Address, place: usize) -> &B {
+        &self.below[usize::from(address.byte(place))]
+    }
+}
+
+impl<B: Level> Level for Table<B> {
+    fn none() -> Arc<Self> {
+        Arc::default()
     }
 
-    /// Length and leaf of the longest prefix.
-    pub(super) fn longest(&self, address: &[u8]) -> Option<(u8, Leaf)> {
+    #[inline(always)]
+    fn cell(&self, address: impl Address, place: usize) -> Cell {
+        self.at(address, place).cell(address, place + 1)
+    }
+
+    #[inline(always)]
+    fn slot(&self, address: impl Address, place: usize, cell: Cell) -> Slot {
+        self.at(address, place).slot(address, place + 1, cell)
+    }
+
+    #[inline(always)]
+    fn child(&self, address: impl Address, place: usize) -> (Option<&Node>, usize) {
+        self.at(address, place).child(address, place + 1)
+    }
+
+    #[inline(always)]
+    fn shortest(&self, address: impl Address, place: usize) -> Leaf {
+        let leaf = self.at(address, place).shortest(address, place + 1);
+        if leaf == NO_LEAF { self.leaves[usize::from(address.byte(place))] } else { leaf }
+    }
+
+    fn longest(&self, address: &[u8]) -> Option<(u8, Leaf)> {
         let (&byte, rest) = address.split_first()?;
-        let longer =
-            self.blocks[usize::from(byte)].longest(rest).map(|(length, leaf)| (8 + length, leaf));
-        longer.or_else(|| self.prefixes.longest(0, byte))
+        let below = self.below[usize::from(byte)].longest(rest);
+        let below = below.map(|(length, leaf)| (8 + length, leaf));
+        below.or_else(|| self.prefixes.longest(0, byte))
     }
 
-    /// Sets or removes the prefix of `length` bits of `address`; yields what was there.
-    /// The table is as it should be when `painter` is [done](Painter::done).
-    pub(super) fn set(
+    fn set(
         &mut self,
         address: &[u8],
         length: u8,
         leaf: Option<Leaf>,
-        painter: &mut Painter,
-    ) -> Option<Leaf> {
-        let (&byte, rest) = address.split_first()?;
-        if length > 8 {
-            let block = Arc::make_mut(&mut self.blocks[usize::from(byte)]);
-            let (old, wet) = block.set(rest, length - 8, leaf);
-            if let Some(wet) = wet {
-                painter.then(self, byte, wet);
+    ) -> (Option<Leaf>, Option<Wet>) {
+        let Some((&byte, rest)) = address.split_first() else { return (None, None) };
+        let (old, wet) = if length > 8 {
+            let below = Arc::make_mut(&mut self.below[usize::from(byte)]);
+            let (old, mut wet) = below.set(rest, length - 8, leaf);
+            if let Some(wet) = &mut wet {
+                wet.path = [byte, wet.path[0]];
             }
-            return old;
+            (old, wet)
+        } else {
+            let old = self.prefixes.set(Place::new(0, byte, length), leaf);
+            self.leaves = self.prefixes.leaves(0, NO_LEAF);
+            (old, None)
+        };
+        self.len += usize::from(leaf.is_some());
+        self.len -= usize::from(old.is_some());
+        (old, wet)
+    }
+
+    fn paint(&mut self, wet: &Wet, place: usize) {
+        let below = &mut self.below[usize::from(wet.path[place])];
+        Arc::make_mut(below).paint(wet, place + 1);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn find(&self, search: &mut Search<'_>) {
+        for (_, bits, length) in self.prefixes.find(search.is) {
+            search.hit(bits, length);
         }
-        let old = self.prefixes.set(Place::new(0, byte, length), leaf);
-        self.leaves = self.prefixes.leaves(0, NO_LEAF);
-        old
+        for (byte, below) in (0..=u8::MAX).zip(&self.below) {
+            if !below.is_empty() {
+                search.behind(byte, |search| below.find(search));
+            }
+        }
     }
 }
 
 /// Paints the cells of a table in which prefixes are set: those that are close to each other at once,
 /// when prefixes of others come. Many prefixes in ascending order are painted row by row.
 #[derive(Debug, Default)]
-pub(super) struct Painter(Option<(u8, Wet)>);
+pub(super) struct Painter(Option<Wet>);
 
 impl Painter {
-    /// Paints what is left.
-    pub(super) fn done(mut self, table: &mut Arc<Table>) {
-        if self.0.is_some() {
-            self.paint(Arc::make_mut(table));
-        }
-    }
-
-    fn paint(&mut self, table: &mut Table) {
-        if let Some((byte, wet)) = self.0.take() {
-            Arc::make_mut(&mut table.blocks[usize::from(byte)]).paint(wet);
-        }
-    }
-
-    fn then(&mut self, table: &mut Table, byte: u8, wet: Wet) {
-        match &mut self.0 {
-            Some((at, row)) if (*at, row.second) == (byte, wet.second) => {
+    /// Sets or removes the prefix of `length` bits of `address`; yields what was there. The table is
+    /// as it should be when the painter is [done](Painter::done).
+    pub(super) fn set(
+        &mut self,
+        table: &mut impl Level,
+        address: &[u8],
+        length: u8,
+        leaf: Option<Leaf>,
+    ) -> Option<Leaf> {
+        let (old, wet) = table.set(address, length, leaf);
+        match (&mut self.0, wet) {
+            (_, None) => {}
+            (Some(row), Some(wet)) if (row.path, row.second) == (wet.path, wet.second) => {
                 let first = *row.third.start().min(wet.third.start());
                 row.third = first..=*row.third.end().max(wet.third.end());
             }
-            _ => {
-                self.paint(table);
-                self.0 = Some((byte, wet));
+            (_, Some(wet)) => {
+                if let Some(row) = self.0.replace(wet) {
+                    table.paint(&row, 0);
+                }
             }
+        }
+        old
+    }
+
+    /// Paints what is left.
+    pub(super) fn done(self, table: &mut Arc<impl Level>) {
+        if let Some(row) = self.0 {
+            Arc::make_mut(table).paint(&row, 0);
         }
     }
 }
 
-impl Default for Table {
+impl<B: Level> Default for Table<B> {
     fn default() -> Self {
-        let empty = Arc::new(Block::default());
+        let none = B::none();
         Table {
-            blocks: array::from_fn(|_| Arc::clone(&empty)),
+            below: array::from_fn(|_| Arc::clone(&none)),
             leaves: [NO_LEAF; 256],
             prefixes: Prefixes::default(),
+            len: 0,
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
-use sluice_packet::descriptor::ip_of;
+use sluice_packet::descriptor::{ip_of, number_of};
 
 use super::*;
 
@@ -44,6 +44,15 @@ fn agrees_with_a_list(family: Family, steps: Vec<(IpNet, Option<Leaf>)>, probes:
     }
     assert_eq!(at_once.len(), list.len());
     generations.push((at_once, list));
+    // What leads somewhere is found again.
+    for (fib, list) in &generations {
+        let mut found = fib.prefixes_to(|leaf| leaf % 3 == 1);
+        let mut expected: Vec<IpNet> =
+            list.iter().filter(|(_, leaf)| leaf % 3 == 1).map(|(prefix, _)| *prefix).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
     // Also the older generations, which share nodes with the later ones.
     for (fib, list) in generations.iter().rev().step_by(7) {
         let ends =
