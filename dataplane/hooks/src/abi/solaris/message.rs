@@ -218,7 +218,7 @@ mod tests {
         let (head, _) = lent.reserve(|message| message.show(&first)).unwrap();
         let (tail, _) = lent.reserve(|message| message.show(&second)).unwrap();
         let head = head.cast::<mblk_t>();
-        let count = |lent: &Lent<Message>| blocks(lent, head).map(|blocks| blocks.count);
+        let count = move |lent: &Lent<Message>| blocks(lent, head).map(|blocks| blocks.count);
         assert_eq!(count(&lent), Ok(1));
         // SAFETY: both are places of the table above, and nobody else has them.
         unsafe { (*head).b_cont = tail.cast() };
