@@ -86,6 +86,27 @@ impl NextHops {
         })
     }
 
+    /// Whether a leaf leads to a next hop of which `is` holds, or to so many that some may have been left
+    /// out.
+    pub(crate) fn leads(
+        &self,
+        is: impl Fn(&ResolvedNextHop) -> bool,
+        most: usize,
+    ) -> impl Fn(Leaf) -> bool {
+        let hops: Vec<bool> = self.list.iter().map(is).collect();
+        let mut groups = vec![false; self.groups.len()];
+        for (members, &group) in &self.by_group {
+            let any = members.iter().any(|(id, _)| hops.get(id.index()).copied().unwrap_or(true));
+            if let Some(leads) = groups.get_mut(group as usize) {
+                *leads = any || members.len() >= most;
+            }
+        }
+        move |leaf| match leaf::next_hop(leaf) {
+            Some(id) => hops.get(id.index()).copied().unwrap_or(false),
+            None => leaf::group_of(leaf).is_some_and(|group| groups.get(group) == Some(&true)),
+        }
+    }
+
     /// The same next hops, of which those that are down give up their slots to the others of their
     /// groups; `None` where that changes nothing.
     pub(crate) fn sparing(
@@ -192,6 +213,11 @@ pub(crate) mod leaf {
     #[inline(always)]
     pub(crate) const fn next_hop(leaf: Leaf) -> Option<NextHopId> {
         if leaf & !NUMBER == FORWARD { Some(NextHopId(leaf)) } else { None }
+    }
+
+    /// The number of the group that a leaf is, if it is one.
+    pub(crate) const fn group_of(leaf: Leaf) -> Option<usize> {
+        if leaf & !NUMBER == GROUP { Some((leaf & NUMBER) as usize) } else { None }
     }
 
     /// What a leaf means to one packet; `None` where it leads to a table that has no route.

@@ -458,6 +458,27 @@ fn behind(address: IpAddr, ways: Ways) -> Ways {
     }
 }
 
+/// The next hops that some addresses resolved to in `before`, if in `after` each of them resolves to
+/// what was there for it already: through the same prefix, a shorter one, or not at all. Then whatever
+/// led by one of them is known by these.
+pub(super) fn lost<'a>(
+    changed: &BTreeSet<Via>,
+    before: &'a Links,
+    after: &Links,
+) -> Option<HashSet<&'a ResolvedNextHop>> {
+    let mut lost = HashSet::new();
+    for via in changed {
+        let of = |links: &'a Links| links.recursive.0.get(via).and_then(|entry| entry.to.as_ref());
+        let Some(Resolution { through, ways: Ways::Out(out) }) = of(before) else { return None };
+        let now = after.recursive.0.get(via).and_then(|entry| entry.to.as_ref());
+        if now.is_some_and(|now| now.through.prefix_len() > through.prefix_len()) {
+            return None;
+        }
+        lost.extend(out.iter().map(|(hop, _)| hop));
+    }
+    Some(lost)
+}
+
 fn on_link(address: IpAddr, interface: InterfaceId) -> ResolvedNextHop {
     ResolvedNextHop { interface, via: Some(number_of(address)), family: family_of(address) }
 }
