@@ -10,7 +10,6 @@ mod places;
 mod queries;
 #[path = "../router/mod.rs"]
 mod router;
-mod sandbox;
 
 use std::sync::{Arc, Mutex};
 
