@@ -5,8 +5,7 @@ import signal
 
 import pytest
 
-from lab import Stream, echoes
-from lab.control import Control
+from lab import Stream, through_hook
 
 FILE = """
 hooks:
@@ -38,16 +37,7 @@ def test_of_ten_thousand_packets_every_hundredth_is_lost(pair):
     with pair.sluice() as sluice:
         assert pair.client.reaches("10.0.2.2")
         sluice.run("hook", "load", "hundredth", "--event", "physical-in", "--protocol", "inet")
-        with Control(sluice.directory / "run").closing() as control:
-
-            def counted():
-                return hook(control.get("/v1/hooks"), "hundredth")
-
-            def settled(packets):
-                assert sluice.wait_until(lambda: counted()["packets"] == packets, 10), counted()
-
-            answers = echoes(pair.client, "10.0.2.2", 5000, settled)
-            seen = counted()
+        seen, answers = through_hook(sluice, pair.client, "10.0.2.2", 5000, "hundredth")
         assert (seen["packets"], seen["dropped"], answers) == (10_000, 100, 4_900)
         assert sluice.logs("hook", "hundredth", "PHYSICAL_IN"), "logged off the packet's path"
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import Stream, datagram
-from lab.control import Control
+from lab import Stream, datagram, through_hook
 
-from test_hooks import echoes, hook, order
+from test_hooks import hook, order
 
 ROOT = Path(__file__).resolve().parents[2]
 TURNS = int(os.environ.get("SLUICE_HOOK_TURNS", 150))
@@ -55,17 +54,8 @@ def test_of_ten_thousand_packets_a_hundred_are_lost(pair, tmp_path, source, word
         assert pair.client.reaches("10.0.2.2")
         before = sluice.drops().get("hook", 0)
         sluice.run("hook", "load", file, *words)
-        with Control(sluice.directory / "run").closing() as control:
-
-            def counted():
-                return hook(control.get("/v1/hooks"), "hundredth")
-
-            def settled(packets):
-                assert sluice.wait_until(lambda: counted()["packets"] == packets, 10), counted()
-
-            answers = echoes(pair.client, "10.0.2.2", 5000, settled)
-            seen = counted()
-            shown = control.get("/v1/hooks")
+        seen, answers = through_hook(sluice, pair.client, "10.0.2.2", 5000, "hundredth")
+        shown = sluice.show("hooks")
         assert (seen["packets"], seen["dropped"], answers) == (10_000, 100, 4_900)
         assert sluice.drops()["hook"] - before == 100
         if words:

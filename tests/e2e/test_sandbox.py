@@ -5,9 +5,8 @@ import socket
 
 import pytest
 
-from lab import Stream, datagram, echoes
+from lab import Stream, datagram, through_hook
 from lab.bpf import compiled
-from lab.control import Control
 
 TURNS = int(os.environ.get("SLUICE_HOOK_TURNS", 150))
 RATE = int(os.environ.get("SLUICE_RATE", 2000))
@@ -28,16 +27,7 @@ def test_every_hundredth_packet_is_lost(pair, tmp_path):
         assert pair.client.reaches("10.0.2.2")
         program = compiled("hundredth", tmp_path)
         sluice.run("hook", "load", program, "--event", "physical-in", "--protocol", "inet")
-        with Control(sluice.directory / "run").closing() as control:
-
-            def counted():
-                return hook(control.get("/v1/hooks"), "hundredth")
-
-            def settled(packets):
-                assert sluice.wait_until(lambda: counted()["packets"] == packets, 10), counted()
-
-            answers = echoes(pair.client, "10.0.2.2", 1000, settled)
-            seen = counted()
+        seen, answers = through_hook(sluice, pair.client, "10.0.2.2", 1000, "hundredth")
         assert (seen["packets"], seen["dropped"], answers) == (2_000, 20, 980)
         assert sluice.logs("hook", "hundredth", "PHYSICAL_IN"), "logged off the packet's path"
 

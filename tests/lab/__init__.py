@@ -11,13 +11,13 @@
 * `Halves` are the two processes without `sluice up`, each to be killed and started alone.
 * `Alternating` has two policies that no packet can mistake for each other.
 * `Load` is a numbered stream between wires that knows what came out where.
-* `echoes` pings through a hook that drops what it is known to drop.
+* `through_hook` pings through a hook that drops what it is known to drop.
 * `Stream` is a numbered stream of datagrams that knows what it lost.
 """
 
 from .alternating import Alternating
 from .control import Control
-from .echoes import echoes
+from .echoes import through_hook
 from .halves import Halves
 from .load import Load
 from .namespace import Host, Namespace
@@ -41,7 +41,7 @@ __all__ = [
     "Stream",
     "Wire",
     "datagram",
-    "echoes",
     "pair_configuration",
+    "through_hook",
     "worker_core",
 ]

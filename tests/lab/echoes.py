@@ -3,6 +3,8 @@
 import socket
 import struct
 
+from .control import Control
+
 
 def checksum(data):
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -30,3 +32,18 @@ def echoes(host, address, count, settled, patience=10):
                     break
             answers += 1
     return answers
+
+
+def through_hook(sluice, host, address, count, name):
+    """Pings so often through a hook that drops at most every fiftieth packet: the hook's row as
+    `/v1/hooks` then has it, and the number of answers."""
+    with Control(sluice.directory / "run").closing() as control:
+
+        def row():
+            return next(row for row in control.get("/v1/hooks")["hooks"] if row["name"] == name)
+
+        def settled(packets):
+            assert sluice.wait_until(lambda: row()["packets"] == packets, 10), row()
+
+        answers = echoes(host, address, count, settled)
+        return row(), answers

@@ -10,6 +10,7 @@ mod places;
 mod queries;
 #[path = "../router/mod.rs"]
 mod router;
+mod sandbox;
 
 use std::sync::{Arc, Mutex};
 
