@@ -29,8 +29,10 @@ pub(super) fn convert(
                 let message =
                     format!("{}: a file is given as `file`", Mistake::BadName(file.clone()));
                 reader.add(given.place, key_of(&path, "program"), message);
+                None
+            } else {
+                program
             }
-            program
         }
         (None, file) => reader.one(&path, "file", file),
         (Some(_), Some(file)) => {

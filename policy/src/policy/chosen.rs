@@ -75,19 +75,25 @@ impl Policy {
         (decision, table.and_then(|table| self.chosen_route_from(table, d)))
     }
 
-    /// The route that decides about a packet from a table on.
+    /// The route that decides about a packet from a table on: the last that was found, where a table that
+    /// it leads to has none.
     pub fn chosen_route_from(&self, table: TableId, d: &Descriptor) -> Option<ChosenRoute<'_>> {
         let address = ip_of(d.key.family, d.key.dst);
-        let mut next = table;
+        let (mut next, mut last) = (table, None);
         for _ in 0..MAX_TABLES {
-            let fib = self.tables.fib(next)?;
-            let (length, leaf) = fib.longest(d.key.family, d.key.dst)?;
+            let fib = self.tables.fib(next);
+            let Some((length, leaf)) = fib.and_then(|fib| fib.longest(d.key.family, d.key.dst))
+            else {
+                break;
+            };
+            last = Some((next, length));
             match leaf::next_table(leaf) {
                 Some(table) => next = table,
-                None => return self.in_use(next, IpNet::new(address, length).ok()?.trunc()),
+                None => break,
             }
         }
-        None
+        let (table, length) = last?;
+        self.in_use(table, IpNet::new(address, length).ok()?.trunc())
     }
 
     /// The route in use for a prefix of a table.
