@@ -81,7 +81,7 @@ soak: build ## the truth test and the faults at length: hours (E2E="-k f01" for 
 	SLUICE_KILLS=10000 cargo test --locked -p sluice-control --test kills
 	SLUICE_MUTATED_FRAMES=10000000 cargo test --locked --release -p sluice-pipelines --test flows r5
 	cd tests && $(SUDO) env $(SOAK) $(foreach v,$(filter SLUICE_%,$(.VARIABLES)),$(v)='$($(v))') \
-	  PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release $(PYTHON) -m pytest --timeout=86400 \
+	  PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release $(PYTHON) -m pytest -v --timeout=86400 \
 	  e2e/test_truth.py e2e/test_transactions.py e2e/test_reliability.py e2e/test_faults_channel.py \
 	  e2e/test_faults_input.py e2e/test_faults_world.py e2e/test_hooks_faults.py e2e/test_hooks_c.py $(E2E)
 

@@ -29,6 +29,7 @@ def pytest_configure(config):
         if not (binaries() / program).exists():
             pytest.exit(f"{binaries() / program} is not built (run: make build)", returncode=1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that the labs clean up
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also for what is run in the background
 
 
 GATE, MACHINE = pathlib.Path(__file__), pathlib.Path(__file__).parents[1] / "pytest.ini"
