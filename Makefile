@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps bench-deps build bpf demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-flow bench-io bench-hooks bench-load bench-throughput clean
+.PHONY: help deps bench-deps build debug bpf demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-flow bench-io bench-hooks bench-load bench-throughput clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -44,6 +44,9 @@ bench-deps: deps
 build: deps ## the three programs, in release mode
 	cargo build --release --locked -p sluice -p sluice-control -p sluice-dataplane
 
+debug: deps ## the dataplane with debug assertions: a worker that allocates ends it
+	cargo build --locked -p sluice-dataplane
+
 bpf: deps ## the example programs for the sandbox, into target/bpf
 	@mkdir -p $(TARGET)/bpf
 	@set -x; for source in examples/bpf/*.c; do \
@@ -67,7 +70,7 @@ model: deps ## loom explores every interleaving of the quiescent-state reclamati
 	  -p sluice-quiescent --target-dir $(TARGET)/loom
 	cargo test --locked --lib -p sluice-channel model
 
-e2e: build ## Sluice between real hosts in network namespaces
+e2e: build debug ## Sluice between real hosts in network namespaces
 	cd tests && $(SUDO) env PYTHONDONTWRITEBYTECODE=1 SLUICE_BIN=$(TARGET)/release \
 	  $(PYTHON) -m pytest -n 2 --dist loadfile $(E2E)
 
@@ -77,7 +80,7 @@ SOAK := SLUICE_TRUTH_PACKETS=1000000 SLUICE_KILLS=10000 SLUICE_DATAPLANE_KILLS=5
 	SLUICE_STOPPED=60 SLUICE_MUTATIONS=100000 SLUICE_CUT_STRIDE=1 SLUICE_RACES=100000 SLUICE_HOOK_TURNS=1000 \
 	SLUICE_SOAK=36000
 
-soak: build ## the truth test and the faults at length: hours (E2E="-k f01" for one of them)
+soak: build debug ## the truth test and the faults at length: hours (E2E="-k f01" for one of them)
 	SLUICE_KILLS=10000 cargo test --locked -p sluice-control --test kills
 	SLUICE_MUTATED_FRAMES=10000000 cargo test --locked --release -p sluice-pipelines --test flows r5
 	cd tests && $(SUDO) env $(SOAK) $(foreach v,$(filter SLUICE_%,$(.VARIABLES)),$(v)='$($(v))') \

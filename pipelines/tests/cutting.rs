@@ -7,6 +7,11 @@ use router::{Router, mac, ports, station};
 use sluice_policy::DropReason;
 use sluice_policy::model::State;
 
+/// Nothing on a packet's way allocates: the test program ends if it does (R7).
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: assert_no_alloc::AllocDisabler = assert_no_alloc::AllocDisabler;
+
 const LAN: &[&str] = &["10.0.0.1/24"];
 const WAN: &[&str] = &["10.0.1.1/24"];
 const LINK: usize = 14;

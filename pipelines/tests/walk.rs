@@ -10,6 +10,11 @@ use sluice_policy::model::{
     Rule, State, Target,
 };
 
+/// Nothing on a packet's way allocates: the test program ends if it does (R7).
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: assert_no_alloc::AllocDisabler = assert_no_alloc::AllocDisabler;
+
 const LAN: &[&str] = &["10.0.0.1/24", "fd00:0::1/64"];
 const WAN: &[&str] = &["10.0.1.1/24", "fd00:1::1/64"];
 

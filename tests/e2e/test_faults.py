@@ -51,7 +51,7 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("kind", IMPOSSIBLE)
-def test_what_cannot_be_is_refused_and_named(pair, kind):
+def test_f24_what_cannot_be_is_refused_and_named(pair, kind):
     options, told = IMPOSSIBLE[kind]
     refused(pair, pair_configuration(**options), *told)
 
@@ -65,7 +65,7 @@ def test_an_interface_with_addresses_is_refused_unless_stealing_is_asked_for(pai
 
 
 @pytest.mark.parametrize("capability", ["net_raw", "net_admin"])
-def test_a_missing_capability_is_named(pair, capability):
+def test_f24_a_missing_capability_is_named(pair, capability):
     drop = f"-{capability}"
     refused(
         pair,

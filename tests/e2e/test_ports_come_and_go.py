@@ -146,7 +146,7 @@ def test_a_dataplane_that_starts_again_waits_for_a_port_that_went(uplinks):
         assert sluice.wait_until(lambda: pair.client.reaches("10.51.0.1"), patience=15)
 
 
-def test_ecmp_leaves_a_link_that_is_down(uplinks):
+def test_r04_ecmp_leaves_a_link_that_is_down(uplinks):
     pair = uplinks
     with pair.sluice(BESIDE) as sluice:
         assert pair.client.reaches("10.50.0.1") and pair.client.reaches("10.0.3.2")

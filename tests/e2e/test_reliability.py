@@ -11,6 +11,7 @@ import pytest
 
 from lab import Alternating, Halves, Stream, pair_configuration
 from lab.load import slowness
+from lab.sluice import binaries
 
 # How long a figure is held, in seconds, and how often the policy changes.
 HOLD = float(os.environ.get("SLUICE_HOLD", 5))
@@ -96,6 +97,62 @@ def test_r10_ten_thousand_routes_and_rules(lab):
     print(f"{took:.2f} s from nothing to forwarding")
     assert load.lost == []
     assert took < 2.0 * slowness(), f"{took} s"
+
+
+@pytest.fixture
+def debug_dataplane(tmp_path, monkeypatch):
+    """The programs under test, the dataplane with debug assertions."""
+    debug = binaries().parent / "debug" / "sluice-dataplane"
+    assert debug.exists(), f"{debug} is not built (run: make debug)"
+    for program in ("sluice", "sluice-control"):
+        (tmp_path / program).symlink_to(binaries() / program)
+    (tmp_path / "sluice-dataplane").symlink_to(debug)
+    monkeypatch.setenv("SLUICE_BIN", str(tmp_path))
+
+
+EVERYTHING = """
+filters:
+  ingress: { rules: [{ name: seen, protocol: udp, action: count, log: true }] }
+  forward:
+    stateful: true
+    default: drop
+    rules: [{ in: lan, action: accept }, { protocol: icmp, action: accept }]
+policy-routes: [{ name: steered, protocol: udp, destination-port: 5001-5009, via: 10.0.2.2 }]
+"""
+
+
+def test_r07_workers_allocate_nothing(pair, debug_dataplane):
+    """R7: a build that ends a worker that allocates on a packet's way lives through all of this."""
+    text = pair_configuration(EVERYTHING)
+    with Halves(pair.router, text) as halves:
+        first = halves.pid("sluice-dataplane")
+        for address in ("10.0.2.2", "fd00:2::2", "10.0.1.1", "fd00:1::1"):
+            assert pair.client.reaches(address)
+        pair.client.ping("10.0.2.2", "-s", "4000", count=3)
+        pair.client.ping("10.0.2.2", "-t", "1", count=3)
+        pair.client.ping("10.0.2.77", count=1)
+        with Stream(pair.client, pair.server, "10.0.2.2", port=5001, rate=500) as stream:
+            assert stream.wait_for(200)
+            with halves.control() as control:
+                control.apply(text + "routes: [{ to: 192.0.2.0/24, blackhole: true }]\n")
+            assert halves.ask("/v1/flows")
+            assert stream.wait_for(200)
+        assert halves.running("sluice-dataplane") and halves.pid("sluice-dataplane") == first
+        assert halves.stop("sluice-dataplane") == 0, halves.log
+
+
+def test_r07_a_worker_that_allocates_ends_a_debug_build(pair, debug_dataplane):
+    """R7: and it does end it."""
+    fault = ("--fault", "allocate-on-udp-port=6666")
+    with Halves(pair.router, pair_configuration(), dataplane_options=fault) as halves:
+        with Stream(pair.client, pair.server, "10.0.2.2", port=6665) as stream:
+            assert stream.wait_for(20)
+        assert halves.running("sluice-dataplane")
+        with Stream(pair.client, pair.server, "10.0.2.2", port=6666):
+            deadline = time.monotonic() + 10
+            while halves.running("sluice-dataplane") and time.monotonic() < deadline:
+                time.sleep(0.05)
+        assert halves.stop("sluice-dataplane") == -signal.SIGABRT, halves.log
 
 
 def only_grow(stats):

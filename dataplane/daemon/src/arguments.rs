@@ -52,8 +52,8 @@ pub struct Arguments {
     #[arg(long = "module", value_name = "NAME", env = "SLUICE_MODULES", value_delimiter = ',')]
     pub modules: Vec<String>,
     /// Have something go wrong, to try out what happens then: `panic-on-udp-port=PORT` has the
-    /// worker that receives a datagram to that port panic, `programs` lets hooks be loaded that
-    /// misbehave. May be given several times.
+    /// worker that receives a datagram to that port panic, `allocate-on-udp-port=PORT` has it allocate
+    /// memory, `programs` lets hooks be loaded that misbehave. May be given several times.
     #[arg(long = "fault", value_name = "FAULT", env = "SLUICE_FAULT", value_delimiter = ',')]
     #[arg(hide = true)]
     pub faults: Vec<Fault>,

@@ -3,6 +3,7 @@
 //! A fault is a hook like any other author's, and not there unless it is asked for. It is meant for
 //! tests of recovery, of supervision and of alarms.
 
+use std::hint::black_box;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use sluice_policy::Event;
 pub enum Fault {
     /// The worker that receives a UDP datagram to this port panics.
     PanicOnUdpPort(u16),
+    /// The worker that receives a UDP datagram to this port allocates memory.
+    AllocateOnUdpPort(u16),
     /// Hooks that misbehave can be loaded: [`PROGRAMS`].
     Programs,
 }
@@ -28,22 +31,30 @@ impl FromStr for Fault {
         if text == "programs" {
             return Ok(Fault::Programs);
         }
-        let unknown =
-            || format!("`{text}` is not known; known are panic-on-udp-port=PORT and programs");
+        let unknown = || {
+            format!(
+                "`{text}` is not known; known are panic-on-udp-port=PORT, \
+                 allocate-on-udp-port=PORT and programs"
+            )
+        };
         let (kind, value) = text.split_once('=').ok_or_else(unknown)?;
-        match kind {
-            "panic-on-udp-port" => {
-                value.parse().map(Fault::PanicOnUdpPort).map_err(|e| format!("`{value}`: {e}"))
-            }
-            _ => Err(unknown()),
-        }
+        let of_port = match kind {
+            "panic-on-udp-port" => Fault::PanicOnUdpPort,
+            "allocate-on-udp-port" => Fault::AllocateOnUdpPort,
+            _ => return Err(unknown()),
+        };
+        value.parse().map(of_port).map_err(|e| format!("`{value}`: {e}"))
     }
 }
 
 impl Fault {
     /// The hook that makes the fault happen, and where it stands; `None` if none has to.
     pub fn hook(self) -> Option<(ForeignHook, Made)> {
-        let Fault::PanicOnUdpPort(port) = self else { return None };
+        let (port, then) = match self {
+            Fault::PanicOnUdpPort(port) => (port, Then::Panic),
+            Fault::AllocateOnUdpPort(port) => (port, Then::Allocate),
+            Fault::Programs => return None,
+        };
         let hook = ForeignHook {
             instance: None,
             protocols: vec![Protocol::Inet, Protocol::Inet6],
@@ -51,7 +62,7 @@ impl Fault {
             name: "fault".into(),
             hint: Hint::First,
         };
-        Some((hook, Made::new(move || PerPacket(OnUdpPort { port, then: Then::Panic }))))
+        Some((hook, Made::new(move || PerPacket(OnUdpPort { port, then }))))
     }
 }
 
@@ -85,6 +96,7 @@ pub const PROGRAMS: &[Program] = &[
 #[derive(Clone, Copy)]
 enum Then {
     Panic,
+    Allocate,
     Stall(Duration),
 }
 
@@ -101,6 +113,7 @@ impl PacketHook for OnUdpPort {
         if whole && d.key.protocol == protocol::UDP && d.key.dst_port == port {
             match self.then {
                 Then::Panic => panic!("--fault: a datagram to UDP port {port}"),
+                Then::Allocate => drop(black_box(Box::new(port))),
                 Then::Stall(time) => std::thread::sleep(time),
             }
         }
@@ -115,6 +128,7 @@ mod tests {
     #[test]
     fn faults_are_read_from_the_command_line() {
         assert_eq!("panic-on-udp-port=7".parse(), Ok(Fault::PanicOnUdpPort(7)));
+        assert_eq!("allocate-on-udp-port=7".parse(), Ok(Fault::AllocateOnUdpPort(7)));
         assert_eq!("programs".parse(), Ok(Fault::Programs));
         for wrong in ["", "panic", "panic-on-udp-port=x", "panic-on-udp-port=65536", "other=1"] {
             assert!(wrong.parse::<Fault>().is_err(), "{wrong}");

@@ -27,6 +27,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use arguments::{Arguments, LogFormat};
 
+/// A build with debug assertions ends at once when a worker allocates where packets are handled.
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: assert_no_alloc::AllocDisabler = assert_no_alloc::AllocDisabler;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(LevelFilter::from_level(arguments.log), arguments.log_format);

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_17_time_that_goes_back_or_wraps_is_short() {
+    fn f17_time_that_goes_back_or_wraps_is_short() {
         assert_eq!(elapsed(10, 3), 7);
         assert_eq!(elapsed(3, 10), 0);
         assert_eq!(elapsed(5, u32::MAX - 4), 10);

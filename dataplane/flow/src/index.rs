@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_14_one_hash_fills_two_buckets_and_no_more() {
+    fn f14_one_hash_fills_two_buckets_and_no_more() {
         let mut index = Index::new(10_000, false).expect("memory");
         let put = (0..10_000).filter(|&half| index.insert(0x1234_5678_9abc_def0, half)).count();
         assert_eq!(put, 2 * SLOTS);

@@ -40,7 +40,7 @@ fn slow_rates_and_none() {
 }
 
 #[test]
-fn fault_17_a_clock_that_goes_back_does_not_shut_a_rule() {
+fn f17_a_clock_that_goes_back_does_not_shut_a_rule() {
     let mut rates = rates();
     let rate = Rate { count: 10, seconds: 1, burst: 10 };
     assert_eq!(taken(&mut rates, rate, (0..20).map(|_| 86_400 * HERTZ)), 10);

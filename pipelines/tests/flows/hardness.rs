@@ -1,13 +1,16 @@
-//! What the whole pipeline has to stand (R5, R9, R13, f12): damaged frames, storms of what calls for an
-//! answer, a pool that is empty; and that it does the same with the same.
+//! What the whole pipeline has to stand (R5, R7, R9, R13, f12, f14): damaged frames, storms of what calls
+//! for an answer, a pool that is empty, flows that are aimed at a bucket; and that it does the same with the
+//! same, and without a single allocation.
 
 use std::collections::BTreeMap;
 
 use etherparse::PacketBuilder;
-use sluice_policy::DropReason;
+use sluice_flow::Table;
+use sluice_packet::{Descriptor, Family, FlowKey, protocol};
+use sluice_policy::{DropReason, Stage};
 
-use crate::router::{mac, station};
-use crate::{plain_udp, router, udp, udp6};
+use crate::router::{FLOWS, SEED, mac, station};
+use crate::{acquaint, asked, plain_udp, router, udp, udp6};
 
 /// Something of everything: states, policy routes, counting rules.
 const ALL: &str = "
@@ -180,6 +183,127 @@ fn f12_what_waits_for_mute_neighbours_is_bounded_and_given_up() {
     }
     assert_eq!(router.pool.in_use(), 0);
     router.assert_balanced();
+}
+
+/// A datagram of one flow of those that differ in their ports alone; `back` is its answer.
+fn between_ports([source, destination]: [u16; 2], back: bool) -> Vec<u8> {
+    let (from, to, ports) =
+        if back { (1, 0, [destination, source]) } else { (0, 1, [source, destination]) };
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(station(from.into()), mac(from.into()))
+        .ipv4([10, 0, from, 2], [10, 0, to, 2], 64)
+        .udp(ports[0], ports[1])
+        .write(&mut frame, b"data")
+        .unwrap();
+    frame
+}
+
+/// The ports of flows whose keys meet in one bucket: what an attacker sends who knows the seed.
+fn aimed(count: usize) -> Vec<[u16; 2]> {
+    let table = Table::new(FLOWS, SEED, 1_000_000_000).expect("memory");
+    let bucket = |[src_port, dst_port]: [u16; 2]| {
+        let [src, dst] = [0x0a00_0002, 0x0a00_0102];
+        let (protocol, family) = (protocol::UDP, Family::Inet);
+        let key = FlowKey { src, dst, src_port, dst_port, protocol, family };
+        table.buckets_of(&Descriptor { key, ..Descriptor::default() }, 0).map(|[first, _]| first)
+    };
+    let ports = |number: u32| [number as u16, 7_000 + (number >> 16) as u16];
+    let target = bucket(ports(1));
+    (1..).map(ports).filter(|&ports| bucket(ports) == target).take(count).collect()
+}
+
+#[test]
+fn f14_flows_aimed_at_a_bucket_put_out_no_open_connection_and_keep_no_other_out() {
+    let mut router = router(ALL, vec![]);
+    let aimed = aimed(10_000);
+    let (open, attack) = aimed.split_at(6);
+    for &ports in open {
+        assert!(router.forward(0, &between_ports(ports, false)).is_some());
+        assert!(router.forward(1, &between_ports(ports, true)).is_some(), "an answer");
+    }
+    for burst in attack.chunks(64) {
+        let frames: Vec<_> = burst.iter().map(|&ports| between_ports(ports, false)).collect();
+        let out = router.receive(0, &frames);
+        assert_eq!(out[&1].len(), frames.len(), "each makes room for itself");
+    }
+    router.pass_time(1);
+    let counters = router.statistics.worker(0).flows();
+    assert_eq!(counters.full.get(), 0);
+    assert!(counters.evicted_half_open.get() > 0, "there was no room for all of them");
+    for &ports in open {
+        assert!(router.forward(1, &between_ports(ports, true)).is_some(), "its rule is its state");
+    }
+    let decided = asked(&router, Stage::Route);
+    for &ports in open {
+        assert!(router.forward(0, &between_ports(ports, false)).is_some());
+    }
+    assert!(asked(&router, Stage::Route) <= decided + open.len() as u64);
+    acquaint(&mut router, &plain_udp());
+    router.assert_balanced();
+}
+
+/// In an optimised build nothing looks.
+#[cfg(debug_assertions)]
+mod allocations {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    use sluice_hooks::{
+        Context, Event, ForeignHook, Hint, Made, Packet, PacketHook, PerPacket, Protocol, Verdict,
+    };
+
+    use super::*;
+    use crate::router::Registration;
+
+    #[test]
+    fn r7_packets_of_every_kind_pass_and_nothing_allocates() {
+        let mut router = router(ALL, vec![]);
+        let good = good();
+        for turn in 0..40 {
+            router.receive(turn % 3, &good);
+            let ports = (0..64).map(|number| [1024 + turn * 64 + number, 7_000]);
+            let frames: Vec<_> = ports.map(|ports| between_ports(ports, false)).collect();
+            assert_eq!(router.receive(0, &frames)[&1].len(), 64);
+            router.pass_time(100);
+            router.assert_balanced();
+        }
+        let counters = router.statistics.worker(0).flows();
+        assert!(counters.evicted_half_open.get() > 0, "the table was full");
+    }
+
+    struct Allocating;
+
+    impl PacketHook for Allocating {
+        fn packet(&mut self, _: &mut Context<'_>, _: Packet<'_>) -> Verdict {
+            drop(std::hint::black_box(Box::new(7)));
+            Verdict::Continue
+        }
+    }
+
+    #[test]
+    fn r7_what_allocates_on_a_packets_way_ends_the_program() {
+        const TEST: &str =
+            "hardness::allocations::r7_what_allocates_on_a_packets_way_ends_the_program";
+        const ALLOCATE: &str = "SLUICE_TEST_ALLOCATE";
+        if std::env::var_os(ALLOCATE).is_some() {
+            let hook = ForeignHook {
+                instance: None,
+                protocols: vec![Protocol::Inet],
+                event: Event::PhysicalIn,
+                name: "allocating".into(),
+                hint: Hint::None,
+            };
+            let factory = Made::new(|| PerPacket(Allocating)).factory;
+            router("", vec![Registration { hook, factory }]).forward(0, &plain_udp());
+            return;
+        }
+        let program = std::env::current_exe().unwrap();
+        let ended = Command::new(program).args(["--exact", TEST]).env(ALLOCATE, "1").output();
+        let ended = ended.unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.signal(), Some(6), "SIGABRT: {told}");
+        assert!(told.contains("memory allocation of 4 bytes failed"), "{told}");
+    }
 }
 
 /// What leaves, in order, by the source port of the flow that it is of: by which port, and the frame.

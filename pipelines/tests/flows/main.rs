@@ -14,6 +14,11 @@ use sluice_policy::config;
 use sluice_policy::model::State;
 use sluice_policy::{DropReason, Stage};
 
+/// Nothing on a packet's way allocates: the test program ends if it does (R7).
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: assert_no_alloc::AllocDisabler = assert_no_alloc::AllocDisabler;
+
 /// Three ports: `p0` 10.0.0.0/24, `p1` 10.0.1.0/24, `p2` 10.0.2.0/24, and their like in IPv6.
 const PORTS: &str = "
 ports:

@@ -1,6 +1,8 @@
 //! A router without ports and without threads: frames in, frames out, counters in between. It runs
 //! the real pipeline; what leaves is caught in the ring through which a worker hands packets to
 //! another.
+//!
+//! Where a test program has `AllocDisabler` for its allocator, a stage that allocates or frees ends it.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -8,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use assert_no_alloc::assert_no_alloc;
 use rtrb::{Consumer, RingBuffer};
 use sluice_channel::{Limits, Statistics};
 use sluice_dpdk::{Eal, EalOptions, Hugepages, Mbuf, Mempool, tsc, tsc_hz};
@@ -84,7 +87,10 @@ fn eal() -> &'static Eal {
 }
 
 /// Few enough that bounds are met.
-const FLOWS: FlowLimits = FlowLimits { huge_pages: false, ..FlowLimits::connections(1024) };
+pub const FLOWS: FlowLimits = FlowLimits { huge_pages: false, ..FlowLimits::connections(1024) };
+
+/// What keys the hash of connections.
+pub const SEED: [u64; 2] = [1, 2];
 
 /// An author's hook.
 pub struct Registration {
@@ -141,7 +147,7 @@ impl Router {
             resolver: Resolver::new(writer),
             pipeline: Pipeline::new(
                 &registry,
-                Flows::new(Table::new(FLOWS, [1, 2], hertz).expect("memory")),
+                Flows::new(Table::new(FLOWS, SEED, hertz).expect("memory")),
                 Outbox::new(pool.clone(), hertz),
                 table,
                 output,
@@ -242,9 +248,12 @@ impl Router {
                 *slot = Some(chain);
             }
             burst.received(batch.len());
-            self.pipeline.run(&self.generation, statistics, PortId(port), &mut burst, tsc());
+            let (pipeline, generation) = (&mut self.pipeline, &self.generation);
+            assert_no_alloc(|| {
+                pipeline.run(generation, statistics, PortId(port), &mut burst, tsc());
+            });
         }
-        while self.pipeline.inject(&self.generation, statistics, tsc()) > 0 {}
+        self.inject();
         self.leaving()
     }
 
@@ -265,7 +274,7 @@ impl Router {
 
     fn leaving(&mut self) -> BTreeMap<u16, Vec<Vec<u8>>> {
         let statistics = Arc::clone(&self.statistics);
-        self.pipeline.output.flush(statistics.worker(0));
+        assert_no_alloc(|| self.pipeline.output.flush(statistics.worker(0)));
         let mut out: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
         while let Ok(HandedOver { port, mbuf }) = self.sent.pop() {
             let mut frame = vec![0; mbuf.pkt_len()];
@@ -301,9 +310,14 @@ impl Router {
         }
         // Held packets are looked at every millisecond of the time-stamp counter.
         std::thread::sleep(std::time::Duration::from_millis(2));
-        self.pipeline.tend(&self.generation, statistics, tsc());
-        while self.pipeline.inject(&self.generation, statistics, tsc()) > 0 {}
+        assert_no_alloc(|| self.pipeline.tend(&self.generation, statistics, tsc()));
+        self.inject();
         self.leaving()
+    }
+
+    fn inject(&mut self) {
+        let statistics = self.statistics.worker(0);
+        assert_no_alloc(|| while self.pipeline.inject(&self.generation, statistics, tsc()) > 0 {});
     }
 
     /// Makes the station on a port's link known under an address.

@@ -21,6 +21,7 @@ use std::process::abort;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use assert_no_alloc::permit_alloc;
 use sluice_channel::CrashReport;
 use sluice_hooks::{Burst, Guard};
 
@@ -47,31 +48,34 @@ thread_local! {
 /// Has panics of this process reported below `dir`.
 pub fn install(dir: &Path) {
     let _ = DIRECTORY.set(directory(dir));
-    std::panic::set_hook(Box::new(|info| {
-        let message = message(info);
-        let backtrace = std::backtrace::Backtrace::force_capture().to_string();
-        let thread = match std::thread::current().name() {
-            Some("main") | None => "agent".to_owned(),
-            Some(name) => name.to_owned(),
-        };
-        if Guard::is_entered() {
-            // An author's hook: it is caught where it was called, and taken out after a few.
-            tracing::error!(thread, "a hook panicked: {message}");
-            return;
+    std::panic::set_hook(Box::new(|info| permit_alloc(|| panicked(info))));
+}
+
+/// Tells of a panic; a worker's and a hook's are dealt with where they are caught.
+fn panicked(info: &PanicHookInfo<'_>) {
+    let message = message(info);
+    let backtrace = std::backtrace::Backtrace::force_capture().to_string();
+    let thread = match std::thread::current().name() {
+        Some("main") | None => "agent".to_owned(),
+        Some(name) => name.to_owned(),
+    };
+    if Guard::is_entered() {
+        // An author's hook: it is caught where it was called, and taken out after a few.
+        tracing::error!(thread, "a hook panicked: {message}");
+        return;
+    }
+    tracing::error!(thread, "panicked: {message}");
+    let mut panic = Some(Panic { message, backtrace });
+    WORKER.with_borrow_mut(|worker| {
+        if let Some(first @ None) = worker {
+            *first = panic.take();
         }
-        tracing::error!(thread, "panicked: {message}");
-        let mut panic = Some(Panic { message, backtrace });
-        WORKER.with_borrow_mut(|worker| {
-            if let Some(first @ None) = worker {
-                *first = panic.take();
-            }
-        });
-        // Not a worker, or it panics again while it unwinds: nobody will catch that.
-        if let Some(panic) = panic {
-            leave(Report::new(thread, None, 0, panic), &[]);
-            abort();
-        }
-    }));
+    });
+    // Not a worker, or it panics again while it unwinds: nobody will catch that.
+    if let Some(panic) = panic {
+        leave(Report::new(thread, None, 0, panic), &[]);
+        abort();
+    }
 }
 
 /// Says that the calling thread is a worker, which catches its panics itself.

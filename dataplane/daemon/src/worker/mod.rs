@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use assert_no_alloc::{assert_no_alloc, permit_alloc};
 use rtrb::{Consumer, Producer};
 use sluice_channel::statistics::{Statistics, WorkerBlock};
 use sluice_dpdk::{QueueDescriptor, RxQueue, pin_current_thread, register_thread, tsc};
@@ -170,7 +171,7 @@ impl Worker {
             polling.look();
             self.generations.refresh();
             let began = now;
-            let worked = self.turn(polling, statistics, now);
+            let worked = assert_no_alloc(|| self.turn(polling, statistics, now));
             now = tsc();
             statistics.core().loops.add(1);
             if worked > 0 {
@@ -201,7 +202,10 @@ impl Worker {
         while let Ok(order) = self.orders.pop() {
             worked += 1;
             let Order::Errand(mut errand) = order else {
-                follow(order, polling, pipeline, generation, statistics, &mut self.returns);
+                // No packet's way: ports and hooks come and go with what they need.
+                permit_alloc(|| {
+                    follow(order, polling, pipeline, generation, statistics, &mut self.returns);
+                });
                 continue;
             };
             pipeline.flows().run(&mut errand, &generation.policy, now);

@@ -173,7 +173,7 @@ fn colliding(table: &Table, count: usize) -> Vec<Descriptor> {
 }
 
 #[test]
-fn fault_14_who_knows_the_seed_fills_two_buckets_and_no_more() {
+fn f14_who_knows_the_seed_fills_two_buckets_and_no_more() {
     let mut table = table(64);
     let attack = colliding(&table, 300);
     let others: Vec<_> = (1..48)
@@ -196,7 +196,7 @@ fn fault_14_who_knows_the_seed_fills_two_buckets_and_no_more() {
 }
 
 #[test]
-fn fault_14_open_connections_stay_when_their_buckets_are_attacked() {
+fn f14_open_connections_stay_when_their_buckets_are_attacked() {
     let mut table = table(64);
     let attack = colliding(&table, 100);
     let (open, rest) = attack.split_at(10);
@@ -233,7 +233,7 @@ fn open_tcp(table: &mut Table, d: &Descriptor) -> HalfId {
 }
 
 #[test]
-fn fault_13_a_flood_does_not_touch_what_is_open() {
+fn f13_a_flood_does_not_touch_what_is_open() {
     let mut table = table(1024);
     let open: Vec<_> = (0..1000).map(|n| packet(protocol::TCP, 1, 2, n, 80)).collect();
     for d in &open {
@@ -253,7 +253,7 @@ fn fault_13_a_flood_does_not_touch_what_is_open() {
 }
 
 #[test]
-fn fault_13_what_goes_first() {
+fn f13_what_goes_first() {
     let mut table = table(4);
     let [half_open, closing, idle, open] = [1, 2, 3, 4].map(|n| packet(protocol::UDP, 1, 2, n, 80));
     open_tcp(&mut table, &open);
@@ -289,7 +289,7 @@ fn shown(table: &mut Table, now: u64, budget: usize) -> usize {
 }
 
 #[test]
-fn fault_17_a_clock_that_goes_back_ends_nothing() {
+fn f17_a_clock_that_goes_back_ends_nothing() {
     const LATE: u64 = 1_000_000 * SECOND;
     let mut table = table(16);
     for number in 0..16 {
@@ -310,7 +310,7 @@ fn fault_17_a_clock_that_goes_back_ends_nothing() {
 }
 
 #[test]
-fn fault_18_a_standstill_is_made_up_for_by_one_round() {
+fn f18_a_standstill_is_made_up_for_by_one_round() {
     let mut table = table(10_000);
     for number in 0..10_000 {
         let d = packet(protocol::TCP, 3, 4, number as u16, 1);
@@ -327,7 +327,7 @@ fn fault_18_a_standstill_is_made_up_for_by_one_round() {
 }
 
 #[test]
-fn fault_18_what_ages_at_once_goes_bit_by_bit() {
+fn f18_what_ages_at_once_goes_bit_by_bit() {
     let mut table = table(10_000);
     for number in 0..10_000 {
         new(&mut table, &udp(number), 0).expect("room");
@@ -344,7 +344,7 @@ fn fault_18_what_ages_at_once_goes_bit_by_bit() {
 }
 
 #[test]
-fn fault_25_counters_run_over_into_totals_and_totals_wrap() {
+fn f25_counters_run_over_into_totals_and_totals_wrap() {
     let mut table = table(1);
     let d = Descriptor { l3_length: u16::MAX, ..udp(1) };
     let id = new(&mut table, &d, 0).expect("room");
@@ -360,7 +360,7 @@ fn fault_25_counters_run_over_into_totals_and_totals_wrap() {
 }
 
 #[test]
-fn fault_25_the_clock_wraps() {
+fn f25_the_clock_wraps() {
     // The count of ticks wraps here, and the last moment of the clock itself is near.
     for start in [(u64::from(u32::MAX) << 11) - SECOND, u64::MAX - 100 * SECOND] {
         let mut table = table(4);
