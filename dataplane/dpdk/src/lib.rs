@@ -57,7 +57,7 @@ pub use eal::{Eal, EalOptions, Hugepages, LogLevel};
 pub use error::{CloseError, DpdkError};
 pub use mbuf::{Mbuf, Segments, free_bulk};
 pub use mempool::Mempool;
-pub use port::{Link, Port, PortInfo, PortSetup, PortStats, RSS_KEY_WORD};
+pub use port::{Link, Port, PortInfo, PortSetup, PortStats, RSS_KEY_WORD, Rss};
 pub use queue::{RxQueue, TxQueue, Unsendable};
 pub use thread::{ThreadGuard, keep_off_cores, pin_current_thread, register_thread};
 

@@ -277,6 +277,12 @@ impl PortTable {
         };
         let (rx, tx) = port.configure(setup)?;
         port.start()?;
+        if queues > 1 && port.rss().is_some_and(|rss| !rss.is_symmetric()) {
+            tracing::warn!(
+                port = &*entry.name,
+                "the device spreads packets by a key of its own: workers hand each other what is not theirs"
+            );
+        }
         let descriptors = port.descriptors();
         for descriptor in &descriptors {
             descriptor

@@ -1,6 +1,7 @@
 //! Ports: attached by device string, configured, started, detached, at any time.
 
 mod info;
+mod rss;
 mod setup;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use crate::mempool::Mempool;
 use crate::xdp::{self, BpfObject, Rings};
 
 pub use info::{Link, PortInfo, PortStats};
+pub use rss::Rss;
 use setup::own_address;
 pub use setup::{PortSetup, RSS_KEY_WORD};
 
