@@ -222,3 +222,27 @@ class Sluice(Contender):
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+class Together(Contender):
+    """Forwarders that run at the same time, taken as one."""
+
+    def __init__(self, name, *contenders):
+        self.name, self.contenders = name, contenders
+
+    def pids(self):
+        return [pid for contender in self.contenders for pid in contender.pids()]
+
+    def workers(self):
+        return [worker for contender in self.contenders for worker in contender.workers()]
+
+    def answers(self):
+        for contender in self.contenders:
+            contender.answers()
+
+    def packets(self):
+        return sum(contender.packets() for contender in self.contenders)
+
+    def close(self):
+        for contender in self.contenders:
+            contender.close()

@@ -15,7 +15,10 @@
  *           request for the router, which makes the host known, and a gratuitous one by which it has
  *           moved to another link address
  *
- * Queue q of a device has flows of its own: sources begin q * 2^24 further on.
+ * rss       1: of `even` and `random`, each queue has the flows that a device would put there that
+ *           hashes both addresses under the symmetric key
+ *
+ * Otherwise queue q of a device has flows of its own: sources begin q * 2^24 further on.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,6 +31,7 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_thash.h>
 
 enum pattern { EVEN, RANDOM, NEW };
 
@@ -47,6 +51,8 @@ struct queue {
 	uint64_t every; /* cycles between ARP packets; 0 for none */
 	uint64_t due;
 	uint32_t sent; /* ARP packets */
+	const uint32_t *own; /* the flows that are hashed to this queue; NULL for all */
+	uint32_t base; /* where sources begin */
 	uint32_t sum_ip; /* of the template without what changes */
 	uint32_t sum_l4;
 } __rte_cache_aligned;
@@ -100,10 +106,20 @@ static inline void put32(uint8_t *at, uint32_t value)
 }
 
 /* Flow f: the port is its low half, the destination goes along, the source is its upper half. */
-static inline void write_flow(const struct queue *q, uint8_t *frame, uint32_t f, uint32_t base)
+static inline uint32_t source_of(const struct queue *q, uint32_t f)
 {
-	uint32_t source = base + (f >> 16);
-	uint32_t destination = 0x0a010000 | (f & 0xffff);
+	return q->base + (f >> 16);
+}
+
+static inline uint32_t destination_of(uint32_t f)
+{
+	return 0x0a010000 | (f & 0xffff);
+}
+
+static inline void write_flow(const struct queue *q, uint8_t *frame, uint32_t f)
+{
+	uint32_t source = source_of(q, f);
+	uint32_t destination = destination_of(f);
 	uint16_t port = f & 0xffff;
 	uint32_t both = (source >> 16) + (source & 0xffff) + (destination >> 16) + (destination & 0xffff);
 
@@ -134,9 +150,9 @@ static void write_arp(struct queue *q, uint8_t *frame)
 static uint16_t fill(uint16_t port, uint16_t number, struct rte_mbuf **packets, uint16_t n, uint16_t max, void *mine)
 {
 	struct queue *q = mine;
-	uint32_t base = 0x0a000002 + ((uint32_t)number << 24);
 
 	(void)port;
+	(void)number;
 	(void)max;
 	for (uint16_t at = 0; at < n; at++) {
 		uint32_t f;
@@ -156,7 +172,7 @@ static uint16_t fill(uint16_t port, uint16_t number, struct rte_mbuf **packets, 
 			q->random ^= q->random >> 27;
 			f = (q->random * 0x2545f4914f6cdd1d) >> 32 & q->mask;
 		}
-		write_flow(q, rte_pktmbuf_mtod(packets[at], uint8_t *), f, base);
+		write_flow(q, rte_pktmbuf_mtod(packets[at], uint8_t *), q->own ? q->own[f] : f);
 	}
 	if (q->every && n && rte_rdtsc() >= q->due) {
 		/* What could not be sent in time is not made up for. */
@@ -166,7 +182,30 @@ static uint16_t fill(uint16_t port, uint16_t number, struct rte_mbuf **packets, 
 	return n;
 }
 
-static void prepare(struct queue *q, const struct rte_ether_addr *router, uint16_t number)
+/* Which of so many queues, a power of two, a device puts a flow into. */
+static uint32_t queue_of(const struct queue *q, uint32_t f, uint16_t count)
+{
+	uint32_t addresses[] = { source_of(q, f), destination_of(f) };
+	uint8_t key[40];
+
+	for (size_t n = 0; n < sizeof(key); n++)
+		key[n] = n % 2 ? 0x5a : 0x6d;
+	return rte_softrss(addresses, 2, key) & (count - 1);
+}
+
+/* The first flows that are this queue's, as many as there are to be. */
+static const uint32_t *hashed_to(const struct queue *q, uint16_t number, uint16_t count)
+{
+	uint32_t *own = malloc(((size_t)q->mask + 1) * sizeof(*own));
+
+	for (uint32_t f = 0, n = 0; own && n <= q->mask; f++) {
+		if (queue_of(q, f, count) == number)
+			own[n++] = f;
+	}
+	return own;
+}
+
+static void prepare(struct queue *q, const struct rte_ether_addr *router, uint16_t number, uint16_t count)
 {
 	static const uint8_t header[] = {
 		0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0x99, 8, 0, /* Ethernet */
@@ -182,6 +221,11 @@ static void prepare(struct queue *q, const struct rte_ether_addr *router, uint16
 	q->pattern = !strcmp(pattern, "random") ? RANDOM : !strcmp(pattern, "new") ? NEW : EVEN;
 	q->mask = strtoul(setting("count", "1024"), NULL, 0) - 1;
 	q->syn = !strcmp(setting("transport", "udp"), "syn");
+	q->base = 0x0a000002;
+	if (q->pattern != NEW && atoi(setting("rss", "0")))
+		q->own = hashed_to(q, number, count);
+	else
+		q->base += (uint32_t)number << 24;
 	q->random = 0x9e3779b97f4a7c15 ^ number;
 	memcpy(q->arp, arp, sizeof(arp));
 	memcpy(q->frame, header, sizeof(header));
@@ -213,7 +257,7 @@ int rte_eth_dev_start(uint16_t port)
 	    !rte_eth_dev_info_get(port, &info) && !rte_eth_macaddr_get(port, &router)) {
 		started[port] = true;
 		for (uint16_t number = 0; number < info.nb_rx_queues && number < QUEUES; number++) {
-			prepare(&queues[number], &router, number);
+			prepare(&queues[number], &router, number, info.nb_rx_queues);
 			if (!rte_eth_add_rx_callback(port, number, fill, &queues[number])) {
 				fprintf(stderr, "flows: %s takes no receive callback\n", name);
 				return -ENOTSUP;
