@@ -10,7 +10,7 @@ use sluice_packet::{Consulted, Descriptor, Family, Mask};
 use crate::classifier::{BURST, Packet};
 use crate::evaluate::{FilterDecision, Recorder, RouteDecision};
 use crate::event::{Event, Stage};
-use crate::fib::{Fib, NO_LEAF};
+use crate::fib::{self, Fib, NO_LEAF};
 use crate::filter::Filter;
 use crate::ids::{InstanceId, InterfaceId, RuleSlot, TableId};
 use crate::model::{Action, FilterPoint, Name};
@@ -19,10 +19,6 @@ use crate::steering::Steering;
 
 /// What no filter says about a packet.
 const OPEN: FilterDecision = FilterDecision::plain(Action::Accept, RuleSlot(0));
-
-/// Tables of more routes are looked up in bursts. Smaller ones are in the cache, and one lookup
-/// after the other is sooner done.
-const MANY_ROUTES: usize = 4_096;
 
 /// A network stack of its own.
 #[derive(Clone, Debug)]
@@ -208,7 +204,7 @@ impl Instance {
     ) {
         // No packet is plain enough to pass policy routes by.
         let plain = if self.steering.is_some() { Mask::EMPTY } else { packets & plain };
-        if self.fib.len() > MANY_ROUTES {
+        if self.fib.len() > fib::MANY {
             self.route_far(burst, plain, &descriptor, &mut decided);
         } else {
             for slot in plain {

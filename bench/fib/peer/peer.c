@@ -165,7 +165,7 @@ uint64_t peer_memory(void)
 }
 
 /* What the C library has handed out to the program, its own headers included, in bytes. */
-uint64_t own_memory(void)
+uint64_t heap_memory(void)
 {
 	struct mallinfo2 info = mallinfo2();
 

@@ -7,11 +7,12 @@
 //!   bytes; each with the lookup that DPDK chooses by itself and, where the processor has it, with
 //!   the one for AVX-512, which a program must ask for.
 //! * **rte_lpm** and **rte_lpm6** up to 100,000 routes: their insertion is quadratic.
-//! * **Memory**: ours is what the C library's heap grows by (`mallinfo2`), prefixes included from
-//!   which the table is made. DPDK's is what its tables take by its documentation (`tbl24` and as
+//! * **Memory**: ours is what the C library's heap grows by (`mallinfo2`) and what is kept for cells
+//!   beside it, prefixes included from which the table is made. DPDK's is what its tables take by its documentation (`tbl24` and as
 //!   many `tbl8` as these routes need), and in brackets what its heap grows by, which includes the
 //!   `rte_rib` from which they are made.
-//! * DPDK's tables are on hugepages if they can be had (root), ours on pages of 4 KiB.
+//! * DPDK's tables are on hugepages if they can be had (root); our cells are on transparent ones, and the rest of
+//!   ours on pages of 4 KiB.
 //!
 //! `--check` fails when a goal is missed.
 
@@ -29,7 +30,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use sluice_dpdk::{Eal, EalOptions, Hugepages};
 use sluice_packet::Family;
-use sluice_policy::fib::{Fib, NO_LEAF};
+use sluice_policy::fib::{Fib, NO_LEAF, cell_memory};
 
 use peer::{Kind, Peer};
 use tables::{Mix, Random};
@@ -178,8 +179,13 @@ fn below(routes: &[(IpNet, u32)], lengths: &[u8]) -> usize {
     lengths.iter().map(networks).sum()
 }
 
+/// Bytes that tables of ours take, and whatever else this program has.
+fn own_memory() -> u64 {
+    peer::heap_memory() + cell_memory() as u64
+}
+
 fn fill_own(routes: &[(IpNet, u32)]) -> (Fib, Filled) {
-    let before = peer::own_memory();
+    let before = own_memory();
     let (mut fib, took) = timed(|| {
         let mut fib = Fib::default();
         routes.iter().for_each(|&(prefix, leaf)| {
@@ -187,7 +193,7 @@ fn fill_own(routes: &[(IpNet, u32)]) -> (Fib, Filled) {
         });
         fib
     });
-    let memory = (peer::own_memory() - before) as f64;
+    let memory = (own_memory() - before) as f64;
     let mut random = Random(SEED);
     let change = median((0..CHANGES).map(|i| {
         let (prefix, leaf) = routes[random.below(routes.len() as u64) as usize];

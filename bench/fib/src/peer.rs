@@ -41,7 +41,7 @@ mod c {
         pub fn peer_lookup6(kind: i32, table: *mut c_void, ips: *const [u8; 16], count: u32)
         -> u64;
         pub fn peer_memory() -> u64;
-        pub fn own_memory() -> u64;
+        pub fn heap_memory() -> u64;
     }
 }
 
@@ -121,9 +121,9 @@ pub fn memory() -> u64 {
 }
 
 /// Bytes that the C library has allocated for this program, headers included.
-pub fn own_memory() -> u64 {
+pub fn heap_memory() -> u64 {
     // SAFETY: reads the statistics of the C library's heap.
-    unsafe { c::own_memory() }
+    unsafe { c::heap_memory() }
 }
 
 /// The network as on the wire; IPv4 at the front.

@@ -47,8 +47,9 @@ mod timeouts;
 
 pub use half::{Half, HalfId, Likeness, NO_PATH};
 pub use key::Key;
-pub use memory::AllocationError;
+pub use memory::{AllocationError, Pages};
 pub use phase::{Class, Phase};
+pub use prefetch::prefetch;
 pub use state::Count;
 pub use table::{Connection, Counters, Fate, Inserted, Limits, Strictness, Table};
 pub use timeouts::Timeouts;

@@ -1,7 +1,7 @@
 //! Memory of a fixed length, on huge pages where the kernel has them, written to when it is made.
 //!
-//! A table of a million connections spans hundreds of megabytes; on pages of 4 KiB nearly every
-//! packet of a random flow would miss the TLB as well as the cache.
+//! A table of a million connections spans hundreds of megabytes, one of a million routes tens; on pages of
+//! 4 KiB nearly every packet of a random flow would miss the TLB as well as the cache.
 
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
@@ -27,7 +27,7 @@ pub struct AllocationError {
 }
 
 /// A slice that owns its memory, which never moves.
-pub(crate) struct Pages<T> {
+pub struct Pages<T> {
     values: NonNull<T>,
     length: usize,
     mapping: NonNull<core::ffi::c_void>,
@@ -41,11 +41,11 @@ unsafe impl<T: Sync> Sync for Pages<T> {}
 
 impl<T: Copy> Pages<T> {
     /// `length` times `value`. Every page is written to, so that none is missing later.
-    pub(crate) fn new(
-        length: usize,
-        value: T,
-        huge: bool,
-    ) -> Result<Pages<T>, (usize, std::io::Error)> {
+    ///
+    /// # Errors
+    ///
+    /// The bytes that were asked for and what the kernel says when it has no such memory.
+    pub fn new(length: usize, value: T, huge: bool) -> Result<Pages<T>, (usize, std::io::Error)> {
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= 4096) };
         let bytes = length.max(1).saturating_mul(size_of::<T>());
         let large = bytes >= HUGE;

@@ -3,7 +3,7 @@
 /// Fetches the cache line that `value` begins in. It changes nothing but how long the next look at
 /// it takes.
 #[inline(always)]
-pub(crate) fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing that the program could see and faults at no address; the
     // instruction is of the baseline of x86-64.

@@ -5,6 +5,9 @@ use std::array;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
+use sluice_flow::prefetch;
+
+use super::cells::Cells;
 use super::find::Search;
 use super::node::{Children, Node};
 use super::palette::Palette;
@@ -13,11 +16,20 @@ use super::slot::{CHILD, Slot};
 use super::table::Level;
 use super::{Address, Leaf, NO_LEAF};
 
-/// The prefixes that begin with the same byte or bytes, and a cell for each value of the next two.
+/// The prefixes that begin with the same byte or bytes, and a cell for each value of the next two. What
+/// each lookup reads is in one cache line.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Block {
+    /// For each value of the second and third byte the longest prefix that covers it, or its child: the
+    /// number of a slot in a palette. That is 64 KiB, and one cache line holds all that is within 18
+    /// bits of the address.
     cells: Cells,
-    palette: Palette,
+    /// One for the cells of all values of the second byte; when it does not suffice, two for half of them
+    /// each, and so on: the cells behind one value of it never have more slots than a palette.
+    palettes: Vec<Palette>,
+    /// Values of the second byte that have the same palette are equal but for so many bits.
+    alike: u32,
     /// The longest prefix of the second byte that covers each of its values.
     bases: [Leaf; 256],
     /// By value of the second byte.
@@ -26,16 +38,6 @@ pub(super) struct Block {
     second: Prefixes,
     /// Prefixes that end in the third byte.
     third: Prefixes,
-}
-
-/// The longest prefix that covers each value of the second and third byte, or its child.
-#[derive(Clone, Debug)]
-enum Cells {
-    /// The number of a slot in the palette. That is 64 KiB, and one cache line holds all that is
-    /// within 18 bits of the address.
-    Narrow(Box<[u8; 1 << 16]>),
-    /// The slots themselves, by value of the second byte.
-    Wide(Box<[Row; 256]>),
 }
 
 /// Cells that are to be made anew: those of some values of the third byte behind one of the second.
@@ -47,31 +49,66 @@ pub(super) struct Wet {
     pub third: RangeInclusive<u8>,
 }
 
-/// What a cell holds: the number of a slot in the palette, or the slot.
-pub(super) type Cell = u32;
-
-/// The slots of the values of a byte.
-type Row = Arc<[Slot; 256]>;
+/// The number of a slot in a palette.
+pub(super) type Cell = u8;
 
 impl Block {
     fn wet(second: u8, third: RangeInclusive<u8>) -> Wet {
         Wet { path: [0; 2], second, third }
     }
 
-    /// Makes all cells anew, with a palette that has no more than is needed; wide if it must be.
-    fn repaint(&mut self) {
-        let rows: Box<[Row; 256]> =
-            Box::new(array::from_fn(|second| Arc::new(self.slots(second as u8, &ALL))));
-        self.palette = Palette::default();
-        let mut cells = no_cells();
-        let fits = (0..=u8::MAX)
-            .zip(rows.iter())
-            .all(|(second, slots)| paint_narrow(&mut cells, &mut self.palette, second, ALL, slots));
-        self.cells = if !fits || self.palette.is_nearly_full() {
-            Cells::Wide(rows)
-        } else {
-            Cells::Narrow(cells)
-        };
+    #[inline(always)]
+    fn palette(&self, second: u8) -> usize {
+        usize::from(second) >> self.alike
+    }
+
+    /// Makes the cells anew that have the palette of a value of the second byte, with one that has no
+    /// more than is needed; all of them, with more palettes, if it must be.
+    fn repaint(&mut self, second: u8) {
+        if self.repaint_palette(self.palette(second)) {
+            return;
+        }
+        while self.alike > 0 {
+            self.alike -= 1;
+            self.palettes = vec![Palette::EMPTY; 256 >> self.alike];
+            if (0..self.palettes.len()).all(|palette| self.repaint_palette(palette)) {
+                break;
+            }
+        }
+    }
+
+    /// Whether the palette suffices, and will for some time.
+    fn repaint_palette(&mut self, palette: usize) -> bool {
+        self.palettes[palette] = Palette::EMPTY;
+        let first = palette << self.alike;
+        let suffices = (first..first + (1 << self.alike)).all(|second| {
+            let second = second as u8;
+            let slots = self.slots(second, &ALL);
+            self.paint_row(second, &ALL, &slots)
+        });
+        suffices && (self.alike == 0 || !self.palettes[palette].is_nearly_full())
+    }
+
+    /// Whether the palette has sufficed.
+    fn paint_row(&mut self, second: u8, third: &RangeInclusive<u8>, slots: &[Slot; 256]) -> bool {
+        let palette = self.palette(second);
+        let palette = &mut self.palettes[palette];
+        let (first, last) = (usize::from(*third.start()), usize::from(*third.end()));
+        let row = usize::from(second) << 8;
+        let mut brush = None;
+        for (cell, &slot) in
+            self.cells[row + first..=row + last].iter_mut().zip(&slots[first..=last])
+        {
+            match brush {
+                Some((of, number)) if of == slot => *cell = number,
+                _ => {
+                    let Some(number) = palette.number(slot) else { return false };
+                    brush = Some((slot, number));
+                    *cell = number;
+                }
+            }
+        }
+        true
     }
 
     /// What some values of the third byte behind one of the second lead to: all that some prefix
@@ -94,20 +131,19 @@ impl Level for Block {
     }
 
     #[inline(always)]
-    fn cell(&self, address: impl Address, place: usize) -> Cell {
+    fn cell(&self, address: impl Address, place: usize) -> &Cell {
         let (second, third) = (address.byte(place), address.byte(place + 1));
-        match &self.cells {
-            Cells::Narrow(cells) => cells[usize::from(second) << 8 | usize::from(third)].into(),
-            Cells::Wide(rows) => rows[usize::from(second)][usize::from(third)],
-        }
+        &self.cells[usize::from(second) << 8 | usize::from(third)]
     }
 
     #[inline(always)]
-    fn slot(&self, _: impl Address, _: usize, cell: Cell) -> Slot {
-        match &self.cells {
-            Cells::Narrow(_) => self.palette.slot(cell as u8),
-            Cells::Wide(_) => cell,
-        }
+    fn fetch_child(&self, address: impl Address, place: usize) {
+        prefetch(&self.children[usize::from(address.byte(place))]);
+    }
+
+    #[inline(always)]
+    fn slot(&self, address: impl Address, place: usize, cell: Cell) -> Slot {
+        self.palettes[self.palette(address.byte(place))].slot(cell)
     }
 
     #[inline(always)]
@@ -163,17 +199,8 @@ impl Level for Block {
 
     fn paint(&mut self, Wet { second, third, .. }: &Wet, _: usize) {
         let slots = self.slots(*second, third);
-        match &mut self.cells {
-            Cells::Wide(rows) => {
-                let painted = usize::from(*third.start())..=usize::from(*third.end());
-                let row = Arc::make_mut(&mut rows[usize::from(*second)]);
-                row[painted.clone()].copy_from_slice(&slots[painted]);
-            }
-            Cells::Narrow(cells) => {
-                if !paint_narrow(cells, &mut self.palette, *second, third.clone(), &slots) {
-                    self.repaint();
-                }
-            }
+        if !self.paint_row(*second, third, &slots) {
+            self.repaint(*second);
         }
     }
 
@@ -198,36 +225,12 @@ impl Level for Block {
     }
 }
 
-/// Whether the palette has sufficed.
-fn paint_narrow(
-    cells: &mut [u8; 1 << 16],
-    palette: &mut Palette,
-    second: u8,
-    third: RangeInclusive<u8>,
-    slots: &[Slot; 256],
-) -> bool {
-    let (first, last) = (usize::from(*third.start()), usize::from(*third.end()));
-    let row = usize::from(second) << 8;
-    let mut brush = (NO_LEAF, Palette::NO_LEAF);
-    for (cell, &slot) in cells[row + first..=row + last].iter_mut().zip(&slots[first..=last]) {
-        if slot != brush.0 {
-            let Some(number) = palette.number(slot) else { return false };
-            brush = (slot, number);
-        }
-        *cell = brush.1;
-    }
-    true
-}
-
-fn no_cells() -> Box<[u8; 1 << 16]> {
-    Box::new([Palette::NO_LEAF; 1 << 16])
-}
-
 impl Default for Block {
     fn default() -> Self {
         Block {
-            cells: Cells::Narrow(no_cells()),
-            palette: Palette::default(),
+            cells: Cells::of(Palette::NO_LEAF),
+            palettes: vec![Palette::default()],
+            alike: 8,
             bases: [NO_LEAF; 256],
             children: array::from_fn(|_| Children::default()),
             second: Prefixes::default(),

@@ -2,9 +2,9 @@
 //!
 //! * The first byte of an IPv4 address, or the first two of an IPv6 address, lead to a
 //!   [`Block`](block::Block), which has a cell for each value of the next two, as DIR-24-8 has
-//!   (Gupta, Lin and McKeown, INFOCOM 1998). A cell is one byte, a number in the block's palette of
-//!   leaves: a table of a million routes is 14 MiB of cells, and a lookup is one miss of the cache.
-//!   What needs more colours than a byte has is wide.
+//!   (Gupta, Lin and McKeown, INFOCOM 1998). A cell is one byte, a number in a palette of leaves:
+//!   a table of a million routes is 14 MiB of cells, on huge pages, and a lookup is one miss of the
+//!   cache. A block that has more leaves than a byte has values has a palette for each part of it.
 //! * Further bytes are [`Node`](node::Node)s, which have bits for the values that lead on and for those
 //!   where another leaf begins, and count them, as Poptrie does (Asai and Ohara, SIGCOMM 2015). Nodes
 //!   of neighbours stand side by side, so that each level is one miss.
@@ -17,6 +17,7 @@
 
 mod block;
 mod burst;
+mod cells;
 mod find;
 mod node;
 mod palette;
@@ -30,6 +31,8 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sluice_packet::Family;
 
+pub use cells::cell_memory;
+
 use block::Block;
 use find::Search;
 use table::{Level, Painter, Table};
@@ -39,6 +42,10 @@ pub type Leaf = u32;
 
 /// The leaf value that stands for "none" and cannot be inserted. Above it nothing is a leaf.
 pub const NO_LEAF: Leaf = u32::MAX >> 1;
+
+/// Tables of more prefixes are looked up in bursts. Smaller ones are in the cache, and one lookup
+/// after the other is sooner done.
+pub(crate) const MANY: usize = 4_096;
 
 /// A forwarding table from prefixes to leaves. Cloning is cheap.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
+use sluice_flow::prefetch;
+
 use super::find::Search;
 use super::prefixes::{ALL, Place, Prefixes};
 use super::values::Values;
@@ -138,6 +140,13 @@ impl Children {
 }
 
 impl Node {
+    /// Asks for both its lines ahead of time.
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        prefetch(&self.children);
+        prefetch(&self.runs);
+    }
+
     /// Whether there is a node below a value of the byte.
     #[inline(always)]
     pub(super) fn has_child(&self, byte: u8) -> bool {

@@ -1,21 +1,20 @@
-//! Numbers of one byte for the slots of a block.
+//! Numbers of one byte for the slots of cells.
 
 use super::NO_LEAF;
-use super::slot::{self, Slot};
+use super::slot::Slot;
 
-/// Up to 254 leaves, "none" and "a child". It only grows; a block that runs out of it makes a
-/// new one.
+/// Up to 256 slots. It only grows; cells for which it does not suffice get a new one.
 #[derive(Clone, Debug)]
 pub(super) struct Palette {
     slots: [Slot; 256],
-    taken: u8,
+    taken: u16,
 }
 
 impl Palette {
-    /// The number of [`NO_LEAF`].
+    /// The number of [`NO_LEAF`] in a palette by [`default`](Self::default).
     pub(super) const NO_LEAF: u8 = 0;
-    /// The number of [`slot::CHILD`].
-    const CHILD: u8 = u8::MAX;
+
+    pub(super) const EMPTY: Palette = Palette { slots: [NO_LEAF; 256], taken: 0 };
 
     #[inline(always)]
     pub(super) fn slot(&self, number: u8) -> Slot {
@@ -24,22 +23,16 @@ impl Palette {
 
     /// The number of a slot; `None` when all are taken.
     pub(super) fn number(&mut self, slot: Slot) -> Option<u8> {
-        if slot > NO_LEAF {
-            return Some(Self::CHILD);
-        }
-        let taken = &self.slots[..=usize::from(self.taken)];
-        if let Some(number) = taken.iter().position(|known| *known == slot) {
+        let taken = usize::from(self.taken);
+        if let Some(number) = self.slots[..taken].iter().position(|known| *known == slot) {
             return Some(number as u8);
         }
-        if self.taken + 1 == Self::CHILD {
-            return None;
-        }
+        *self.slots.get_mut(taken)? = slot;
         self.taken += 1;
-        self.slots[usize::from(self.taken)] = slot;
-        Some(self.taken)
+        Some(taken as u8)
     }
 
-    /// Whether it would not be long until it is full again.
+    /// Whether it would not be long until it is full.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.taken > 240
     }
@@ -47,8 +40,6 @@ impl Palette {
 
 impl Default for Palette {
     fn default() -> Self {
-        let mut slots = [NO_LEAF; 256];
-        slots[usize::from(Self::CHILD)] = slot::CHILD;
-        Palette { slots, taken: 0 }
+        Palette { taken: 1, ..Palette::EMPTY }
     }
 }

@@ -18,8 +18,11 @@ pub(super) trait Level: Clone + Default + Debug {
     /// The empty one, which all share.
     fn none() -> Arc<Self>;
 
+    /// Asks for what leads on from a cell, ahead of time.
+    fn fetch_child(&self, address: impl Address, place: usize);
+
     /// What is to be found for an address: the part that is slow.
-    fn cell(&self, address: impl Address, place: usize) -> Cell;
+    fn cell(&self, address: impl Address, place: usize) -> &Cell;
 
     /// What a cell of an address stands for.
     fn slot(&self, address: impl Address, place: usize, cell: Cell) -> Slot;
@@ -68,11 +71,17 @@ impl<B: Level> Table<B> {
     /// The leaf of the longest prefix, or [`NO_LEAF`].
     #[inline(always)]
     pub(super) fn lookup(&self, address: impl Address) -> Leaf {
-        let slot = self.slot(address, 0, self.cell(address, 0));
+        let slot = self.slot(address, 0, *self.cell(address, 0));
         if slot < NO_LEAF {
             return slot;
         }
         self.deeper(address, slot)
+    }
+
+    /// How many prefixes there are.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// What a slot that is no leaf leads to.
@@ -97,7 +106,12 @@ impl<B: Level> Level for Table<B> {
     }
 
     #[inline(always)]
-    fn cell(&self, address: impl Address, place: usize) -> Cell {
+    fn fetch_child(&self, address: impl Address, place: usize) {
+        self.at(address, place).fetch_child(address, place + 1);
+    }
+
+    #[inline(always)]
+    fn cell(&self, address: impl Address, place: usize) -> &Cell {
         self.at(address, place).cell(address, place + 1)
     }
 

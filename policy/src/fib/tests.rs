@@ -18,6 +18,11 @@ fn prefix(family: Family) -> impl Strategy<Value = IpNet> {
         .prop_map(move |(n, length)| IpNet::new(ip_of(family, n), length).unwrap().trunc())
 }
 
+/// Tables that are small are looked up one by one else.
+fn in_bursts<A: Address>(table: &Table<impl Level>, addresses: &[A], leaves: &mut [Leaf]) {
+    burst::passes(table, addresses, leaves);
+}
+
 fn agrees_with_a_list(family: Family, steps: Vec<(IpNet, Option<Leaf>)>, probes: Vec<u128>) {
     let mut fib = Fib::default();
     let mut list: Vec<(IpNet, Leaf)> = Vec::new();
@@ -62,9 +67,9 @@ fn agrees_with_a_list(family: Family, steps: Vec<(IpNet, Option<Leaf>)>, probes:
         match family {
             Family::Inet => {
                 let addresses: Vec<u32> = probes.iter().map(|probe| *probe as u32).collect();
-                fib.lookup_inet(&addresses, &mut leaves);
+                in_bursts(&fib.inet, &addresses, &mut leaves);
             }
-            Family::Inet6 => fib.lookup_inet6(&probes, &mut leaves),
+            Family::Inet6 => in_bursts(&fib.inet6, &probes, &mut leaves),
         }
         for (probe, leaf) in probes.into_iter().zip(leaves) {
             let ip = ip_of(family, probe);
@@ -139,7 +144,7 @@ fn a_block_of_many_leaves_and_children() {
             addresses.push(10 << 24 | random >> 8);
         }
         let mut leaves = vec![0; addresses.len()];
-        fib.lookup_inet(&addresses, &mut leaves);
+        in_bursts(&fib.inet, &addresses, &mut leaves);
         for (address, leaf) in addresses.into_iter().zip(leaves) {
             let ip = ip_of(Family::Inet, address.into());
             let covering = list.iter().filter(|(prefix, _)| prefix.contains(&ip));
@@ -166,4 +171,56 @@ fn a_block_of_many_leaves_and_children() {
     }
     check(&list, &fib);
     assert_eq!((fib.len(), before.len() > 2_000), (100, true));
+}
+
+/// As many leaves behind one value of the second byte as a palette has, and in all more than it has.
+#[test]
+fn cells_that_are_all_different() {
+    let mut fib = Fib::default();
+    let mut leaf_of = |n: u32, leaf| {
+        let network = Ipv4Addr::from_bits(10 << 24 | n << 8);
+        fib.insert(Ipv4Net::new(network, 24).unwrap().into(), leaf)
+    };
+    let leaves = [7, Leaf::from(u16::MAX), NO_LEAF - 300];
+    for first in leaves {
+        for n in 0..256 {
+            leaf_of(n, first + n);
+            leaf_of(5 << 8 | n, first + n / 2);
+        }
+    }
+    let addresses: Vec<u32> = (0..6 << 8).map(|n| 10 << 24 | n << 8 | 1).collect();
+    let mut found = vec![0; addresses.len()];
+    in_bursts(&fib.inet, &addresses, &mut found);
+    for (n, (leaf, address)) in (0..).zip(found.iter().zip(&addresses)) {
+        let expected = match n >> 8 {
+            0 => leaves[2] + n,
+            5 => leaves[2] + (n & 255) / 2,
+            _ => NO_LEAF,
+        };
+        assert_eq!((*leaf, fib.leaf_inet(*address)), (expected, expected), "{n}");
+    }
+}
+
+#[test]
+fn small_and_large_tables_say_the_same() {
+    let mut fib = Fib::default();
+    let addresses: Vec<u32> = (0..100).map(|n| 10 << 24 | n << 14 | 9).collect();
+    let addresses6: Vec<u128> = (0..100).map(|n| 0xfd << 120 | n << 84 | 9).collect();
+    for n in 0..2 * MANY as u32 {
+        let network = Ipv4Addr::from_bits(10 << 24 | n << 8);
+        fib.insert(Ipv4Net::new(network, 24).unwrap().into(), n % 700);
+        let network = (0xfd_u128 << 120 | u128::from(n) << 80).into();
+        fib.insert(Ipv6Net::new(network, 48).unwrap().into(), n % 700);
+        if !n.is_multiple_of(MANY as u32 / 2) {
+            continue;
+        }
+        let mut leaves = vec![0; 100];
+        fib.lookup_inet(&addresses, &mut leaves);
+        let one_by_one = addresses.iter().map(|address| fib.leaf_inet(*address));
+        assert!(one_by_one.eq(leaves.iter().copied()));
+        fib.lookup_inet6(&addresses6, &mut leaves);
+        for (leaf, address) in leaves.into_iter().zip(&addresses6) {
+            assert_eq!((leaf != NO_LEAF).then_some(leaf), fib.lookup(Family::Inet6, *address));
+        }
+    }
 }
