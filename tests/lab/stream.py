@@ -39,7 +39,7 @@ class Stream:
         self._interval = 1 / rate
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._listen)]
-        self.sent = 0
+        self.departures = []
         self.seen = []
         self.arrivals = []
 
@@ -65,6 +65,11 @@ class Stream:
         return len(self.seen) >= target
 
     @property
+    def sent(self):
+        """How many datagrams were sent; when each was, is in `departures`."""
+        return len(self.departures)
+
+    @property
     def lost(self):
         """Numbers that were sent and never arrived."""
         return sorted(set(range(self.sent)) - set(self.seen))
@@ -84,7 +89,7 @@ class Stream:
         while not self._stop.is_set():
             try:
                 self._sender.send(struct.pack("!Q", self.sent))
-                self.sent += 1
+                self.departures.append(time.monotonic())
             except OSError:  # an ICMP error came back for an earlier one: this one was not sent
                 pass
             following += self._interval
