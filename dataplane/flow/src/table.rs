@@ -218,14 +218,10 @@ impl Table {
     /// [`Table::related`] knows nothing of are Invalid, and so are later fragments whose first is not
     /// known. Untracked is what has no connections: neighbour discovery, multicast listeners and the
     /// like, and loose also these.
+    #[inline]
     pub fn classify(d: &Descriptor, strictness: Strictness) -> ConnectionState {
-        let query = match (d.key.family, d.key.protocol) {
-            (Family::Inet, protocol::ICMP) => key::query(d.icmp_type),
-            (Family::Inet6, protocol::ICMPV6) => key::query6(d.icmp_type),
-            _ => None,
-        };
         let strict = strictness == Strictness::Strict;
-        if Key::of(d, 0).is_none() {
+        if key::tail(d, 0).is_none() {
             let lost = d.fragment == Fragment::Later;
             return if strict && (lost || Quoted::may_quote(d)) {
                 ConnectionState::Invalid
@@ -233,9 +229,12 @@ impl Table {
                 ConnectionState::Untracked
             };
         }
-        let begins = match d.key.protocol {
-            protocol::TCP => tcp::opens(d.tcp_flags),
-            _ => !matches!(query, Some(Query::Answers(_))),
+        let asks = |query| !matches!(query, Some(Query::Answers(_)));
+        let begins = match (d.key.family, d.key.protocol) {
+            (_, protocol::TCP) => tcp::opens(d.tcp_flags),
+            (Family::Inet, protocol::ICMP) => asks(key::query(d.icmp_type)),
+            (Family::Inet6, protocol::ICMPV6) => asks(key::query6(d.icmp_type)),
+            _ => true,
         };
         if begins || !strict { ConnectionState::New } else { ConnectionState::Invalid }
     }

@@ -26,6 +26,7 @@ pub struct Quoted {
 
 impl Quoted {
     /// Whether it is an error message that quotes the packet that it is about.
+    #[inline]
     pub fn may_quote(error: &Descriptor) -> bool {
         match (error.key.family, error.key.protocol) {
             // Neither redirects, which are for a link, nor source quench, which is no more (RFC 6633).

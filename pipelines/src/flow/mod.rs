@@ -248,7 +248,8 @@ impl Flows {
         let d = *packet.descriptor;
         let frame = packet.mbuf.data();
         let strict = judging.strict == Strictness::Strict;
-        let state = if let Some(quoted) = Quoted::read(&d, frame) {
+        let quoted = if Quoted::may_quote(&d) { Quoted::read(&d, frame) } else { None };
+        let state = if let Some(quoted) = quoted {
             match self.table.related(&d, &quoted, judging.cx.instance.id.0, judging.cx.now) {
                 Some(_) => ConnectionState::Related,
                 None if strict => ConnectionState::Invalid,

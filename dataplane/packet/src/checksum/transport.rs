@@ -94,6 +94,7 @@ pub fn full<'a>(
 }
 
 /// Whether the layer-4 protocol has a checksum that is known here.
+#[inline]
 fn is_known(d: &Descriptor) -> bool {
     match d.key.protocol {
         protocol::TCP | protocol::UDP => true,
@@ -103,6 +104,7 @@ fn is_known(d: &Descriptor) -> bool {
     }
 }
 
+#[inline]
 fn pseudo_header(d: &Descriptor, covered: &Covered) -> Sum {
     match d.key.protocol {
         protocol::ICMP => Sum::new(),
@@ -114,6 +116,7 @@ fn pseudo_header(d: &Descriptor, covered: &Covered) -> Sum {
 /// order. What has no checksum that a router could verify passes: other protocols, fragments,
 /// packets with segments left (RFC 8200 section 8.1), and UDP with checksum 0, which IPv4 allows
 /// (RFC 768) and tunnels over IPv6 do, too (RFC 6935).
+#[inline]
 pub fn verify<'a>(
     d: &Descriptor,
     segments: impl IntoIterator<Item = &'a [u8]>,
@@ -127,6 +130,7 @@ pub fn verify<'a>(
     }
 }
 
+#[inline]
 fn is_intact<'a>(d: &Descriptor, mut segments: impl Iterator<Item = &'a [u8]>) -> Option<bool> {
     let first = segments.next()?;
     let covered = Covered::of(d, first)?;
@@ -181,22 +185,31 @@ impl Covered {
 
     /// The sum of all covered bytes, the checksum field among them; `None` when the segments end
     /// before.
-    fn sum<'a>(&self, first: &[u8], rest: impl Iterator<Item = &'a [u8]>) -> Option<Sum> {
-        let mut sum = Sum::new();
+    #[inline]
+    fn sum<'a>(&self, first: &'a [u8], rest: impl Iterator<Item = &'a [u8]>) -> Option<Sum> {
+        match first.get(self.start..self.start + self.length) {
+            Some(all) => Some(Sum::of(all)),
+            None => self.sum_of_many(first, rest),
+        }
+    }
+
+    #[inline(never)]
+    fn sum_of_many<'a>(
+        &self,
+        first: &'a [u8],
+        rest: impl Iterator<Item = &'a [u8]>,
+    ) -> Option<Sum> {
         let mut missing = self.length;
-        let first = first.get(self.start..)?;
-        let taken = first.get(..missing).unwrap_or(first);
-        sum.add(taken);
-        missing -= taken.len();
-        for segment in rest {
-            if missing == 0 {
-                break;
-            }
+        let mut sum = Sum::new();
+        for segment in std::iter::once(first.get(self.start..)?).chain(rest) {
             let taken = segment.get(..missing).unwrap_or(segment);
             sum.add(taken);
             missing -= taken.len();
+            if missing == 0 {
+                return Some(sum);
+            }
         }
-        (missing == 0).then_some(sum)
+        None
     }
 }
 
