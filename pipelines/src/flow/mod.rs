@@ -20,9 +20,9 @@ mod limits;
 mod path;
 mod shown;
 
-use sluice_dpdk::BURST;
+use sluice_dpdk::{BURST, Mbuf};
 use sluice_flow::{Fate, Half, HalfId, Likeness, NO_PATH, Strictness, Table};
-use sluice_hooks::{Burst, Context, Hook, HookOrder, Way};
+use sluice_hooks::{Burst, Context, Hook, HookOrder, Parts, Way};
 use sluice_packet::{
     ConnectionState, Consulted, Descriptor, DescriptorFlags, Fragment, Mask, Quoted, TcpSegment,
     checksum, protocol,
@@ -146,10 +146,11 @@ impl Flows {
         let mut others = Mask::EMPTY;
         // Most packets of a burst have one path.
         let mut common = if known.is_empty() { Paths::NONE } else { usual.path() };
+        let mut strangers = Mask::EMPTY;
         for slot in packets & !known {
             let id = self.found[slot];
             if id.is_none() {
-                self.meet(&judging, burst, slot);
+                strangers.insert(slot);
                 continue;
             }
             let d = burst.descriptor(slot);
@@ -191,6 +192,9 @@ impl Flows {
                 self.known[slot] = path;
                 others.insert(slot);
             }
+        }
+        if !strangers.is_empty() {
+            self.meet(&judging, burst, strangers);
         }
         self.settle(burst, packets, known, others, common, judging.edition);
     }
@@ -240,33 +244,45 @@ impl Flows {
         self.table.track(self.found[slot], d, segment.as_ref(), judging.strict, judging.cx.now)
     }
 
-    /// A packet of no connection: what state it is in, and whether it begins one.
+    /// Packets of no connection: what state they are in, and which of them begin one.
+    #[inline(never)]
+    fn meet(&mut self, judging: &Judging<'_, '_>, burst: &mut Burst, packets: Mask) {
+        for slot in packets {
+            let Some(Parts { mbuf, descriptor: d }) = burst.parts(slot) else { continue };
+            d.state = if Quoted::may_quote(d) {
+                self.state_of_error(judging, mbuf, d)
+            } else {
+                let state = Table::classify(d, judging.strict);
+                // What is not as its sender made it opens nothing.
+                let forged = judging.strict == Strictness::Strict
+                    && state == ConnectionState::New
+                    && d.fragment == Fragment::Whole
+                    && checksum::verify(d, mbuf.segments()).is_err();
+                if forged { ConnectionState::Invalid } else { state }
+            };
+            if d.state == ConnectionState::New && d.fragment != Fragment::Later {
+                self.beginning.insert(slot);
+            }
+        }
+    }
+
+    /// The state of an ICMP error: that of the connection which it quotes a packet of.
     #[cold]
     #[inline(never)]
-    fn meet(&mut self, judging: &Judging<'_, '_>, burst: &mut Burst, slot: usize) {
-        let Some(packet) = burst.parts(slot) else { return };
-        let d = *packet.descriptor;
-        let frame = packet.mbuf.data();
-        let strict = judging.strict == Strictness::Strict;
-        let quoted = if Quoted::may_quote(&d) { Quoted::read(&d, frame) } else { None };
-        let state = if let Some(quoted) = quoted {
-            match self.table.related(&d, &quoted, judging.cx.instance.id.0, judging.cx.now) {
-                Some(_) => ConnectionState::Related,
-                None if strict => ConnectionState::Invalid,
-                None => ConnectionState::Untracked,
-            }
-        } else {
-            let state = Table::classify(&d, judging.strict);
-            // What is not as its sender made it opens nothing.
-            let forged = strict
-                && state == ConnectionState::New
-                && d.fragment == Fragment::Whole
-                && checksum::verify(&d, packet.mbuf.segments()).is_err();
-            if forged { ConnectionState::Invalid } else { state }
+    fn state_of_error(
+        &self,
+        judging: &Judging<'_, '_>,
+        mbuf: &Mbuf,
+        d: &Descriptor,
+    ) -> ConnectionState {
+        let (instance, now) = (judging.cx.instance.id.0, judging.cx.now);
+        let Some(quoted) = Quoted::read(d, mbuf.data()) else {
+            return Table::classify(d, judging.strict);
         };
-        packet.descriptor.state = state;
-        if state == ConnectionState::New && d.fragment != Fragment::Later {
-            self.beginning.insert(slot);
+        match self.table.related(d, &quoted, instance, now) {
+            Some(_) => ConnectionState::Related,
+            None if judging.strict == Strictness::Strict => ConnectionState::Invalid,
+            None => ConnectionState::Untracked,
         }
     }
 

@@ -15,11 +15,11 @@ use crate::descriptor::{Family, FlowKey};
 
 /// A ones' complement sum under way (RFC 1071).
 ///
-/// The sum is kept in the machine's byte order, since a ones' complement sum does not care
+/// The sum is kept of little-endian words, since a ones' complement sum does not care
 /// (RFC 1071 section 2(B)), and turned around once at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sum {
-    /// At most 2^33: every addition folds what it adds.
+    /// Less than 2^33: every addition brings around what goes over.
     sum: u64,
     /// Whether an odd number of bytes went in: the next byte is a low one.
     odd: bool,
@@ -35,9 +35,7 @@ impl Sum {
     /// The sum of one slice.
     #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
-        let mut sum = Sum::new();
-        sum.add(bytes);
-        sum
+        Sum { sum: carried(words(bytes)), odd: bytes.len() & 1 == 1 }
     }
 
     /// The sum of the pseudo-header of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC 768,
@@ -56,28 +54,28 @@ impl Sum {
             Family::Inet6 => words(key.src) + words(key.dst),
         };
         let sum = fold(addresses + u64::from(key.protocol) + (length as u64 & 0xffff_ffff));
-        Sum { sum: u64::from(sum.to_be()), odd: false }
+        Sum { sum: u64::from(sum.swap_bytes()), odd: false }
     }
 
     /// Adds the next bytes of the packet.
     #[inline]
     pub fn add(&mut self, bytes: &[u8]) {
         let part = fold(words(bytes));
-        self.sum += u64::from(if self.odd { part.swap_bytes() } else { part });
-        self.sum = (self.sum & 0xffff_ffff) + (self.sum >> 32);
+        let part = u64::from(if self.odd { part.swap_bytes() } else { part });
+        self.sum = carried(self.sum + part);
         self.odd ^= bytes.len() & 1 == 1;
     }
 
     /// Adds another sum, whose bytes begin at an even place of the packet.
     #[inline]
     pub fn combine(&mut self, other: Sum) {
-        self.sum += u64::from(fold(other.sum));
+        self.sum = carried(self.sum + other.sum);
     }
 
     /// The sum, folded to 16 bits.
     #[inline]
     pub fn value(self) -> u16 {
-        u16::from_be(fold(self.sum))
+        fold(self.sum).swap_bytes()
     }
 
     /// The checksum: the sum's complement.
@@ -91,6 +89,12 @@ impl Sum {
     pub fn is_intact(self) -> bool {
         fold(self.sum) == 0xffff
     }
+}
+
+/// What went over 32 bits, brought around to the other end.
+#[inline]
+const fn carried(sum: u64) -> u64 {
+    (sum & 0xffff_ffff) + (sum >> 32)
 }
 
 /// Folds a sum of words to 16 bits, carries brought around to the other end.
@@ -110,32 +114,33 @@ const fn fold32(sum: u32) -> u16 {
 /// be needed to overflow it. What is short, as nearly all headers are, is summed where it is asked for.
 #[inline]
 fn words(bytes: &[u8]) -> u64 {
-    let halves = |number: u64| (number & 0xffff_ffff) + (number >> 32);
-    let (blocks, rest) = bytes.as_chunks::<64>();
+    let (blocks, short) = bytes.as_chunks::<64>();
     let long = if blocks.is_empty() { 0 } else { block_words(blocks) };
-    let (pairs, rest) = rest.as_chunks::<8>();
-    let mut wide = 0;
+    let (pairs, rest) = short.as_chunks::<8>();
+    let mut sum = u128::from(tail(bytes, rest));
     for pair in pairs {
-        wide += u128::from(u64::from_ne_bytes(*pair));
+        sum += u128::from(u64::from_le_bytes(*pair));
     }
-    let (words, tail) = rest.as_chunks::<4>();
-    let word = words.first().map_or(0, |word| u32::from_ne_bytes(*word));
-    let last = match *tail {
-        [a] => [a, 0, 0, 0],
-        [a, b] => [a, b, 0, 0],
-        [a, b, c] => [a, b, c, 0],
-        _ => [0; 4],
-    };
-    let short = halves(wide as u64) + (wide >> 64) as u64;
-    long + short + u64::from(word) + u64::from(u32::from_ne_bytes(last))
+    let low = sum as u64;
+    long + (low & 0xffff_ffff) + (low >> 32) + (sum >> 64) as u64
 }
 
-/// The same of whole blocks; the compiler makes vector code of it.
+/// The last of `bytes`, fewer than eight, as the low bytes of a word: the last eight, and those shifted
+/// out that are no part of it.
+#[inline]
+fn tail(bytes: &[u8], rest: &[u8]) -> u64 {
+    match bytes.last_chunk() {
+        Some(last) => u64::from_le_bytes(*last) >> 1 >> (63 - 8 * (rest.len() & 7)),
+        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// The sum of whole blocks; the compiler makes vector code of it.
 #[inline(never)]
 fn block_words(blocks: &[[u8; 64]]) -> u64 {
     let block_sum = |block: &[u8; 64]| {
         let (words, _) = block.as_chunks::<4>();
-        words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>()
+        words.iter().map(|word| u64::from(u32::from_le_bytes(*word))).sum::<u64>()
     };
     blocks.iter().map(block_sum).sum()
 }

@@ -116,7 +116,7 @@ fn pseudo_header(d: &Descriptor, covered: &Covered) -> Sum {
 /// order. What has no checksum that a router could verify passes: other protocols, fragments,
 /// packets with segments left (RFC 8200 section 8.1), and UDP with checksum 0, which IPv4 allows
 /// (RFC 768) and tunnels over IPv6 do, too (RFC 6935).
-#[inline]
+#[inline(always)]
 pub fn verify<'a>(
     d: &Descriptor,
     segments: impl IntoIterator<Item = &'a [u8]>,
@@ -130,7 +130,7 @@ pub fn verify<'a>(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn is_intact<'a>(d: &Descriptor, mut segments: impl Iterator<Item = &'a [u8]>) -> Option<bool> {
     let first = segments.next()?;
     let covered = Covered::of(d, first)?;
@@ -185,7 +185,7 @@ impl Covered {
 
     /// The sum of all covered bytes, the checksum field among them; `None` when the segments end
     /// before.
-    #[inline]
+    #[inline(always)]
     fn sum<'a>(&self, first: &'a [u8], rest: impl Iterator<Item = &'a [u8]>) -> Option<Sum> {
         match first.get(self.start..self.start + self.length) {
             Some(all) => Some(Sum::of(all)),
