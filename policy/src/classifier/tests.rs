@@ -218,9 +218,10 @@ proptest! {
         packets in vec(some_packet(), BURST),
         of in any::<u64>(),
     ) {
-        let (matcher, of) = (Matcher::new(&conditions), Mask(of));
+        let (matcher, of) = ([Matcher::new(&conditions)], Mask(of));
         let packet = |slot: usize| Packet::from((&packets[slot].0, packets[slot].1));
-        let columns = Columns::of(of, packet);
+        let columns = Columns::of(of, &matcher, packet);
+        let [matcher] = matcher;
         let among = matcher.among_columns(&columns, of, |slot| packet(slot).descriptor);
         prop_assert_eq!(among, matcher.among(of, packet));
     }

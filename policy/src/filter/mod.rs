@@ -157,7 +157,7 @@ impl Filter {
         };
         let mut left = packets;
         let columns = (packets.len() >= MANY_PACKETS && conditions.len() >= SOME_RULES)
-            .then(|| Columns::of(packets, |slot| packet(burst, slot).into()));
+            .then(|| Columns::of(packets, conditions, |slot| packet(burst, slot).into()));
         for (condition, decision) in conditions.iter().zip(&self.rules) {
             let matching = match &columns {
                 Some(columns) => {

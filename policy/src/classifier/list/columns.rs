@@ -12,7 +12,8 @@ use crate::model::TcpFlags;
 /// One byte a packet: 1 where something holds, else 0.
 type Held = [u8; BURST];
 
-/// The fields of a burst's packets. Those of slots without a packet are 0.
+/// The fields of a burst's packets. Those of slots without a packet are 0, and those of [`RARE`] where no
+/// condition looks at one.
 pub(crate) struct Columns {
     protocol: [u8; BURST],
     state: [u8; BURST],
@@ -34,13 +35,20 @@ pub(crate) struct Columns {
     first: Held,
 }
 
+/// What few filters look at.
+const RARE: Looks = Looks::FIRST.union(Looks::INPUT).union(Looks::OUTPUT);
+
 /// More than the number of any interface.
 const NO_INTERFACE: u32 = u32::MAX;
 
 impl Columns {
-    /// Those of some packets.
+    /// Those of some packets, as far as some conditions look at them.
     #[inline]
-    pub(crate) fn of<'a>(packets: Mask, packet: impl Fn(usize) -> Packet<'a>) -> Columns {
+    pub(crate) fn of<'a>(
+        packets: Mask,
+        conditions: &[Matcher],
+        packet: impl Fn(usize) -> Packet<'a>,
+    ) -> Columns {
         let mut columns = Columns {
             protocol: [0; BURST],
             state: [0; BURST],
@@ -58,25 +66,36 @@ impl Columns {
             first: [0; BURST],
         };
         for slot in packets {
-            let Packet { descriptor: d, egress } = packet(slot);
+            let d = packet(slot).descriptor;
             let slot = slot % BURST;
-            let own = d.flags.contains(DescriptorFlags::LOCAL_ORIGIN);
             columns.protocol[slot] = d.key.protocol;
             columns.state[slot] = d.state as u8;
-            columns.tcp_flags[slot] = d.tcp_flags;
-            columns.icmp_type[slot] = d.icmp_type;
-            columns.icmp_code[slot] = d.icmp_code;
             columns.source_port[slot] = d.key.src_port;
             columns.destination_port[slot] = d.key.dst_port;
             columns.source[slot] = d.key.src_inet();
             columns.destination[slot] = d.key.dst_inet();
-            columns.ingress[slot] = if own { NO_INTERFACE } else { d.ingress.into() };
-            columns.egress[slot] = egress.map_or(NO_INTERFACE, |id| id.0.into());
             columns.inet[slot] = u8::from(d.key.family == Family::Inet);
             columns.ports[slot] = u8::from(has_ports(d));
-            columns.first[slot] = u8::from(d.fragment != Fragment::Later);
+        }
+        if conditions.iter().any(|condition| condition.looks.intersects(RARE)) {
+            columns.add_rare(packets, packet);
         }
         columns
+    }
+
+    #[inline]
+    fn add_rare<'a>(&mut self, packets: Mask, packet: impl Fn(usize) -> Packet<'a>) {
+        for slot in packets {
+            let Packet { descriptor: d, egress } = packet(slot);
+            let slot = slot % BURST;
+            let own = d.flags.contains(DescriptorFlags::LOCAL_ORIGIN);
+            self.tcp_flags[slot] = d.tcp_flags;
+            self.icmp_type[slot] = d.icmp_type;
+            self.icmp_code[slot] = d.icmp_code;
+            self.ingress[slot] = if own { NO_INTERFACE } else { d.ingress.into() };
+            self.egress[slot] = egress.map_or(NO_INTERFACE, |id| id.0.into());
+            self.first[slot] = u8::from(d.fragment != Fragment::Later);
+        }
     }
 }
 
