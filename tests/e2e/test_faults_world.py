@@ -75,13 +75,18 @@ def test_f11_explain_follows_the_link(alternating):
     """What has no link is withdrawn, and explain says it as the wire does it."""
     halves, far = alternating.halves, alternating.wires["wan"].namespace
     question = {"input": "lan", "src": "10.0.1.2", "dst": "192.0.2.1"}
+    answer = {"input": "wan", "src": "192.0.2.1", "dst": "10.0.1.2"}
     with halves.control() as control:
         assert control.post("/v1/explain", question)["verdict"] == "accept"
+        assert control.post("/v1/explain", answer)["verdict"] == "accept"
         far.run("ip", "link", "set", "eth0", "down")
         assert until(lambda: link(halves, "wan") is False)
         assert until(lambda: control.post("/v1/explain", question)["verdict"] == "reject")
         said = control.post("/v1/explain", question)
         assert said["reason"] == "no-route" and "wan" in said["steps"][-1]["text"], said
+        said = control.post("/v1/explain", answer)
+        assert (said["verdict"], said["reason"]) == ("drop", "ingress-down"), said
+        assert "wan is down" in said["steps"][-1]["text"], said
         before = {row["reason"]: row["packets"] for row in control.get("/v1/drops?all=true")}
         frame = alternating.load().frame
         for _ in range(10):
@@ -95,6 +100,7 @@ def test_f11_explain_follows_the_link(alternating):
         assert dropped() == {"no-route": 10}
         far.run("ip", "link", "set", "eth0", "up")
         assert until(lambda: control.post("/v1/explain", question)["verdict"] == "accept")
+        assert control.post("/v1/explain", answer)["verdict"] == "accept"
 
 
 def test_f11_an_interface_deleted_and_made_again(lab):

@@ -358,6 +358,13 @@ fn links_and_neighbours_are_the_dataplanes() {
         let said = super::explain(&followed, &live, &query("10.0.1.5", "10.9.0.1")).unwrap();
         assert_eq!(said.way.verdict, Verdict::Reject { reason: "no-route".into() });
         assert!(said.to_string().contains("routes by wan are withdrawn; no route"), "{said}");
+        // Nor is what came in by it looked at, malformed or not.
+        for length in [100, 9000] {
+            let came = Query { input: Some("wan".into()), length, ..query("10.9.0.1", "10.0.1.5") };
+            let said = super::explain(&followed, &live, &came).unwrap();
+            assert_eq!(said.way.verdict, Verdict::Drop { reason: "ingress-down".into() });
+            assert!(said.to_string().contains("wan is down"), "{said}");
+        }
     }
 
     // Only the dataplane knows the ports' link-local addresses.

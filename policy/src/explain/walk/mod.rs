@@ -187,6 +187,12 @@ impl Walk<'_> {
             self.ingress.name,
             self.instance.name
         );
+        if self.policy.is_down(self.ingress.id) {
+            let port = self.policy.port(self.ingress.port).map_or("its port", |port| &port.name);
+            let text =
+                format!("{text}: {port} is down, and nothing that came in by it is looked at");
+            return self.drop(Stage::Decode, text, Vec::new(), DropReason::IngressDown);
+        }
         match q.decode(self.frame, self.ingress) {
             Ok(descriptor) => self.descriptor = descriptor,
             Err(malformed) => {
