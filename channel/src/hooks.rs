@@ -39,6 +39,8 @@ pub enum HookOrigin {
     Module(Name),
     /// It stands for a fault that is being tested.
     Fault,
+    /// It copies packets for somebody who captures.
+    Capture,
 }
 
 /// How a hook is.

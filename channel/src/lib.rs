@@ -28,6 +28,7 @@
 //! * There is one dataplane for a directory (a lock file says which) and one control process
 //!   for a dataplane, both of one release and one user, or root.
 
+mod capture;
 mod client;
 mod error;
 mod flows;
@@ -52,6 +53,10 @@ pub mod measuring;
 #[cfg(test)]
 mod tests;
 
+pub use capture::{
+    CAPTURE_PAGE, CaptureDirection, CaptureFilter, CapturePage, CaptureRequest, CapturedPacket,
+    MAX_CAPTURE_BUFFER, MAX_CAPTURED, MAX_SNAPLEN,
+};
 pub use client::Client;
 pub use error::ChannelError;
 pub use flows::{

@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sluice_policy::model::{Action, FilterPoint, MacAddress, Name, State};
 use sluice_policy::{Digests, Packed, PortId, RuleSlot, Table};
 
+use crate::capture::{CapturePage, CaptureRequest};
 use crate::flows::{FlowFilter, FlowPage, FlowPlace, FlowTuple};
 use crate::hooks::HookReport;
 
@@ -127,6 +128,15 @@ pub enum Command {
         /// The packet's own direction.
         tuple: FlowTuple,
     },
+    /// Begins to copy packets as they pass.
+    Capture(CaptureRequest),
+    /// Asks for what a capture has copied since the last time.
+    Captured {
+        /// Its number.
+        capture: u32,
+        /// Whether it is to copy no more; once the last page is read, it is forgotten.
+        stop: bool,
+    },
     /// Ends connections of a page: their next packets belong to none.
     KillFlows {
         /// Where the page begins.
@@ -157,6 +167,8 @@ impl Command {
             Command::Flows { .. } => "flows",
             Command::Flow { .. } => "flow",
             Command::KillFlows { .. } => "kill-flows",
+            Command::Capture(_) => "capture",
+            Command::Captured { .. } => "captured",
         }
     }
 }
@@ -203,6 +215,13 @@ pub enum Reply {
     /// Answers [`Command::Flows`], and [`Command::Flow`] with what the workers have: nothing, as a
     /// rule one connection, and more if its packets reach several workers.
     Flows(FlowPage),
+    /// Answers [`Command::Capture`].
+    Capturing {
+        /// The number of the capture.
+        capture: u32,
+    },
+    /// Answers [`Command::Captured`].
+    Captured(CapturePage),
     /// Answers [`Command::KillFlows`].
     FlowsKilled {
         /// How many were ended.

@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod answer;
 pub mod arp;
+pub mod capture;
 pub mod cut;
 pub mod decode;
 mod down;

@@ -123,6 +123,8 @@ pub enum Origin {
     Module(Name),
     /// It stands for a fault that is being tested.
     Fault,
+    /// It copies packets for somebody who captures.
+    Capture,
 }
 
 /// A hook that does not ship as a stage.

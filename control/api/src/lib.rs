@@ -11,6 +11,8 @@
 //! | `GET /v1/flows` | `?instance=&src=&dst=&proto=&port=&state=&sort=&limit=` | [`Flows`] |
 //! | `DELETE /v1/flows` | the same but `sort` and `limit`; `&all=true` where nothing is named | [`FlowsKilled`] |
 //! | `POST /v1/flows/compare` | [`CompareLiveFlows`] | [`LiveFlowChanges`] |
+//! | `GET /v1/capture` | `?instance=&interface=&direction=&drops=&src=&dst=&host=&proto=&port=&count=&seconds=&snaplen=&buffer=` | a file (pcapng) as it grows |
+//! | `DELETE /v1/capture` | `?capture=`, the number in the header [`CAPTURE_HEADER`] of the file | `{}`; the file ends |
 //! | `GET /v1/rules` | `?instance=` | [`Vec<Rule>`](Rule) |
 //! | `GET /v1/policy-routes` | `?instance=` | [`Vec<PolicyRoute>`](PolicyRoute) |
 //! | `GET /v1/workers` | | [`Vec<Worker>`](Worker) |
@@ -54,6 +56,7 @@
 
 #![forbid(unsafe_code)]
 
+mod capture;
 mod change;
 mod commit;
 mod counters;
@@ -66,6 +69,7 @@ mod tables;
 mod transaction;
 mod watch;
 
+pub use capture::{CAPTURE_HEADER, CaptureDirection};
 pub use change::{Applied, Change, Changes, Failure, Flush};
 pub use commit::{Commit, CommitKind, Confirm, Diff, DiffEntry, DiffKind};
 pub use counters::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -124,19 +124,31 @@ impl Client {
 
     /// `GET path`, which answers with lines for as long as the control process lives.
     pub(crate) async fn lines(&self, path: &str) -> Result<Lines, Failed> {
+        let (response, driver) = self.stream(path).await?;
+        Ok(Lines { body: response.into_body(), begun: Vec::new(), _driver: driver })
+    }
+
+    /// `GET path`, whose answer comes bit by bit.
+    async fn stream(&self, path: &str) -> Result<(Response<Incoming>, Driver), Failed> {
         let sent = self.send(Method::GET, path, "text/plain", Full::new(Bytes::new()));
         let sent = tokio::time::timeout(DEADLINE, sent).await;
         let (response, driver) = sent.unwrap_or_else(|_| {
             Err(self.broke_off(format!("no answer within {} s", DEADLINE.as_secs())))
         })?;
         let status = response.status();
-        let body = response.into_body();
         if !status.is_success() {
-            let answer = Limited::new(body, LARGEST_LINE).collect().await;
+            let answer = Limited::new(response.into_body(), LARGEST_LINE).collect().await;
             let answer = answer.map_err(|error| self.broke_off(error.to_string()))?;
             return Err(refused(status, &answer.to_bytes()));
         }
-        Ok(Lines { body, begun: Vec::new(), _driver: Driver(driver) })
+        Ok((response, Driver(driver)))
+    }
+
+    /// `GET path`, which answers with a file that grows.
+    pub(crate) async fn pieces(&self, path: &str) -> Result<Pieces, Failed> {
+        let (response, driver) = self.stream(path).await?;
+        let (parts, body) = response.into_parts();
+        Ok(Pieces { headers: parts.headers, body, _driver: driver })
     }
 
     async fn send<B>(
@@ -181,7 +193,7 @@ impl Client {
         })
     }
 
-    fn broke_off(&self, reason: String) -> Failed {
+    pub(crate) fn broke_off(&self, reason: String) -> Failed {
         Failed::Conversation { socket: self.socket.clone(), reason }
     }
 }
@@ -227,6 +239,30 @@ impl Lines {
                 return None;
             } else if let Ok(data) = self.body.frame().await?.ok()?.into_data() {
                 self.begun.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+/// A file that arrives bit by bit.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    headers: HeaderMap,
+    body: Incoming,
+    _driver: Driver,
+}
+
+impl Pieces {
+    /// What a header says, if it is there.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
+    }
+
+    /// The next piece; none at the end of the conversation.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Ok(data) = self.body.frame().await?.ok()?.into_data() {
+                return Some(data);
             }
         }
     }

@@ -11,7 +11,9 @@ use sluice_policy::config;
 use crate::args::{self, Cli, Command, Show};
 use crate::client::{Client, with_query};
 use crate::failed::Failed;
-use crate::{check, commits, explain, flows, hook, pages, questions, render, route, up, watch};
+use crate::{
+    capture, check, commits, explain, flows, hook, pages, questions, render, route, up, watch,
+};
 
 /// Runs the command; what it prints when it succeeds.
 pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
@@ -49,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<String, Failed> {
         }
         Command::Confirm => commits::confirm(&client, json).await,
         Command::Watch { drops } => watch::run(&client, drops, json).await.map(|()| String::new()),
+        Command::Capture(wanted) => capture::run(&client, &wanted, json).await,
         Command::Flow(change) => flows::run(&client, change, json).await,
         Command::Show(what) => show(&client, what, json).await,
         Command::Route(change) => route::run(&client, change, json).await,

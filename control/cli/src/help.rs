@@ -75,6 +75,23 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("sluice --json watch", "one JSON object a line, for programs"),
         ],
     ),
+    (
+        "sluice capture",
+        &[
+            (
+                "sluice capture lan.pcapng -i lan --seconds 10s",
+                "what passes this port in 10 seconds",
+            ),
+            (
+                "sluice capture --drops --host 10.0.1.9",
+                "drops, too; as it happens with `| tcpdump -n -r -`",
+            ),
+            (
+                "sluice capture why.pcapng --direction dropped -c 100",
+                "only drops, with their reasons",
+            ),
+        ],
+    ),
     ("sluice show status", &[("sluice show status", "the first thing to look at")]),
     ("sluice show ports", &[("sluice show ports", "links, and what is wrong with a port")]),
     ("sluice show interfaces", &[("sluice show interfaces", "own addresses, VLANs, MTUs")]),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod capture;
 mod check;
 mod client;
 mod command;

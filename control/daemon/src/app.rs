@@ -11,6 +11,7 @@ use sluice_control_api::{Applied, Commit};
 use sluice_policy::Policy;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::capture::Captures;
 use crate::change::{Change, Order};
 use crate::error::ControlError;
 use crate::events::Events;
@@ -33,6 +34,8 @@ pub(crate) struct App {
     stopping: watch::Receiver<bool>,
     /// Held while a stream of operations is read, so that no more than one takes memory.
     pub(crate) streaming: Arc<Semaphore>,
+    /// What is captured.
+    pub(crate) captures: Captures,
 }
 
 /// Asks the dataplane, and takes the answer out of its reply.
@@ -74,7 +77,8 @@ impl App {
         stopping: watch::Receiver<bool>,
     ) -> App {
         let streaming = Arc::new(Semaphore::new(1));
-        App { started: Instant::now(), view, requests, events, health, stopping, streaming }
+        let (started, captures) = (Instant::now(), Captures::default());
+        App { started, view, requests, events, health, stopping, streaming, captures }
     }
 
     /// How the dataplane's threads are.

@@ -151,6 +151,12 @@ pub enum ControlError {
     /// The dataplane cannot get at its connections.
     #[error("the dataplane cannot reach its flow tables")]
     NoFlows(Vec<String>),
+    /// The dataplane does not capture.
+    #[error("nothing is captured")]
+    NoCapture(Vec<String>),
+    /// There is no such capture.
+    #[error("there is no capture {0}, or it has ended")]
+    NoSuchCapture(u32),
     /// The dataplane answered something else than what was asked.
     #[error("the dataplane answered `{command}` with something else; are both of one version?")]
     Unexpected {
@@ -199,10 +205,12 @@ impl ControlError {
             | Self::Policy(_)
             | Self::Request(_)
             | Self::Operations(_)
+            | Self::NoCapture(_)
             | Self::BrokeOff(_) => StatusCode::BAD_REQUEST,
             Self::NoSuchRoute { .. }
             | Self::NoSuchHook { .. }
             | Self::NoSuchCommit { .. }
+            | Self::NoSuchCapture(_)
             | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
             Self::Refused(_)
             | Self::Conflict { .. }
@@ -232,7 +240,8 @@ impl ControlError {
             Self::Policy(details)
             | Self::Refused(details)
             | Self::NotCommitted(details)
-            | Self::NoFlows(details) => details.clone(),
+            | Self::NoFlows(details)
+            | Self::NoCapture(details) => details.clone(),
             Self::Operations(told) => details(told.len(), told),
             Self::NotAsExpected { total, told } => details(*total, told),
             Self::NoSuchRoute { total, told } => details(*total, told),

@@ -28,6 +28,7 @@
 
 mod app;
 mod batch;
+mod capture;
 mod change;
 mod deadline;
 mod difference;

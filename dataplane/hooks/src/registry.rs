@@ -86,7 +86,9 @@ impl Registry {
         let mut order = HookOrder::default();
         for instance in policy.instances() {
             for protocol in Protocol::ALL {
-                for event in Event::ALL.into_iter().filter(|&event| protocol.has(event)) {
+                // At OBSERVING, a tap of our own is shown ARP, too.
+                let meets = |&event: &Event| protocol.has(event) || event == Event::Observing;
+                for event in Event::ALL.into_iter().filter(meets) {
                     let places = resolved(instance, protocol, event, &hooks)
                         .map_err(|source| RegistryError::Order { event, source })?;
                     let mut called = Vec::new();

@@ -34,7 +34,7 @@ struct Exit<'a> {
 
 /// A link header, ready to be written before a packet.
 #[derive(Clone, Copy)]
-struct LinkHeader {
+pub(crate) struct LinkHeader {
     bytes: [u8; TAGGED],
     length: u8,
     family: Family,
@@ -44,8 +44,9 @@ const UNTAGGED: usize = 14;
 const TAGGED: usize = 18;
 
 impl LinkHeader {
-    fn new(
-        egress: &Interface,
+    /// Of a frame in a VLAN; 0 is untagged.
+    pub(crate) fn new(
+        vlan: u16,
         family: Family,
         destination: [u8; 6],
         source: [u8; 6],
@@ -57,14 +58,19 @@ impl LinkHeader {
         let mut bytes = [0; TAGGED];
         bytes[..6].copy_from_slice(&destination);
         bytes[6..12].copy_from_slice(&source);
-        if egress.vlan == 0 {
+        if vlan == 0 {
             bytes[12..14].copy_from_slice(&ethertype);
             return LinkHeader { bytes, length: UNTAGGED as u8, family };
         }
         bytes[12..14].copy_from_slice(&ethernet::VLAN.to_be_bytes());
-        bytes[14..16].copy_from_slice(&egress.vlan.to_be_bytes());
+        bytes[14..16].copy_from_slice(&vlan.to_be_bytes());
         bytes[16..].copy_from_slice(&ethertype);
         LinkHeader { bytes, length: TAGGED as u8, family }
+    }
+
+    /// The header.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
     }
 
     /// [`write`](Self::write) for a plain packet whose hop limit has yet to be lowered: most often
@@ -257,7 +263,7 @@ impl Neighbours {
         let key = NeighbourKey { interface: interface.id, family: d.key.family, address };
         match self.table.lookup(key.interface, key.family, key.address) {
             Some(known) if known.state.usable() => {
-                let header = LinkHeader::new(interface, key.family, known.mac, facts.mac);
+                let header = LinkHeader::new(interface.vlan, key.family, known.mac, facts.mac);
                 if !self.queue.is_empty() {
                     self.send_held(cx, &key, interface, &header, output);
                 }

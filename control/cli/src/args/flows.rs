@@ -61,7 +61,7 @@ pub(crate) enum Flow {
 }
 
 /// A prefix, or an address that stands for itself.
-fn prefix(text: &str) -> Result<IpNet, String> {
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod capture;
 mod flows;
 mod hook;
 mod questions;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use sluice_policy::Event;
 use sluice_policy::model::Standing;
 
+pub(crate) use self::capture::Capture;
 pub(crate) use self::flows::{Flow, ShowFlows, WhichFlows};
 pub(crate) use self::hook::{Hook, LoadHook};
 pub(crate) use self::questions::{RouteQuestion, Service, Source, Test};
@@ -121,6 +123,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "PACKETS")]
         drops: Option<u64>,
     },
+    /// Write packets to a file as they pass, until it is interrupted
+    ///
+    /// The file (pcapng) is for tcpdump, Wireshark and the like: an interface a description, times in
+    /// nanoseconds, and for each packet a comment that says where it was seen, in which instance and, if
+    /// it was dropped, why. Forwarding does not wait for it: packets for which there is no room are not
+    /// captured, and counted.
+    Capture(Capture),
     /// Show what runs
     #[command(subcommand)]
     Show(Show),

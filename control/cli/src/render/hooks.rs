@@ -130,6 +130,7 @@ fn origin(origin: &Origin, position: Option<&Position>) -> String {
         (Origin::Loaded(owner), _) => owner.to_string(),
         (Origin::Module(name), _) => format!("module {name}"),
         (Origin::Fault, _) => "fault".into(),
+        (Origin::Capture, _) => "capture".into(),
     }
 }
 

@@ -202,7 +202,8 @@ pub(super) async fn live(app: &App) -> Result<Live, ControlError> {
             (HookOrigin::Configured, false) => {
                 live.taken_out.insert(hook.name);
             }
-            (HookOrigin::Configured, true) | (_, false) => {}
+            // One that captures decides nothing.
+            (HookOrigin::Configured, true) | (HookOrigin::Capture, _) | (_, false) => {}
             (_, true) => live.hooks.push(hook),
         }
     }

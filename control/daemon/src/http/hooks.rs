@@ -184,6 +184,7 @@ fn hook(policy: &Policy, status: &HookStatus) -> Hook {
             }
             HookOrigin::Module(module) => Origin::Module(module.clone()),
             HookOrigin::Fault => Origin::Fault,
+            HookOrigin::Capture => Origin::Capture,
         },
         program: loaded.map(|hook| hook.program.clone()),
         digest: loaded.and_then(|hook| hook.digest.clone()),

@@ -1,5 +1,6 @@
 //! The HTTP interface; `sluice-control-api` has the types of its bodies, `docs/api.md` all of it.
 
+mod capture;
 mod change;
 mod commit;
 mod compare;
@@ -63,6 +64,8 @@ fn api() -> Api {
         .get("/v1/flows", "Connections that the workers remember", flows::list)
         .delete("/v1/flows", "End connections", flows::kill)
         .post("/v1/flows/compare", "Which connections would fare otherwise", compare::live)
+        .get("/v1/capture", "Packets as they pass, as a file that grows", capture::begin)
+        .delete("/v1/capture", "End a capture: its file is completed", capture::end)
         .get("/v1/rules", "Filter rules and how often they matched", tables::rules)
         .get(
             "/v1/policy-routes",

@@ -16,6 +16,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use sluice_control_api::{Failure, RouteOperation, WatchEvent};
 
+use super::capture::Packets;
 use super::extract::{Author, Body, Operations, Params};
 use super::watch::Lines;
 use crate::app::App;
@@ -247,6 +248,14 @@ impl Output for Lines {
     fn describe(operation: &mut Operation, schemas: &mut SchemaGenerator) {
         let schema = schemas.subschema_for::<WatchEvent>();
         operation.answer("200", "One a line.", Lines::CONTENT_TYPE, schema.into());
+    }
+}
+
+/// A file.
+impl Output for Packets {
+    fn describe(operation: &mut Operation, _: &mut SchemaGenerator) {
+        let schema = json!({ "type": "string", "format": "binary" });
+        operation.answer("200", "As packets pass.", Packets::CONTENT_TYPE, schema);
     }
 }
 

@@ -148,6 +148,7 @@ impl Agent {
                     Origin::Configured => HookOrigin::Configured,
                     Origin::Module(name) => HookOrigin::Module(name.clone()),
                     Origin::Fault => HookOrigin::Fault,
+                    Origin::Capture => HookOrigin::Capture,
                 },
                 version: entry.version,
                 packets: sum(|c| &c.packets),

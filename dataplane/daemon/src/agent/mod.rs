@@ -5,6 +5,7 @@
 //! so that no worker ever has to call the kernel to wake it.
 
 mod answers;
+mod captures;
 mod commit;
 mod flows;
 mod hook_counts;
@@ -43,6 +44,7 @@ use crate::doorbell::Doorbell;
 use crate::kernel::LinkWatch;
 use crate::worker::{Order, Returned};
 
+use captures::Captures;
 use commit::Transaction;
 use hook_counts::HookCounts;
 use modules::LoadedModule;
@@ -111,6 +113,7 @@ pub struct Agent {
     ports: PortTable,
     neighbours: Neighbours,
     links: LinkWatch,
+    captures: Captures,
     transaction: Option<Transaction>,
     /// Of a transaction that has ended.
     spent: Delta,
@@ -149,6 +152,7 @@ impl Agent {
             self.publisher.reclaim();
         };
         self.server.event(&Notice::Stopping);
+        self.end_captures();
         self.stop_modules();
         let failed = self.stop_workers();
         self.ports.close_all();
@@ -211,6 +215,7 @@ impl Agent {
                 Incoming::Attached { pid, .. } => {
                     tracing::info!(pid, "control process attached");
                     self.transaction = None;
+                    self.end_captures();
                     if let Some(crash) = self.crash.clone().filter(|_| !self.told_of_crash) {
                         self.told_of_crash = true;
                         self.server.event(&Notice::Crashed(crash));
@@ -219,6 +224,7 @@ impl Agent {
                 Incoming::Detached { reason } => {
                     tracing::info!("control process detached: {reason}");
                     self.transaction = None;
+                    self.end_captures();
                 }
                 Incoming::Command { sequence, command } => {
                     let reply = self.answer(command);
@@ -251,6 +257,8 @@ impl Agent {
             Command::Flows { from, filter } => self.flows(from, &filter),
             Command::Flow { instance, tuple } => self.flow(&instance, &tuple),
             Command::KillFlows { from, filter } => self.kill_flows(from, &filter),
+            Command::Capture(request) => self.capture(request),
+            Command::Captured { capture, stop } => self.captured(capture, stop),
             question => self.tell(&question),
         }
     }

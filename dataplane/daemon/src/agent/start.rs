@@ -24,6 +24,7 @@ use sluice_policy::Policy;
 use sluice_policy::model::Delta;
 use sluice_quiescent::Publisher;
 
+use super::captures::Captures;
 use super::hook_counts::HookCounts;
 use super::neighbours::Neighbours;
 use super::orders::Orders;
@@ -173,6 +174,7 @@ impl Agent {
             ports,
             neighbours: Neighbours::new(writer, arguments.max_neighbours),
             links,
+            captures: Captures::new(table, hertz),
             transaction: None,
             spent: Delta::default(),
             rule_log: RuleLogger::default(),

@@ -27,6 +27,8 @@ pub enum Origin {
     Module(Name),
     /// `--fault`: a panic of it is a crash, as it is meant to be.
     Fault,
+    /// The dataplane itself, for somebody who captures.
+    Capture,
 }
 
 /// How a hook is.
@@ -119,7 +121,7 @@ impl Entry {
     pub(super) fn of_module(&self) -> Option<&str> {
         match &self.origin {
             Origin::Module(name) => Some(name),
-            Origin::Configured | Origin::Fault => None,
+            Origin::Configured | Origin::Fault | Origin::Capture => None,
         }
     }
 
@@ -217,6 +219,45 @@ impl Stack {
         entry.wants = wants;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Has a hook of the dataplane's own look on at OBSERVING, for as long as somebody captures.
+    /// Unlike an author's it may be shown ARP there. `objects` are one for each worker.
+    ///
+    /// # Errors
+    /// [`StackError::Full`]; [`StackError::Timeout`] when a worker does not take its object.
+    pub fn register_tap(
+        &mut self,
+        plane: &mut dyn Plane,
+        name: &str,
+        instance: Option<Name>,
+        objects: Vec<Box<dyn Hook>>,
+    ) -> Result<HookId, StackError> {
+        let hook = ForeignHook {
+            instance,
+            protocols: Protocol::ALL.to_vec(),
+            event: Event::Observing,
+            name: name.into(),
+            hint: Hint::None,
+        };
+        let slot = self.free_slot()?;
+        let objects = Objects(objects);
+        let wants = objects.wants();
+        let mut all = self.standing();
+        all.push(Standing { hook: &hook, slot: Some(slot), wants });
+        let order = self.registry.order(plane.policy(), &all)?;
+        if let Err(unanswered) = self.give(plane, slot, true, objects) {
+            self.take_back(plane, Some(slot)).ok();
+            return Err(StackError::Timeout(unanswered));
+        }
+        let none = Arc::default();
+        let mut entry = self.entry(hook, Origin::Capture, Some(slot), none, None, None);
+        entry.wants = wants;
+        let id = entry.id;
+        self.entries.push(entry);
+        plane.publish(order);
+        self.tell_of_id(plane, id, true);
+        Ok(id)
     }
 
     /// Takes a hook out of the order, and leaves it registered: it has panicked too often.
