@@ -17,7 +17,8 @@ PACKAGES := libdpdk-dev libclang-dev clang pkg-config gcc \
 	iproute2 ethtool iputils-ping tcpdump iperf3 curl traceroute util-linux procps \
 	python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-scapy \
 	dpdk \
-	shellcheck pyflakes3
+	shellcheck pyflakes3 \
+	qemu-user
 # What `make bench` sets beside Sluice, if Debian has it.
 PEERS := dpdk-dev nftables libbpf-dev
 

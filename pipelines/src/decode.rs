@@ -7,7 +7,7 @@ use sluice_hooks::{Burst, Parts, PortFacts, count_drop};
 use sluice_packet::decode::{self, Link};
 use sluice_packet::{Descriptor, DescriptorFlags, Family, FlowKey, Mask, checksum, ethernet};
 use sluice_policy::model::ChecksumMode;
-use sluice_policy::{DropReason, Instance, Interface, InterfaceId, Policy, PortId};
+use sluice_policy::{DropReason, Instance, Interface, InterfaceId, Policy, PortId, by_level};
 
 /// Decodes a burst that was received from `port`. Says how many bytes that were.
 pub fn process(
@@ -129,46 +129,48 @@ struct Plainly {
 /// So many packets ahead of the one that is decoded, headers are fetched into the cache.
 const AHEAD: usize = 8;
 
-/// Decodes what nearly every packet is: untagged IP for this station, of at most `longest` bytes.
-/// All that is asked of such a packet's addresses is asked while they are at hand.
-#[inline(never)]
-fn decode_plainly(
-    burst: &mut Burst,
-    station: u64,
-    ingress: InterfaceId,
-    instance: &Instance,
-    longest: u16,
-) -> Plainly {
-    let mut plainly = Plainly::default();
-    for slot in 0..AHEAD {
-        prefetch(burst, slot);
-    }
-    for slot in 0..burst.live().len() {
-        prefetch(burst, slot + AHEAD);
-        let Some(packet) = burst.parts(slot) else { continue };
-        let wire = packet.mbuf.pkt_len();
-        let Parts { mbuf, descriptor } = packet;
-        let Some(family) = decode_plain(station, longest, wire, mbuf.data(), descriptor) else {
-            plainly.special.insert_rarely(slot);
-            continue;
-        };
-        descriptor.ingress = ingress.0;
-        plainly.bytes += wire as u64;
-        let close = match family {
-            Family::Inet => may_own_inet(instance, &descriptor.key),
-            Family::Inet6 => {
-                plainly.inet6.insert(slot);
-                may_own(instance, &descriptor.key)
+by_level! {
+    /// Decodes what nearly every packet is: untagged IP for this station, of at most `longest` bytes.
+    /// All that is asked of such a packet's addresses is asked while they are at hand.
+    #[inline(never)]
+    fn decode_plainly(
+        burst: &mut Burst,
+        station: u64,
+        ingress: InterfaceId,
+        instance: &Instance,
+        longest: u16,
+    ) -> Plainly {
+        let mut plainly = Plainly::default();
+        for slot in 0..AHEAD {
+            prefetch(burst, slot);
+        }
+        for slot in 0..burst.live().len() {
+            prefetch(burst, slot + AHEAD);
+            let Some(packet) = burst.parts(slot) else { continue };
+            let wire = packet.mbuf.pkt_len();
+            let Parts { mbuf, descriptor } = packet;
+            let Some(family) = decode_plain(station, longest, wire, mbuf.data(), descriptor) else {
+                plainly.special.insert_rarely(slot);
+                continue;
+            };
+            descriptor.ingress = ingress.0;
+            plainly.bytes += wire as u64;
+            let close = match family {
+                Family::Inet => may_own_inet(instance, &descriptor.key),
+                Family::Inet6 => {
+                    plainly.inet6.insert(slot);
+                    may_own(instance, &descriptor.key)
+                }
+            };
+            if close {
+                plainly.close.insert_rarely(slot);
             }
-        };
-        if close {
-            plainly.close.insert_rarely(slot);
+            if wire != ethernet::HEADER + usize::from(descriptor.l3_length) {
+                plainly.padded.insert_rarely(slot);
+            }
         }
-        if wire != ethernet::HEADER + usize::from(descriptor.l3_length) {
-            plainly.padded.insert_rarely(slot);
-        }
+        plainly
     }
-    plainly
 }
 
 /// Behind the last packet there is nothing to fetch, or one that was there already.

@@ -2,7 +2,7 @@
 
 use sluice_hooks::{Burst, Context, Hook, Way};
 use sluice_packet::{Family, Mask};
-use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision, evaluate};
+use sluice_policy::{DropReason, InterfaceId, NextHopId, RouteDecision, by_level, evaluate};
 
 use crate::answer::{self, Answer};
 
@@ -11,6 +11,13 @@ pub struct Route;
 
 impl Hook for Route {
     fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        decide(cx, burst, packets);
+    }
+}
+
+by_level! {
+    /// Looks up where each of `packets` goes.
+    fn decide(cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
         // A hook ahead of this stage may have chosen already.
         let packets = packets & !burst.decided();
         let (instance, policy) = (cx.instance, cx.policy);

@@ -10,7 +10,7 @@ use sluice_hooks::{
     Burst, Context, Direction, Guard, Hook, HookIndex, HookOrder, Protocol, Registry, Wants,
 };
 use sluice_packet::{Family, Mask};
-use sluice_policy::{DropReason, Event, Stage};
+use sluice_policy::{DropReason, Event, Stage, by_level};
 
 use crate::flow::Flows;
 use crate::pipeline::Stopwatch;
@@ -164,7 +164,7 @@ impl Run<'_> {
                 }
                 let start = self.stopwatch.start();
                 if *stage == Stage::Flow {
-                    self.hooks.flows.find(cx, self.order, burst, asked);
+                    find(&mut self.hooks.flows, cx, self.order, burst, asked);
                 } else {
                     hook.process(cx, burst, asked);
                 }
@@ -181,6 +181,13 @@ impl Run<'_> {
                 return;
             }
         }
+    }
+}
+
+by_level! {
+    /// Looks the packets' connections up.
+    fn find(flows: &mut Flows, cx: &Context<'_>, order: &HookOrder, burst: &mut Burst, packets: Mask) {
+        flows.find(cx, order, burst, packets);
     }
 }
 

@@ -57,3 +57,4 @@ pub use policy::{
     RouteInfo, RuleInfo, Subject, TableEntry, Thing,
 };
 pub use route::ResolvedNextHop;
+pub use simd::{Level, TooOld};

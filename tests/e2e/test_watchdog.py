@@ -139,4 +139,5 @@ def test_log_lines_can_be_json(pair, monkeypatch):
         ours = [line for line in sluice.log.splitlines() if "dataplane is up" in line]
         line = json.loads(ours[0])
         assert line["message"] == "dataplane is up" and line["workers"] == 1
+        assert line["instructions"] in ("x86-64-v2", "x86-64-v3")
         assert line["timestamp"].endswith("Z") and line["level"] == "INFO"

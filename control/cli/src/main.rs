@@ -36,6 +36,10 @@ use crate::args::Cli;
 use crate::failed::Failed;
 
 fn main() -> ExitCode {
+    if let Err(error) = sluice_policy::Level::check() {
+        eprintln!("sluice: {error}");
+        return ExitCode::FAILURE;
+    }
     let matches = help::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let json = cli.json;

@@ -59,6 +59,10 @@ impl Cli {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = sluice_policy::Level::check() {
+        eprintln!("sluice-control: {error}");
+        return ExitCode::FAILURE;
+    }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use sluice_pipelines::tx::MAX_PORTS;
+use sluice_policy::Level;
 
 use crate::fault::Fault;
 
@@ -51,6 +52,10 @@ pub struct Arguments {
     /// Modules that live in every instance from the start. May be given several times.
     #[arg(long = "module", value_name = "NAME", env = "SLUICE_MODULES", value_delimiter = ',')]
     pub modules: Vec<String>,
+    /// Use no more of the processor's instructions than x86-64-v2 or x86-64-v3 has: to measure what they
+    /// bring, and to rule them out.
+    #[arg(long, value_name = "LEVEL", env = "SLUICE_LEVEL", hide = true)]
+    pub level: Option<Level>,
     /// Have something go wrong, to try out what happens then: `panic-on-udp-port=PORT` has the
     /// worker that receives a datagram to that port panic, `allocate-on-udp-port=PORT` has it allocate
     /// memory, `programs` lets hooks be loaded that misbehave. May be given several times.

@@ -61,5 +61,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let signal = rustix::process::Signal::TERM;
         rustix::process::set_parent_process_death_signal(Some(signal))?;
     }
+    if let Some(level) = arguments.level {
+        level.used_from_now_on();
+    }
     agent::Agent::start(arguments)?.run()
 }

@@ -100,6 +100,7 @@ impl Flows {
 
     /// Tracks packets of one instance, and says which of them are known; where the first packets of
     /// flows are to be shown to a hook, those are not.
+    #[inline(always)]
     pub(crate) fn find(
         &mut self,
         cx: &Context<'_>,

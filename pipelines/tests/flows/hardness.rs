@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use etherparse::PacketBuilder;
 use sluice_flow::Table;
 use sluice_packet::{Descriptor, Family, FlowKey, protocol};
-use sluice_policy::{DropReason, Stage};
+use sluice_policy::{DropReason, Level, Stage};
 
 use crate::router::{FLOWS, SEED, mac, station};
 use crate::{acquaint, asked, plain_udp, router, udp, udp6};
@@ -108,6 +108,34 @@ fn r5_damaged_frames_are_dropped_by_name_and_nothing_leaks() {
     assert_eq!(router.pool.in_use(), 0, "all buffers are back");
     router.assert_balanced();
     assert!(router.forward(0, &plain_udp()).is_some(), "and it forwards");
+}
+
+#[test]
+fn every_level_of_instructions_makes_the_same_of_the_same_frames() {
+    let mut random = Random::seeded();
+    let good = good();
+    let bursts: Vec<Vec<_>> = (0..200)
+        .map(|_| {
+            let damaged = (0..64).map(|_| {
+                let mut frame = good[random.below(good.len())].clone();
+                let at = random.below(frame.len());
+                frame[at] ^= 1 << random.below(8);
+                frame
+            });
+            damaged.collect()
+        })
+        .collect();
+    let forwarded = |level: Level| {
+        assert_eq!(level.used_from_now_on(), level.min(Level::of_processor()));
+        let mut router = router(ALL, vec![]);
+        let mut out: Vec<_> = bursts.iter().map(|burst| router.receive(0, burst)).collect();
+        // What goes back is limited by time.
+        out.iter_mut().for_each(|out| drop(out.remove(&0)));
+        out
+    };
+    let (baseline, v3) = (forwarded(Level::Baseline), forwarded(Level::V3));
+    assert!(baseline.iter().flat_map(|out| out.values()).map(Vec::len).sum::<usize>() > 1_000);
+    assert_eq!(baseline, v3);
 }
 
 #[test]

@@ -1,8 +1,12 @@
-//! Vector instructions, where the compiler cannot be relied on to find them. With the processors that
-//! Sluice is built for (docs/adr/0007-x86-64-v3.md) AVX2 is there; elsewhere the plain form is taken,
-//! to which a property test holds the other.
+//! Vector instructions, where the compiler cannot be relied on to find them, and which level of
+//! instructions is used. Where the processor has AVX2 it is taken, elsewhere the plain form, to which a
+//! property test holds the other.
 //!
 //! This is the one place of the crate that may have `unsafe`.
+
+mod level;
+
+pub use level::{Level, TooOld};
 
 /// Eight rules side by side: each step of a comparison is an instruction over all of them. Three cache
 /// lines.
@@ -42,22 +46,24 @@ impl Lanes {
     /// [`u32::MAX`] where there is none.
     #[inline(always)]
     pub(crate) fn least(&self, address: u32, probe: Probe, from: u32) -> u32 {
-        #[cfg(target_feature = "avx2")]
-        return self.least_avx2(address, probe, from);
-        #[cfg(not(target_feature = "avx2"))]
-        return self.least_plain(address, probe, from);
+        #[cfg(target_arch = "x86_64")]
+        if Level::used() == Level::V3 {
+            // SAFETY: the level has AVX2.
+            return unsafe { self.least_avx2(address, probe, from) };
+        }
+        self.least_plain(address, probe, from)
     }
 
-    #[cfg(target_feature = "avx2")]
-    #[inline(always)]
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    #[inline]
     fn least_avx2(&self, address: u32, probe: Probe, from: u32) -> u32 {
         use std::arch::x86_64::*;
 
         let (address, from) = (address.cast_signed(), from.cast_signed());
         let [source_port, destination_port, marks] =
             [probe.source_port, probe.destination_port, probe.marks].map(u16::cast_signed);
-        // SAFETY: this is compiled only for processors that have AVX2. Each load is of an array of 16
-        // or 32 bytes, as the types say, and needs no alignment.
+        // SAFETY: each load is of an array of 16 or 32 bytes, as the types say, and needs no alignment.
         unsafe {
             let narrow = |values: &[u16; Lanes::COUNT]| _mm_loadu_si128(values.as_ptr().cast());
             let wide = |values: &[u32; Lanes::COUNT]| _mm256_loadu_si256(values.as_ptr().cast());
@@ -87,7 +93,6 @@ impl Lanes {
         }
     }
 
-    #[cfg(any(test, not(target_feature = "avx2")))]
     fn least_plain(&self, address: u32, probe: Probe, from: u32) -> u32 {
         let right = |&lane: &usize| {
             let source = probe.source_port.wrapping_sub(self.source_port[lane]);

@@ -134,7 +134,11 @@ impl Agent {
     /// # Errors
     /// When a worker ended by itself.
     pub fn run(mut self) -> anyhow::Result<()> {
-        tracing::info!(workers = self.workers.len(), "dataplane is up");
+        tracing::info!(
+            workers = self.workers.len(),
+            instructions = %sluice_policy::Level::used(),
+            "dataplane is up"
+        );
         let outcome = loop {
             self.wait();
             if self.stop_requested() {
