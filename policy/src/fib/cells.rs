@@ -14,10 +14,14 @@ use sluice_flow::Pages;
 /// How many cells a block has: one for each value of two bytes.
 pub(super) const COUNT: usize = 1 << 16;
 
-type Array = [u8; COUNT];
+/// From the cells of one block to those of the next: like bytes of addresses should not stand in like sets
+/// of the cache, which a power of two would have them do.
+const STRIDE: usize = COUNT + 33 * 64;
+
+type Array = [u8; STRIDE];
 
 /// Blocks in a region: it is one huge page.
-const REGION: usize = (2 << 20) / COUNT;
+const REGION: usize = (2 << 20) / STRIDE;
 
 /// Blocks are made and dropped by those who change tables, not by those who look up.
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { spare: Vec::new(), bytes: 0 });
@@ -47,10 +51,10 @@ impl Cells {
     fn any() -> Cells {
         let mut memory = memory();
         if memory.spare.is_empty() {
-            let region = match Pages::new(REGION, [0; COUNT], true) {
+            let region = match Pages::new(REGION, [0; STRIDE], true) {
                 Ok(region) => &mut **Box::leak(Box::new(region)),
                 // The heap answers for what cannot be had.
-                Err(_) => Box::leak(Box::new([[0; COUNT]])),
+                Err(_) => Box::leak(Box::new([[0; STRIDE]])),
             };
             memory.bytes += size_of_val(region);
             memory.spare.extend(region);
@@ -59,9 +63,10 @@ impl Cells {
     }
 }
 
-/// Bytes that this process keeps for the cells of all its tables, beside the heap.
+/// Bytes that the cells of all tables of this process take, beside the heap.
 pub fn cell_memory() -> usize {
-    memory().bytes
+    let memory = memory();
+    memory.bytes - memory.spare.len() * STRIDE
 }
 
 fn memory() -> MutexGuard<'static, Memory> {
