@@ -219,8 +219,12 @@ impl Instance {
                 }
             }
         }
+        let mut rest = packets & !plain;
+        if self.steering.is_none() && !rest.is_empty() && self.fib.len() > fib::MANY {
+            rest = self.route_far6(burst, rest, recorder, &descriptor, &mut decided);
+        }
         // In a loop of their own, so that what is the rule is one with few cases.
-        for slot in packets & !plain {
+        for slot in rest {
             let decision = self.route(descriptor(burst, slot), recorder);
             decided(burst, slot, decision);
         }
@@ -246,6 +250,35 @@ impl Instance {
             let decision = route::decide_plain(leaf, &self.tables, descriptor(burst, slot));
             decided(burst, slot, decision);
         }
+    }
+
+    /// IPv6 packets among others, by a table that is not in the cache; yields the others.
+    #[inline(never)]
+    fn route_far6<B, R: Recorder>(
+        &self,
+        burst: &mut B,
+        packets: Mask,
+        recorder: &mut R,
+        descriptor: &impl Fn(&B, usize) -> &Descriptor,
+        decided: &mut impl FnMut(&mut B, usize, RouteDecision),
+    ) -> Mask {
+        let mut addresses = [0; BURST];
+        let mut leaves = [NO_LEAF; BURST];
+        let mut inet6 = Mask::EMPTY;
+        for slot in packets {
+            let key = &descriptor(burst, slot).key;
+            if key.family == Family::Inet6 {
+                addresses[inet6.len()] = key.dst;
+                inet6.insert(slot);
+            }
+        }
+        let count = inet6.len();
+        self.fib.lookup_inet6(&addresses[..count], &mut leaves[..count]);
+        for (slot, leaf) in inet6.into_iter().zip(leaves) {
+            let decision = route::decide_by(leaf, &self.tables, descriptor(burst, slot), recorder);
+            decided(burst, slot, decision);
+        }
+        packets & !inet6
     }
 
     /// The interface in whose connected network the address lies.

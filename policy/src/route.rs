@@ -351,6 +351,23 @@ pub(crate) fn decide_plain(leaf: Leaf, tables: &Tables, d: &Descriptor) -> Route
     leaf::decision(leaf, tables, d, &mut NoRecorder).unwrap_or(NO_ROUTE)
 }
 
+/// [`decide`] where there are no policy routes, and the table has said `leaf`, or [`NO_LEAF`].
+#[inline]
+pub(crate) fn decide_by<R: Recorder>(
+    leaf: Leaf,
+    tables: &Tables,
+    d: &Descriptor,
+    recorder: &mut R,
+) -> RouteDecision {
+    let decision = match unroutable(d) {
+        Some(reason) => RouteDecision::Drop(reason),
+        None if leaf == NO_LEAF => NO_ROUTE,
+        None => leaf::decision(leaf, tables, d, recorder).unwrap_or(NO_ROUTE),
+    };
+    recorder.route(d, decision);
+    decision
+}
+
 /// [`decide`] about a packet that may be routed, where there are policy routes.
 #[inline(never)]
 fn steer<R: Recorder>(

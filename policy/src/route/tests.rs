@@ -154,17 +154,34 @@ fn what_may_not_be_routed_is_named() {
 
 #[test]
 fn a_burst_is_its_packets() {
-    let policy = policy(ECMP);
-    let instance = policy.instance_named("default").unwrap();
-    let mut burst = [Descriptor::default(); 64];
-    for (i, d) in burst.iter_mut().enumerate() {
+    let small = policy(ECMP);
+    let many = (0..5_000).map(|n| format!("  - {{ to: 'fd01:{n:x}::/32', via: 'fd00:2::2' }}\n"));
+    let large = policy(&(ECMP.to_owned() + &many.collect::<String>()));
+    let mut inet = [Descriptor::default(); 64];
+    for (i, d) in inet.iter_mut().enumerate() {
         *d = packet("10.0.1.5", &format!("{}.0.1.{i}", [10, 192, 127, 224][i % 4]));
         d.key.src_port = i as u16;
     }
+    let mut mixed = inet;
+    for (i, d) in mixed.iter_mut().enumerate().filter(|(i, _)| i % 5 != 1) {
+        let networks =
+            ["fd00:1::", "fd01:7::", "fd01:1387::", "2001:db8::", "ff02::", "fe80::", "::"];
+        *d = packet("fd00:1::5", &format!("{}{i:x}", networks[i % 7]));
+        d.key.src_port = i as u16;
+    }
+    for (policy, burst) in [(&small, inet), (&small, mixed), (&large, inet), (&large, mixed)] {
+        is_its_packets(policy, burst);
+    }
+}
+
+fn is_its_packets(policy: &Policy, mut burst: [Descriptor; 64]) {
+    let instance = policy.instance_named("default").unwrap();
     let mut out = [None; 64];
     let mask = Mask(0xf0f0_1234_5678_9abc);
-    let first = |d: &Descriptor| (d.key.dst >> 24) as u8;
-    let plain = (0..64).filter(|&i| matches!(first(&burst[i]), 10 | 192));
+    let is_plain = |d: &Descriptor| {
+        d.key.family == Family::Inet && matches!((d.key.dst >> 24) as u8, 10 | 192)
+    };
+    let plain = (0..64).filter(|&i| is_plain(&burst[i]));
     let plain = plain.fold(Mask::EMPTY, |mask, i| mask | Mask::only(i));
     instance.route_burst(
         &mut burst,
