@@ -15,6 +15,8 @@ from contenders import ROOT
 
 ROUTER = "02:00:00:00:00:01"
 HOST = "02:00:00:00:00:42"
+# Of a socket's flags in /proc/net/unix: it is listened at.
+LISTENS = 0x10000
 
 
 class Generator:
@@ -85,7 +87,7 @@ class SluiceForwarder(Forwarder):
     def ready(self, patience=20):
         """Waits until it forwards."""
         deadline = time.monotonic() + patience
-        while "ready" not in Path(self.log.name).read_text():
+        while not re.search(r"ready, \d+ port", Path(self.log.name).read_text()):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"bench: sluice did not start: {Path(self.log.name).read_text()}")
             time.sleep(0.02)
@@ -95,16 +97,24 @@ class SluiceForwarder(Forwarder):
 class Sockets:
     """Two vhost-user sockets, which the generator makes and the forwarder connects to."""
 
-    def __init__(self, binaries, directory, core=1, main_core=0):
+    def __init__(self, binaries, directory, core=1, main_core=0, ring=1024):
         self.binaries, self.directory, self.core, self.main_core = binaries, Path(directory), core, main_core
         self.paths = [self.directory / name for name in ("in", "out")]
+        self.ring = ring
+
+    def listening(self):
+        """Whether somebody listens at both sockets. One that is there and not listened at yet refuses who
+        connects, and the forwarder gives up."""
+        rows = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+        paths = {row[7] for row in rows if len(row) > 7 and int(row[3], 16) & LISTENS}
+        return all(str(path) in paths for path in self.paths)
 
     def generator(self, *command):
-        """The generator, as soon as both sockets are there."""
+        """The generator, as soon as it listens at both sockets."""
         generator = Generator(
             self.binaries, self.main_core, f"net_vhost0,iface={self.paths[0]}", f"net_vhost1,iface={self.paths[1]}", *command)
         for _ in range(400):
-            if all(path.exists() for path in self.paths):
+            if self.listening():
                 return generator
             if generator.process.poll() is not None:
                 break
@@ -113,7 +123,7 @@ class Sockets:
         sys.exit(f"bench: sluice-pktgen did not start: {generator.process.stderr.read()}")
 
     def devices(self):
-        return [f"net_virtio_user{n},path={path},queue_size=1024" for n, path in enumerate(self.paths)]
+        return [f"net_virtio_user{n},path={path},queue_size={self.ring}" for n, path in enumerate(self.paths)]
 
     def testpmd(self, mode):
         memory = ("--in-memory", "--single-file-segments", "--iova-mode=va")
