@@ -53,10 +53,13 @@ pub const MAX_STEPS: u32 = 4096;
 /// What a call counts as.
 pub const CALL_STEPS: u32 = 32;
 
-/// The most instructions that `librte_bpf` may meet when it verifies a program: it goes every way by
-/// itself, of which there are twice as many with each branch that comes together again, and nobody
-/// can stop it. So many take it some tens of milliseconds.
-pub const MAX_VISITS: u64 = 1 << 20;
+/// The most instructions that `librte_bpf` may meet when it verifies a program, a branch counting as
+/// [`BRANCH_VISITS`]: it goes every way by itself, of which there are twice as many with each branch
+/// that comes together again, and nobody can stop it. So many take it some tens of milliseconds.
+pub const MAX_VISITS: u64 = 1 << 17;
+
+/// What a branch counts as there: all that is known of registers and stack is put aside, some 4 KiB.
+pub const BRANCH_VISITS: u64 = 16;
 
 /// Bytes of stack.
 pub const STACK: usize = 512;

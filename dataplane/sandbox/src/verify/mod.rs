@@ -13,7 +13,7 @@ mod tests;
 use crate::error::{Problem, Refused};
 use crate::helper::Helper;
 use crate::instruction::{Instruction, decode};
-use crate::{CALL_STEPS, MAX_INSTRUCTIONS, MAX_STEPS, MAX_VISITS};
+use crate::{BRANCH_VISITS, CALL_STEPS, MAX_INSTRUCTIONS, MAX_STEPS, MAX_VISITS};
 
 use state::State;
 
@@ -163,7 +163,8 @@ struct Walked {
     uses: Uses,
     /// The steps of the longest way.
     longest: u32,
-    /// The instructions that are met when every way is gone by itself.
+    /// The instructions that are met when every way is gone by itself, branches as
+    /// [`BRANCH_VISITS`].
     visits: u64,
 }
 
@@ -185,7 +186,11 @@ fn walk(instructions: &[Option<Instruction>], order: &[usize]) -> Result<Walked,
             _ => 1,
         };
         seen.longest = seen.longest.max(state.steps);
-        seen.visits = seen.visits.saturating_add(state.ways);
+        let visit = match instruction {
+            Instruction::Branch { .. } => BRANCH_VISITS,
+            _ => 1,
+        };
+        seen.visits = seen.visits.saturating_add(state.ways.saturating_mul(visit));
         let [next, jump] = successors(place, instruction);
         let taken = match instruction {
             Instruction::Branch { test, left, right, .. } => {

@@ -234,8 +234,14 @@ fn many_ways_are_refused_as_fast_as_few() {
         let turn = [i(LOAD_8, 2, 1, DATA, 0), i(IF_GREATER, 2, 0, 1, 100), i(ADD, 3, 0, 0, 1)];
         [vec![i(SET, 3, 0, 0, 0)], turn.repeat(turns)].concat()
     };
-    taken(&twofold(17));
+    taken(&twofold(12));
+    refused(&twofold(13), "too many ways");
+    let start = std::time::Instant::now();
     refused(&twofold(500), "too many ways");
+    // As many instructions and branches as there may be, and 2 to the 1,365th ways.
+    refused(&twofold((MAX_INSTRUCTIONS - 3) / 3), "too many ways");
+    let took = start.elapsed();
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
     // One more for each that ends early.
     let early = [i(LOAD_8, 0, 1, DATA, 0), i(IF_EQUAL, 0, 0, 1, 7), i(EXIT, 0, 0, 0, 0)];
     taken(&early.repeat(500));
