@@ -145,9 +145,10 @@ bench-hooks: build bpf ## ns per packet of hooks that do nothing, and of the exa
 	$(SUDO) $(TARGET)/release/sluice-bench-events
 	$(SUDO) $(PYTHON) bench/hooks.py --binaries $(TARGET)/release --programs $(TARGET)/bpf
 
-bench-throughput: build ## packets a second without loss and latency over virtio-user, beside testpmd
+bench-throughput: build bpf ## packets a second without loss and latency over virtio-user, beside testpmd; hooks that come and go
 	cargo build --release --locked -p sluice-pktgen
-	$(SUDO) $(PYTHON) bench/throughput.py --binaries $(TARGET)/release --hooks 20
+	$(SUDO) $(PYTHON) bench/throughput.py --binaries $(TARGET)/release
+	$(SUDO) $(PYTHON) bench/throughput.py --binaries $(TARGET)/release --programs $(TARGET)/bpf --hooks 100
 
 bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
 	$(SUDO) $(PYTHON) bench/io.py --binaries $(TARGET)/release

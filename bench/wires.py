@@ -134,11 +134,11 @@ class Sockets:
         return SluiceForwarder(self.directory, self.binaries, router(self.core, f"{into}", f"{out}", more, mac=ROUTER))
 
 
-def over_sockets(bench, forwarder, *command, meanwhile=None):
+def over_sockets(bench, forwarder, *command, meanwhile=None, ring=1024):
     """What the generator measures with a forwarder at the other end of two sockets: `forwarder` starts
     it, `meanwhile` is called with it and the generator. `bench` says which binaries and cores."""
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
-        sockets = Sockets(bench.binaries, directory, bench.core, bench.main_core)
+        sockets = Sockets(bench.binaries, directory, bench.core, bench.main_core, ring)
         generator = sockets.generator(*command)
         other = None
         try:

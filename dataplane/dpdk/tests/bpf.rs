@@ -103,7 +103,7 @@ fn a_program_is_compiled_on_this_machine() {
 #[test]
 fn loading_ends_whatever_the_program_looks_like() {
     // As many ways as are let through, and jumps of the lengths at which their encoding changes.
-    for (turns, filler) in [(16, 0), (16, 14), (15, 30), (6, 4000 / 6)] {
+    for (turns, filler) in [(12, 0), (11, 14), (10, 30), (6, 4000 / 6)] {
         let mut code = vec![instruction(0xb7, 0, 0, 0, 0)];
         for _ in 0..turns {
             code.push(instruction(0x71, 2, 1, 400, 0));
@@ -111,11 +111,11 @@ fn loading_ends_whatever_the_program_looks_like() {
             code.extend((0..=filler).map(|_| instruction(0x07, 0, 0, 0, 1)));
         }
         code.push(instruction(0x95, 0, 0, 0, 0));
-        let Ok(code) = verify(&code.concat()) else { continue };
+        let code = verify(&code.concat()).unwrap();
         let start = Instant::now();
         Program::load(&code).unwrap();
         let took = start.elapsed();
         println!("{turns} turns over {filler}: {took:?}");
-        assert!(took < Duration::from_secs(20), "{took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
     }
 }
