@@ -3,7 +3,7 @@
 
 The same packets, devices and rounds as `bench/io.py`. Beside testpmd and Sluice as it is, Sluice
 with a hook at FORWARDING that lets everything pass: one that is called with a burst, one that is
-called with each packet, one in C, the two useful ones of the examples, and two programs in the
+called with each packet, two in C, the two useful ones of the examples, and two programs in the
 sandbox: an empty one, and one that reads the five-tuple and counts.
 
     make bench-hooks         # or: bench/hooks.py --rounds 9
@@ -23,7 +23,8 @@ from workloads import FLOWS, SINK, configuration, flows_pcap, pcap_device, route
 HOOKS = {
     "an empty burst hook": "{ program: pass-burst, event: forwarding }",
     "an empty packet hook": "{ program: pass-packet, event: forwarding }",
-    "an empty hook in C": "{ file: PASS_C, event: forwarding }",
+    "an empty hook in C": "{ file: OBJECTS/pass.so, event: forwarding }",
+    "an empty burst hook in C": "{ file: OBJECTS/pass_burst.so, event: forwarding }",
     "syn-limit": "{ program: syn-limit, event: forwarding }",
     "dscp-mark": "{ program: dscp-mark, event: forwarding }",
     "an empty program": "{ file: PROGRAMS/pass.o, event: forwarding }",
@@ -45,15 +46,15 @@ def main():
         pcap = Path(directory) / "flows.pcap"
         flows_pcap(pcap, FLOWS)
         device = pcap_device(0, pcap)
-        shared = Path(directory) / "pass.so"
-        source = ROOT / "examples/c/pass.c"
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-I", ROOT / "include", "-o", shared, source], check=True)
+        for name in ("pass", "pass_burst"):
+            command = ["cc", "-O2", "-shared", "-fPIC", "-I", ROOT / "include", "-o", Path(directory) / f"{name}.so"]
+            subprocess.run([*command, ROOT / f"examples/c/{name}.c"], check=True)
         try:
             contenders.append(Testpmd("macswap", [device, SINK], (options.core,), options.main_core))
             text = configuration(device, cores=(options.core,), more=routes())
             contenders.append(Sluice(directory, text, options.binaries, "no hook"))
             for name, hook in HOOKS.items():
-                hook = hook.replace("PASS_C", str(shared)).replace("PROGRAMS", str(options.programs))
+                hook = hook.replace("OBJECTS", str(directory)).replace("PROGRAMS", str(options.programs))
                 also = f"hooks: {{ measured: {hook} }}\n"
                 contenders.append(Sluice(directory, text + also, options.binaries, name))
             costs = interleaved(contenders, max(options.rounds, 5))

@@ -93,6 +93,21 @@ struct sluice_packet;
 // The address is no packet's that this file holds: it was given back, or never lent.
 #define SLUICE_NOT_HELD -7
 
+// Ways are chosen at ROUTE_DECISION.
+#define SLUICE_NOT_HERE -8
+
+// No route of the policy leads there.
+#define SLUICE_NO_ROUTE -9
+
+// Nothing may go that way: its port is down, it is the router itself, or the policy refuses it.
+#define SLUICE_REFUSED -10
+
+// The most packets that a burst has.
+#define SLUICE_BURST 64
+
+// The bytes of the name of a route's owner, with the 0 that ends it.
+#define SLUICE_OWNER 24
+
 // As if received by the interface.
 #define SLUICE_QUEUE_IN 1
 
@@ -127,6 +142,18 @@ struct sluice_tuple {
 // A packet that the hook holds: taken, copied or made. It is the hook's until it is injected, put
 // into another's place or freed; what is left when the file is unloaded is freed and told.
 typedef uint64_t sluice_owned;
+
+// A route.
+struct sluice_route {
+    // The first of the destinations that it covers.
+    struct sluice_address prefix;
+    // The bits of `prefix` that count.
+    uint8_t length;
+    // The number of its table.
+    int32_t table;
+    // Who put it there (`static`, `bgp`, …), as text that ends with a 0.
+    char owner[SLUICE_OWNER];
+};
 
 // What can be done with packets. Functions that return an `int32_t` return 0 or more when it is done.
 struct sluice_calls {
@@ -217,6 +244,22 @@ struct sluice_calls {
     int32_t (*free)(const void *file, sluice_owned *owned);
     // Which file this is: for `free`.
     const void *(*file)(const struct sluice_packet *packet);
+    // At ROUTE_DECISION: the interface that the packet would leave by as it stands, and the neighbour
+    // there; SLUICE_NOT_FOUND ahead of the decision.
+    int32_t (*candidate)(const struct sluice_packet *packet, struct sluice_address *next_hop);
+    // The route that leads there; SLUICE_NOT_FOUND where a policy route or a hook said so.
+    int32_t (*candidate_route)(const struct sluice_packet *packet, struct sluice_route *route);
+    // Sends the packet by the gateway at `via`, by `interface` or (SLUICE_NO_INTERFACE) the one in
+    // whose network it lies; with NULL to its destination on the interface's link. The gateway has to
+    // be one that some route leads to.
+    int32_t (*choose_next_hop)(struct sluice_packet *packet,
+                               const struct sluice_address *via,
+                               int32_t interface);
+    // Sends the packet where another table of its instance leads it.
+    int32_t (*choose_table)(struct sluice_packet *packet, int32_t table);
+    // The number of a table of the packet's instance, or SLUICE_NOT_FOUND. It may be another in the
+    // next generation.
+    int32_t (*table_named)(const struct sluice_packet *packet, const char *name);
 };
 
 // A packet in a hook's hands, until the hook returns. Byte 0 is the first of its IP header.
@@ -285,7 +328,15 @@ struct sluice_hook_program {
     // Frees that. It runs on the agent's thread, when the worker has given it back.
     void (*drop)(void *context);
     // Is shown a packet, on the worker's thread: it must not wait, allocate, lock or call the kernel.
+    // NULL where there is a `burst`.
     uint32_t (*packet)(void *context, struct sluice_packet *packet);
+    // Is shown up to SLUICE_BURST packets at a time, in place of `packet`. What is to become of
+    // `packets[i]` goes into `verdicts[i]`, where SLUICE_CONTINUE stands already. With
+    // SLUICE_READ_ONLY, they come one by one.
+    void (*burst)(void *context,
+                  struct sluice_packet *const *packets,
+                  uint32_t *verdicts,
+                  uint32_t count);
 };
 
 #endif  /* SLUICE_HOOK_H */

@@ -14,7 +14,7 @@ fn gateway(via: &str) -> Target {
 }
 
 /// Three ports; 192.0.2.0/24 lies behind the WAN's gateway, in the table `dmz` behind the DMZ's.
-fn two_ways() -> State {
+pub(super) fn two_ways() -> State {
     let mut state = three_ports();
     state.instances.get_mut(DEFAULT_INSTANCE).unwrap().tables.insert("dmz".into());
     let mut add = |table: &str, prefix: &str, target| {
@@ -29,7 +29,7 @@ fn two_ways() -> State {
     state
 }
 
-fn to(last: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn to(last: u8, payload: &[u8]) -> Vec<u8> {
     udp4([10, 0, 0, 2], [192, 0, 2, last], payload)
 }
 

@@ -5,6 +5,7 @@ mod checksums;
 mod choice;
 mod down;
 mod injection;
+mod objects;
 mod packets;
 mod places;
 mod queries;

@@ -13,124 +13,16 @@ use std::sync::OnceLock;
 use sluice_dpdk::tsc_hz;
 use sluice_policy::{InterfaceId, Protocol};
 
+use super::choice::{candidate, candidate_route, choose_next_hop, choose_table, table_named};
+use super::hand::{Hand, Shared, hand, hand_mut};
 use super::hook::bit;
-use super::lent::NotHeld;
-use super::object;
 use super::types::*;
-use crate::context::Context;
 use crate::inject::{InjectError, Injection};
 use crate::metadata::{Metadata, MetadataKey, SLOTS};
 use crate::packet::{LinkGroup, OwnedPacket, Packet, PacketError};
 
-/// An object that exports a hook.
-pub(super) type Shared = object::Shared<sluice_owned>;
-
 /// No packet is longer, so that no sum of two such lengths overflows.
 const LONGEST: usize = u16::MAX as usize;
-
-/// A packet in an object's hands. The object knows the address of `head`.
-#[repr(C)]
-pub(super) struct Hand {
-    head: sluice_packet,
-    /// The packet, unless it is only to be looked at or has been taken.
-    mine: Option<Packet<'static>>,
-    looked_at: *const Packet<'static>,
-    cx: *mut Context<'static>,
-    shared: *const Shared,
-    not_held: u64,
-}
-
-impl Hand {
-    /// A packet that may be changed, for as long as `self` is used before the arguments' borrows end.
-    #[inline]
-    pub(super) fn mine(packet: Packet<'_>, cx: &mut Context<'_>, shared: &Shared) -> Hand {
-        // SAFETY: only the lifetime changes. The hand is a local of the function that is given the
-        // packet, and the object may not keep its address beyond the callback.
-        let packet = unsafe { std::mem::transmute::<Packet<'_>, Packet<'static>>(packet) };
-        Hand {
-            head: sluice_packet { calls: calls() },
-            mine: Some(packet),
-            looked_at: std::ptr::null(),
-            cx: std::ptr::from_mut(cx).cast(),
-            shared,
-            not_held: 0,
-        }
-    }
-
-    /// A packet that is only looked at.
-    pub(super) fn looked_at(packet: &Packet<'_>, cx: &Context<'_>, shared: &Shared) -> Hand {
-        Hand {
-            head: sluice_packet { calls: calls() },
-            mine: None,
-            looked_at: std::ptr::from_ref(packet).cast(),
-            cx: std::ptr::from_ref(cx).cast_mut().cast(),
-            shared,
-            not_held: 0,
-        }
-    }
-
-    /// What the object is given.
-    #[inline]
-    pub(super) fn as_packet(&mut self) -> *mut sluice_packet {
-        std::ptr::from_mut(self).cast()
-    }
-
-    /// How often it named a packet that it did not hold.
-    #[inline]
-    pub(super) fn not_held(&self) -> u64 {
-        self.not_held
-    }
-
-    fn packet(&self) -> Option<&Packet<'static>> {
-        // SAFETY: what is only looked at is borrowed as long as the callback runs.
-        self.mine.as_ref().or(unsafe { self.looked_at.as_ref() })
-    }
-
-    fn cx(&self) -> &Context<'static> {
-        // SAFETY: the context is borrowed as long as the callback runs; functions that change it are
-        // not called while this one's answer is in use.
-        unsafe { &*self.cx }
-    }
-
-    /// The context, to be changed: not by what only looks.
-    fn cx_mut(&mut self) -> Option<&mut Context<'static>> {
-        // SAFETY: it came from a mutable borrow where the packet is not only looked at.
-        self.looked_at.is_null().then(|| unsafe { &mut *self.cx })
-    }
-
-    fn shared(&self) -> &Shared {
-        // SAFETY: the object that was called holds a share.
-        unsafe { &*self.shared }
-    }
-
-    fn lend(&self, packet: OwnedPacket) -> *mut sluice_owned {
-        // One that finds no place is freed.
-        self.shared().lent.lend(packet, |_, _| ()).unwrap_or(std::ptr::null_mut())
-    }
-
-    fn take_back(&mut self, owned: *mut sluice_owned) -> Result<OwnedPacket, i32> {
-        self.shared().lent.take(owned).map_err(|NotHeld| {
-            self.not_held += 1;
-            SLUICE_NOT_HELD
-        })
-    }
-}
-
-/// # Safety
-/// It is what a callback was given, and that has not returned.
-#[inline]
-unsafe fn hand<'a>(packet: *const sluice_packet) -> &'a Hand {
-    // SAFETY: by the contract; a hand begins with its packet.
-    unsafe { &*packet.cast() }
-}
-
-/// # Safety
-/// As [`hand`].
-#[inline]
-unsafe fn hand_mut<'a>(packet: *mut sluice_packet) -> &'a mut Hand {
-    // SAFETY: by the contract.
-    unsafe { &mut *packet.cast() }
-}
 
 fn number(error: PacketError) -> i32 {
     match error {
@@ -147,11 +39,11 @@ fn interface(id: Option<InterfaceId>) -> i32 {
     id.map_or(SLUICE_NO_INTERFACE, |id| i32::from(id.0))
 }
 
-fn interface_of(number: i32) -> Option<InterfaceId> {
+pub(super) fn interface_of(number: i32) -> Option<InterfaceId> {
     u16::try_from(number).ok().map(InterfaceId)
 }
 
-fn address(ip: IpAddr) -> sluice_address {
+pub(super) fn address(ip: IpAddr) -> sluice_address {
     let mut bytes = [0; 16];
     let version = match ip {
         IpAddr::V4(ip) => {
@@ -168,7 +60,7 @@ fn address(ip: IpAddr) -> sluice_address {
 
 /// # Safety
 /// It is NULL or an address.
-unsafe fn ip(address: *const sluice_address) -> Option<IpAddr> {
+pub(super) unsafe fn ip(address: *const sluice_address) -> Option<IpAddr> {
     // SAFETY: by the contract.
     let address = unsafe { address.as_ref() }?;
     match (address.version, address.bytes) {
@@ -178,41 +70,46 @@ unsafe fn ip(address: *const sluice_address) -> Option<IpAddr> {
     }
 }
 
-/// What a function answers whose packet is only looked at, or taken.
-macro_rules! mine {
-    ($packet:expr) => {{
-        // SAFETY: by the contract of the module.
-        let hand = unsafe { hand_mut($packet) };
-        match &mut hand.mine {
-            Some(packet) => packet,
-            None => return SLUICE_READ_ONLY_PACKET,
-        }
-    }};
+/// What a function answers that changes the packet, if it can.
+///
+/// # Safety
+/// As [`hand_mut`].
+unsafe fn changed(
+    packet: *mut sluice_packet,
+    change: impl FnOnce(&mut Packet<'_>) -> Result<(), PacketError>,
+) -> i32 {
+    // SAFETY: by the contract.
+    unsafe { hand_mut(packet) }.change(change).map_or(SLUICE_READ_ONLY_PACKET, done)
 }
 
 unsafe extern "C" fn bytes(packet: *const sluice_packet, length: *mut usize) -> *const u8 {
     // SAFETY: by the contract of the module.
     let (hand, length) = unsafe { (hand(packet), length.as_mut()) };
-    let bytes = hand.packet().map(Packet::bytes).unwrap_or_default();
+    let place = |packet: &Packet<'_>| (packet.bytes().as_ptr(), packet.bytes().len());
+    let (bytes, count) = hand.look(place).unwrap_or((std::ptr::null(), 0));
     if let Some(length) = length {
-        *length = bytes.len();
+        *length = count;
     }
-    bytes.as_ptr()
+    bytes
 }
 
 unsafe extern "C" fn bytes_mut(packet: *mut sluice_packet, length: *mut usize) -> *mut u8 {
     // SAFETY: by the contract of the module.
     let (hand, length) = unsafe { (hand_mut(packet), length.as_mut()) };
-    let bytes = hand.mine.as_mut().map(Packet::bytes_mut);
+    let place = |packet: &mut Packet<'_>| {
+        let bytes = packet.bytes_mut();
+        (bytes.as_mut_ptr(), bytes.len())
+    };
+    let (bytes, count) = hand.change(place).unwrap_or((std::ptr::null_mut(), 0));
     if let Some(length) = length {
-        *length = bytes.as_ref().map_or(0, |bytes| bytes.len());
+        *length = count;
     }
-    bytes.map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr)
+    bytes
 }
 
 unsafe extern "C" fn length(packet: *const sluice_packet) -> usize {
     // SAFETY: by the contract of the module.
-    unsafe { hand(packet) }.packet().map_or(0, Packet::length)
+    unsafe { hand(packet) }.look(|packet| packet.length()).unwrap_or(0)
 }
 
 unsafe extern "C" fn read(
@@ -229,7 +126,7 @@ unsafe extern "C" fn read(
     }
     // SAFETY: by the contract of the module; C has no slices, and vouches that these bytes are its.
     let (hand, out) = unsafe { (hand(packet), slice::from_raw_parts_mut(out.cast(), length)) };
-    hand.packet().map_or(SLUICE_READ_ONLY_PACKET, |packet| done(packet.read(offset, out)))
+    hand.look(|packet| packet.read(offset, out)).map_or(SLUICE_READ_ONLY_PACKET, done)
 }
 
 unsafe extern "C" fn write(
@@ -246,38 +143,54 @@ unsafe extern "C" fn write(
     }
     // SAFETY: as in `read`.
     let bytes = unsafe { slice::from_raw_parts(bytes.cast(), length) };
-    done(mine!(packet).write(offset, bytes))
+    // SAFETY: by the contract of the module.
+    unsafe { changed(packet, |packet| packet.write(offset, bytes)) }
 }
 
 unsafe extern "C" fn pull_up(packet: *mut sluice_packet, length: usize) -> i32 {
-    done(mine!(packet).pull_up(length.min(LONGEST + 1)))
+    // SAFETY: by the contract of the module.
+    unsafe { changed(packet, |packet| packet.pull_up(length.min(LONGEST + 1))) }
 }
 
 unsafe extern "C" fn push(packet: *mut sluice_packet, length: usize) -> *mut u8 {
     // SAFETY: by the contract of the module.
-    let packet = unsafe { hand_mut(packet) }.mine.as_mut();
-    let room = packet.and_then(|packet| packet.push(length.min(LONGEST)).ok());
-    room.filter(|room| room.len() == length).map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr)
+    let hand = unsafe { hand_mut(packet) };
+    let room = hand.change(|packet| {
+        let room = packet.push(length.min(LONGEST)).ok()?;
+        (room.len() == length).then_some(room.as_mut_ptr())
+    });
+    room.flatten().unwrap_or(std::ptr::null_mut())
 }
 
 unsafe extern "C" fn pop(packet: *mut sluice_packet, length: usize) -> i32 {
-    done(mine!(packet).pop(length))
+    // SAFETY: by the contract of the module.
+    unsafe { changed(packet, |packet| packet.pop(length)) }
 }
 
 unsafe extern "C" fn append(packet: *mut sluice_packet, length: usize) -> *mut u8 {
     // SAFETY: by the contract of the module.
-    let packet = unsafe { hand_mut(packet) }.mine.as_mut();
-    let room = packet.and_then(|packet| packet.append(length).ok());
-    room.map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr)
+    let hand = unsafe { hand_mut(packet) };
+    let room = hand.change(|packet| packet.append(length).ok().map(<[u8]>::as_mut_ptr));
+    room.flatten().unwrap_or(std::ptr::null_mut())
 }
 
 unsafe extern "C" fn truncate(packet: *mut sluice_packet, length: usize) -> i32 {
-    mine!(packet).truncate(length.min(LONGEST));
-    0
+    let cut = |packet: &mut Packet<'_>| {
+        packet.truncate(length.min(LONGEST));
+        Ok(())
+    };
+    // SAFETY: by the contract of the module.
+    unsafe { changed(packet, cut) }
 }
 
 unsafe extern "C" fn write_checksums(packet: *mut sluice_packet) -> i32 {
-    mine!(packet).write_checksums().map_or(SLUICE_INVALID, |()| 0)
+    // SAFETY: by the contract of the module.
+    let written = unsafe { hand_mut(packet) }.change(|packet| packet.write_checksums().is_ok());
+    match written {
+        Some(true) => 0,
+        Some(false) => SLUICE_INVALID,
+        None => SLUICE_READ_ONLY_PACKET,
+    }
 }
 
 unsafe extern "C" fn event(packet: *const sluice_packet) -> u32 {
@@ -287,7 +200,7 @@ unsafe extern "C" fn event(packet: *const sluice_packet) -> u32 {
 
 unsafe extern "C" fn protocol(packet: *const sluice_packet) -> u32 {
     // SAFETY: by the contract of the module.
-    match unsafe { hand(packet) }.packet().map(Packet::protocol) {
+    match unsafe { hand(packet) }.look(|packet| packet.protocol()) {
         Some(Protocol::Inet) => SLUICE_INET,
         Some(Protocol::Inet6) => SLUICE_INET6,
         Some(Protocol::Arp) => SLUICE_ARP,
@@ -297,17 +210,17 @@ unsafe extern "C" fn protocol(packet: *const sluice_packet) -> u32 {
 
 unsafe extern "C" fn ingress(packet: *const sluice_packet) -> i32 {
     // SAFETY: by the contract of the module.
-    interface(unsafe { hand(packet) }.packet().and_then(Packet::ingress))
+    interface(unsafe { hand(packet) }.look(|packet| packet.ingress()).flatten())
 }
 
 unsafe extern "C" fn egress(packet: *const sluice_packet) -> i32 {
     // SAFETY: by the contract of the module.
-    interface(unsafe { hand(packet) }.packet().and_then(Packet::egress))
+    interface(unsafe { hand(packet) }.look(|packet| packet.egress()).flatten())
 }
 
 unsafe extern "C" fn link_group(packet: *const sluice_packet) -> u32 {
     // SAFETY: by the contract of the module.
-    match unsafe { hand(packet) }.packet().and_then(Packet::link_group) {
+    match unsafe { hand(packet) }.look(|packet| packet.link_group()).flatten() {
         None => 0,
         Some(LinkGroup::Multicast) => 1,
         Some(LinkGroup::Broadcast) => 2,
@@ -317,9 +230,12 @@ unsafe extern "C" fn link_group(packet: *const sluice_packet) -> u32 {
 unsafe extern "C" fn tuple(packet: *const sluice_packet, tuple: *mut sluice_tuple) -> i32 {
     // SAFETY: by the contract of the module.
     let (hand, tuple) = unsafe { (hand(packet), tuple.as_mut()) };
-    let packet = hand.packet().filter(|packet| packet.protocol() != Protocol::Arp);
-    let (Some(packet), Some(tuple)) = (packet, tuple) else { return SLUICE_NOT_FOUND };
-    let key = &packet.descriptor().key;
+    let key = |packet: &Packet<'_>| {
+        (packet.protocol() != Protocol::Arp).then_some(packet.descriptor().key)
+    };
+    let (Some(key), Some(tuple)) = (hand.look(key).flatten(), tuple) else {
+        return SLUICE_NOT_FOUND;
+    };
     *tuple = sluice_tuple {
         source: address(key.src_ip()),
         destination: address(key.dst_ip()),
@@ -337,7 +253,7 @@ fn key(number: u32) -> Option<MetadataKey> {
 unsafe extern "C" fn note(packet: *const sluice_packet, number: u32, value: *mut u64) -> i32 {
     // SAFETY: by the contract of the module.
     let (hand, value) = unsafe { (hand(packet), value.as_mut()) };
-    let found = hand.packet().and_then(|packet| packet.note(key(number)?));
+    let found = hand.look(|packet| packet.note(key(number)?)).flatten();
     match (found, value) {
         (Some(found), Some(value)) => {
             *value = found;
@@ -348,10 +264,13 @@ unsafe extern "C" fn note(packet: *const sluice_packet, number: u32, value: *mut
 }
 
 unsafe extern "C" fn set_note(packet: *mut sluice_packet, number: u32, value: u64) -> i32 {
-    let packet = mine!(packet);
     let Some(key) = key(number) else { return SLUICE_INVALID };
-    packet.set_note(key, value);
-    0
+    let noted = |packet: &mut Packet<'_>| {
+        packet.set_note(key, value);
+        Ok(())
+    };
+    // SAFETY: by the contract of the module.
+    unsafe { changed(packet, noted) }
 }
 
 unsafe extern "C" fn note_key(name: *const c_char) -> i32 {
@@ -371,7 +290,7 @@ unsafe extern "C" fn count(packet: *const sluice_packet, counter: u32, n: u64) {
 unsafe extern "C" fn log(packet: *mut sluice_packet) {
     // SAFETY: by the contract of the module.
     let hand = unsafe { hand_mut(packet) };
-    let Some(descriptor) = hand.packet().map(|packet| *packet.descriptor()) else { return };
+    let Some(descriptor) = hand.look(|packet| *packet.descriptor()) else { return };
     if let Some(cx) = hand.cx_mut() {
         cx.log(&descriptor);
     }
@@ -384,7 +303,7 @@ unsafe extern "C" fn now(packet: *const sluice_packet) -> u64 {
 
 /// The protocol that questions are asked as: ARP has none of the answers.
 fn asked(hand: &Hand) -> Option<Protocol> {
-    hand.packet().map(Packet::protocol)
+    hand.look(|packet| packet.protocol())
 }
 
 unsafe extern "C" fn interface_name(
@@ -460,7 +379,7 @@ unsafe extern "C" fn route_to(
 unsafe extern "C" fn take(packet: *mut sluice_packet) -> *mut sluice_owned {
     // SAFETY: by the contract of the module.
     let hand = unsafe { hand_mut(packet) };
-    match hand.mine.take().and_then(Packet::take) {
+    match hand.take() {
         Some(packet) => hand.lend(packet),
         None => std::ptr::null_mut(),
     }
@@ -469,7 +388,7 @@ unsafe extern "C" fn take(packet: *mut sluice_packet) -> *mut sluice_owned {
 unsafe extern "C" fn copy(packet: *const sluice_packet) -> *mut sluice_owned {
     // SAFETY: by the contract of the module.
     let hand = unsafe { hand(packet) };
-    let copy = hand.packet().and_then(|packet| packet.copy(hand.cx()));
+    let copy = hand.look(|packet| packet.copy(hand.cx())).flatten();
     copy.map_or(std::ptr::null_mut(), |copy| hand.lend(copy))
 }
 
@@ -490,7 +409,7 @@ unsafe extern "C" fn owned_bytes(
 ) -> *mut u8 {
     // SAFETY: by the contract of the module.
     let (hand, length) = unsafe { (hand(packet), length.as_mut()) };
-    let found = hand.shared().lent.with(owned, |packet| {
+    let found = hand.with_owned(owned, |packet| {
         let bytes = packet.mbuf.data_mut();
         (bytes.as_mut_ptr(), bytes.len())
     });
@@ -504,14 +423,14 @@ unsafe extern "C" fn owned_bytes(
 unsafe extern "C" fn replace(packet: *mut sluice_packet, owned: *mut sluice_owned) -> i32 {
     // SAFETY: by the contract of the module.
     let hand = unsafe { hand_mut(packet) };
-    if hand.mine.is_none() {
+    if hand.change(|_| ()).is_none() {
         return SLUICE_READ_ONLY_PACKET;
     }
     let given = match hand.take_back(owned) {
         Ok(given) => given,
         Err(error) => return error,
     };
-    match hand.mine.as_mut().map(|packet| packet.replace(given)) {
+    match hand.change(|packet| packet.replace(given)) {
         Some(Ok(_)) => 0,
         Some(Err((_, error))) => number(error),
         None => SLUICE_READ_ONLY_PACKET,
@@ -557,7 +476,7 @@ unsafe extern "C" fn free(file: *const c_void, owned: *mut sluice_owned) -> i32 
 
 unsafe extern "C" fn file(packet: *const sluice_packet) -> *const c_void {
     // SAFETY: by the contract of the module.
-    unsafe { hand(packet) }.shared.cast()
+    unsafe { hand(packet) }.file()
 }
 
 /// The table.
@@ -603,5 +522,10 @@ pub(super) fn calls() -> *const sluice_calls {
         inject,
         free,
         file,
+        candidate,
+        candidate_route,
+        choose_next_hop,
+        choose_table,
+        table_named,
     })
 }

@@ -1,17 +1,21 @@
 //! A hook of a shared object: reading its description, making its objects, showing it packets.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::mem::{MaybeUninit, offset_of};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ::sluice_packet::Mask;
 use sluice_channel::statistics::OWN_COUNTERS;
 use sluice_policy::{DropReason, Event};
 
-use super::calls::{Hand, Shared, calls};
+use super::calls::calls;
+use super::hand::{Hand, Scene, Shared};
 use super::object::ObjectError;
 use super::types::*;
+use crate::burst::Burst;
 use crate::context::Context;
-use crate::hook::{PacketHook, PerPacket, Verdict};
+use crate::hook::Hook;
 use crate::observer::Observer;
 use crate::packet::Packet;
 use crate::program::{Loadable, Made, ProgramError, Settings};
@@ -44,7 +48,50 @@ struct Described {
     flags: u32,
     make: Option<unsafe extern "C" fn(*const sluice_load) -> *mut c_void>,
     drop: Option<unsafe extern "C" fn(*mut c_void)>,
-    packet: unsafe extern "C" fn(*mut c_void, *mut sluice_packet) -> u32,
+    shown: Shown,
+}
+
+/// How an object is shown packets.
+#[derive(Clone, Copy)]
+enum Shown {
+    Packet(unsafe extern "C" fn(*mut c_void, *mut sluice_packet) -> u32),
+    Burst(unsafe extern "C" fn(*mut c_void, *const *mut sluice_packet, *mut u32, u32)),
+}
+
+/// The size of the first description of this version, which had no `burst`.
+const FIRST_SIZE: usize = offset_of!(sluice_hook_program, burst);
+/// No description is larger, in whatever release.
+const LARGEST_SIZE: usize = 4096;
+
+/// Copies a description that may have been built with an earlier or a later release of this version.
+///
+/// # Safety
+/// It begins with the version and its size, and has that size.
+unsafe fn description(
+    program: *const sluice_hook_program,
+) -> Result<sluice_hook_program, ObjectError> {
+    let mut copied = MaybeUninit::<sluice_hook_program>::zeroed();
+    let ours = size_of::<sluice_hook_program>();
+    // SAFETY: by the contract.
+    let size = unsafe { (*program).size } as usize;
+    if !(FIRST_SIZE..=LARGEST_SIZE).contains(&size) {
+        let what = format!("`size` is {size}, not {FIRST_SIZE} or more: write sizeof of it");
+        return Err(ObjectError::description(what));
+    }
+    // SAFETY: so many bytes are there by the contract, and fit; what is missing stays 0.
+    unsafe {
+        let to = copied.as_mut_ptr().cast::<u8>();
+        ptr::copy_nonoverlapping(program.cast::<u8>(), to, size.min(ours));
+    }
+    // SAFETY: by the contract, what is beyond ours is there.
+    let beyond = (ours..size).any(|at| unsafe { *program.cast::<u8>().add(at) } != 0);
+    if beyond {
+        return Err(ObjectError::description(
+            "wants what this release does not have: build it with this release's header",
+        ));
+    }
+    // SAFETY: 0 is a value of all fields, and the others are the object's.
+    Ok(unsafe { copied.assume_init() })
 }
 
 /// What an operator can load of an object.
@@ -52,17 +99,12 @@ pub(super) fn loadable(shared: Arc<Shared>) -> Result<Loadable, ObjectError> {
     let program = shared.object.program().filter(|program| program.is_aligned());
     let program = program.ok_or_else(|| ObjectError::description("is not aligned"))?;
     // SAFETY: the symbol is the object's data and begins with the version in every version.
-    let (abi, size) = unsafe { ((*program).abi, (*program).size) };
+    let abi = unsafe { (*program).abi };
     if abi != SLUICE_HOOK_ABI {
         return Err(ObjectError::version(abi));
     }
-    if (size as usize) < size_of::<sluice_hook_program>() {
-        let ours = size_of::<sluice_hook_program>();
-        return Err(ObjectError::description(format!("`size` is {size}, not {ours}")));
-    }
-    // SAFETY: by its version and size it is one of these; it is constant, and there as long as
-    // `shared` is.
-    let program = unsafe { &*program };
+    // SAFETY: by its version it is one of these; it is constant, and there as long as `shared` is.
+    let program = unsafe { description(program) }?;
     // SAFETY: by the interface these are texts, and lists of texts that end.
     let (name, summary, settings, counters) = unsafe {
         let settings = list(program.settings, |setting: &sluice_setting| {
@@ -92,9 +134,20 @@ pub(super) fn loadable(shared: Arc<Shared>) -> Result<Loadable, ObjectError> {
     }
     let at = EVENTS.iter().filter(|(bit, _)| program.events & bit != 0);
     let events = at.map(|(_, event)| *event).collect();
-    let packet = program.packet.ok_or_else(|| ObjectError::description("`packet` is NULL"))?;
+    let shown = match (program.packet, program.burst) {
+        (Some(packet), None) => Shown::Packet(packet),
+        (None, Some(burst)) => Shown::Burst(burst),
+        (None, None) => {
+            return Err(ObjectError::description(
+                "`packet` is NULL, and `burst` as well: give one",
+            ));
+        }
+        (Some(_), Some(_)) => {
+            return Err(ObjectError::description("has `packet` and `burst`: give one of them"));
+        }
+    };
     let (flags, make, drop) = (program.flags, program.make, program.drop);
-    let described = Described { counters, flags, make, drop, packet };
+    let described = Described { counters, flags, make, drop, shown };
     let called = name.clone();
     let make = move |settings: &Settings<'_>| made(&shared, &called, &described, settings);
     Ok(Loadable { name, summary, settings, events, make: Box::new(make) })
@@ -158,7 +211,7 @@ fn made(
     let made = if described.flags & SLUICE_READ_ONLY != 0 {
         Made::observer(move || Maybe(next()))
     } else {
-        Made::new(move || PerPacket(Maybe(next())))
+        Made::new(move || Maybe(next()))
     };
     let made = made.with_counters(&counters);
     Ok(if described.flags & SLUICE_FIRST_OF_FLOW != 0 { made.first_of_flow() } else { made })
@@ -167,7 +220,7 @@ fn made(
 /// What an object of a file keeps for one worker.
 struct Object {
     context: *mut c_void,
-    packet: unsafe extern "C" fn(*mut c_void, *mut sluice_packet) -> u32,
+    shown: Shown,
     drop: Option<unsafe extern "C" fn(*mut c_void)>,
     /// The place of [`NOT_HELD`] among the counters.
     not_held: usize,
@@ -187,7 +240,7 @@ impl Object {
     ) -> Result<Object, String> {
         let mut object = Object {
             context: ptr::null_mut(),
-            packet: described.packet,
+            shown: described.shown,
             drop: None,
             not_held: described.counters.len(),
             shared: Arc::clone(shared),
@@ -239,35 +292,91 @@ impl Drop for Object {
 /// An object, if there is one.
 struct Maybe(Option<Object>);
 
-impl PacketHook for Maybe {
-    #[inline]
-    fn packet(&mut self, cx: &mut Context<'_>, packet: Packet<'_>) -> Verdict {
-        let Some(object) = &mut self.0 else { return Verdict::Continue };
-        let mut hand = Hand::mine(packet, cx, &object.shared);
-        // SAFETY: the code is there as long as `shared`; what it is given lives until it returns, and
-        // nothing else uses it meanwhile.
-        let verdict = unsafe { (object.packet)(object.context, hand.as_packet()) };
-        let wrong = hand.not_held();
+const _: () = assert!(SLUICE_BURST == sluice_dpdk::BURST);
+
+impl Hook for Maybe {
+    fn process(&mut self, cx: &mut Context<'_>, burst: &mut Burst, packets: Mask) {
+        let Some(object) = &self.0 else { return };
+        let event = cx.event;
+        // From here on both are used by these pointers alone: by the object's calls, and between them.
+        let (burst, cx): (*mut Burst, *mut Context<'_>) = (burst, cx);
+        let mut scene = Scene::of(burst, cx, event, &object.shared);
+        let scene = &raw mut scene;
+        match object.shown {
+            Shown::Packet(packet) => {
+                let mut hand = Hand::on(scene, 0);
+                for slot in packets {
+                    hand.turn_to(slot);
+                    // SAFETY: the code is there as long as `shared`; what it is given lives until it
+                    // returns, and nothing else uses it meanwhile.
+                    let verdict = unsafe { packet(object.context, (&raw mut hand).cast()) };
+                    // SAFETY: the object has returned.
+                    let (cx, burst) = unsafe { (&mut *cx, &mut *burst) };
+                    object.settle(cx, burst, slot, verdict);
+                }
+            }
+            Shown::Burst(shown) => {
+                let mut hands = [const { MaybeUninit::<Hand>::uninit() }; SLUICE_BURST];
+                let mut addresses = [ptr::null_mut(); SLUICE_BURST];
+                for ((hand, address), slot) in hands.iter_mut().zip(&mut addresses).zip(packets) {
+                    *address = ptr::from_mut(hand.write(Hand::on(scene, slot))).cast();
+                }
+                let mut verdicts = [SLUICE_CONTINUE; SLUICE_BURST];
+                let count = packets.len() as u32;
+                // SAFETY: as above; there are so many addresses and verdicts.
+                unsafe {
+                    shown(object.context, addresses.as_ptr(), verdicts.as_mut_ptr(), count);
+                }
+                // SAFETY: the object has returned.
+                let (cx, burst) = unsafe { (&mut *cx, &mut *burst) };
+                for (slot, verdict) in packets.into_iter().zip(verdicts) {
+                    object.settle(cx, burst, slot, verdict);
+                }
+            }
+        }
+        // SAFETY: the object has returned, and with it what changes the scene.
+        let (wrong, cx) = unsafe { ((*scene).not_held(), &*cx) };
         if wrong > 0 {
             cx.count(object.not_held, wrong);
         }
+    }
+}
+
+impl Object {
+    /// Does with a packet what the object has said of it.
+    #[inline]
+    fn settle(&self, cx: &mut Context<'_>, burst: &mut Burst, slot: usize, verdict: u32) {
+        if burst.mbuf(slot).is_none() {
+            // The object has taken it, whatever it says.
+            cx.statistics.core().consumed.add(1);
+            return;
+        }
         match verdict {
-            SLUICE_CONTINUE => Verdict::Continue,
-            SLUICE_CONSUMED => Verdict::Consumed,
-            SLUICE_DROP_AS.. if ((verdict - SLUICE_DROP_AS) as usize) < object.not_held => {
-                Verdict::DropAs((verdict - SLUICE_DROP_AS) as usize)
+            SLUICE_CONTINUE => {}
+            SLUICE_CONSUMED => cx.consume(burst, slot),
+            SLUICE_DROP_AS.. if ((verdict - SLUICE_DROP_AS) as usize) < self.not_held => {
+                cx.drop_as(burst, slot, (verdict - SLUICE_DROP_AS) as usize);
             }
             // SLUICE_DROP, and whatever else it may answer.
-            _ => Verdict::Drop(DropReason::HookDropped),
+            _ => cx.drop(burst, slot, DropReason::HookDropped),
         }
     }
 }
 
 impl Observer for Maybe {
     fn observe(&mut self, cx: &Context<'_>, packet: &Packet<'_>) {
-        let Some(object) = &mut self.0 else { return };
-        let mut hand = Hand::looked_at(packet, cx, &object.shared);
-        // SAFETY: as for a packet that may be changed; the table that it is given changes nothing.
-        unsafe { (object.packet)(object.context, hand.as_packet()) };
+        let Some(object) = &self.0 else { return };
+        let mut scene = Scene::looked_at(cx, &object.shared);
+        let mut hand = Hand::looking(&raw mut scene, packet);
+        let address: *mut sluice_packet = (&raw mut hand).cast();
+        match object.shown {
+            // SAFETY: as for packets that may be changed; what it is given changes nothing.
+            Shown::Packet(packet) => drop(unsafe { packet(object.context, address) }),
+            Shown::Burst(burst) => {
+                let mut verdict = SLUICE_CONTINUE;
+                // SAFETY: as above; there is one of each.
+                unsafe { burst(object.context, &raw const address, &raw mut verdict, 1) };
+            }
+        }
     }
 }

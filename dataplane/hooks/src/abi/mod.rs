@@ -23,6 +23,8 @@
 //! * no panic crosses: `extern "C"` ends the process at one, and none of ours panics.
 
 mod calls;
+mod choice;
+mod hand;
 mod hook;
 mod lent;
 mod object;

@@ -70,6 +70,18 @@ pub const SLUICE_FULL: i32 = -6;
 /// The address is no packet's that this file holds: it was given back, or never lent.
 pub const SLUICE_NOT_HELD: i32 = -7;
 
+/// Ways are chosen at ROUTE_DECISION.
+pub const SLUICE_NOT_HERE: i32 = -8;
+/// No route of the policy leads there.
+pub const SLUICE_NO_ROUTE: i32 = -9;
+/// Nothing may go that way: its port is down, it is the router itself, or the policy refuses it.
+pub const SLUICE_REFUSED: i32 = -10;
+
+/// The most packets that a burst has.
+pub const SLUICE_BURST: usize = 64;
+/// The bytes of the name of a route's owner, with the 0 that ends it.
+pub const SLUICE_OWNER: usize = 24;
+
 /// As if received by the interface.
 pub const SLUICE_QUEUE_IN: u32 = 1;
 /// As a packet of the router's own.
@@ -111,6 +123,19 @@ pub struct sluice_tuple {
     pub destination_port: u16,
     /// The protocol of layer 4.
     pub protocol: u8,
+}
+
+/// A route.
+#[repr(C)]
+pub struct sluice_route {
+    /// The first of the destinations that it covers.
+    pub prefix: sluice_address,
+    /// The bits of `prefix` that count.
+    pub length: u8,
+    /// The number of its table.
+    pub table: i32,
+    /// Who put it there (`static`, `bgp`, …), as text that ends with a 0.
+    pub owner: [c_char; SLUICE_OWNER],
 }
 
 /// A setting that a hook knows.
@@ -177,8 +202,20 @@ pub struct sluice_hook_program {
     /// Frees that. It runs on the agent's thread, when the worker has given it back.
     pub drop: Option<unsafe extern "C" fn(context: *mut c_void)>,
     /// Is shown a packet, on the worker's thread: it must not wait, allocate, lock or call the kernel.
+    /// NULL where there is a `burst`.
     pub packet:
         Option<unsafe extern "C" fn(context: *mut c_void, packet: *mut sluice_packet) -> u32>,
+    /// Is shown up to SLUICE_BURST packets at a time, in place of `packet`. What is to become of
+    /// `packets[i]` goes into `verdicts[i]`, where SLUICE_CONTINUE stands already. With
+    /// SLUICE_READ_ONLY, they come one by one.
+    pub burst: Option<
+        unsafe extern "C" fn(
+            context: *mut c_void,
+            packets: *const *mut sluice_packet,
+            verdicts: *mut u32,
+            count: u32,
+        ),
+    >,
 }
 
 /// What can be done with packets. Functions that return an `int32_t` return 0 or more when it is done.
@@ -293,4 +330,24 @@ pub struct sluice_calls {
     pub free: unsafe extern "C" fn(file: *const c_void, owned: *mut sluice_owned) -> i32,
     /// Which file this is: for `free`.
     pub file: unsafe extern "C" fn(packet: *const sluice_packet) -> *const c_void,
+    /// At ROUTE_DECISION: the interface that the packet would leave by as it stands, and the neighbour
+    /// there; SLUICE_NOT_FOUND ahead of the decision.
+    pub candidate:
+        unsafe extern "C" fn(packet: *const sluice_packet, next_hop: *mut sluice_address) -> i32,
+    /// The route that leads there; SLUICE_NOT_FOUND where a policy route or a hook said so.
+    pub candidate_route:
+        unsafe extern "C" fn(packet: *const sluice_packet, route: *mut sluice_route) -> i32,
+    /// Sends the packet by the gateway at `via`, by `interface` or (SLUICE_NO_INTERFACE) the one in
+    /// whose network it lies; with NULL to its destination on the interface's link. The gateway has to
+    /// be one that some route leads to.
+    pub choose_next_hop: unsafe extern "C" fn(
+        packet: *mut sluice_packet,
+        via: *const sluice_address,
+        interface: i32,
+    ) -> i32,
+    /// Sends the packet where another table of its instance leads it.
+    pub choose_table: unsafe extern "C" fn(packet: *mut sluice_packet, table: i32) -> i32,
+    /// The number of a table of the packet's instance, or SLUICE_NOT_FOUND. It may be another in the
+    /// next generation.
+    pub table_named: unsafe extern "C" fn(packet: *const sluice_packet, name: *const c_char) -> i32,
 }
