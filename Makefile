@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps bench-deps build debug bpf demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-flow bench-io bench-hooks bench-load bench-throughput clean
+.PHONY: help deps bench-deps build debug bpf demo lab test unit model e2e soak lint asan fuzz bench bench-channel bench-fib bench-filters bench-flow bench-io bench-hooks bench-hook-changes bench-load bench-throughput clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SUDO   := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
@@ -145,10 +145,13 @@ bench-hooks: build bpf ## ns per packet of hooks that do nothing, and of the exa
 	$(SUDO) $(TARGET)/release/sluice-bench-events
 	$(SUDO) $(PYTHON) bench/hooks.py --binaries $(TARGET)/release --programs $(TARGET)/bpf
 
-bench-throughput: build bpf ## packets a second without loss and latency over virtio-user, beside testpmd; hooks that come and go
+bench-hook-changes: build bpf ## a thousand hooks of each kind come and go at 90 % of the rate: what is lost
+	cargo build --release --locked -p sluice-pktgen
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) bench/hook_changes.py --binaries $(TARGET)/release --programs $(TARGET)/bpf
+
+bench-throughput: build ## packets a second without loss and latency over virtio-user, beside testpmd
 	cargo build --release --locked -p sluice-pktgen
 	$(SUDO) $(PYTHON) bench/throughput.py --binaries $(TARGET)/release
-	$(SUDO) $(PYTHON) bench/throughput.py --binaries $(TARGET)/release --programs $(TARGET)/bpf --hooks 100
 
 bench-io: build ## ns per packet beside dpdk-testpmd, measured in the same run
 	$(SUDO) $(PYTHON) bench/io.py --binaries $(TARGET)/release

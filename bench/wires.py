@@ -95,12 +95,13 @@ class SluiceForwarder(Forwarder):
 
 
 class Sockets:
-    """Two vhost-user sockets, which the generator makes and the forwarder connects to."""
+    """Two vhost-user sockets, which the generator makes and the forwarder connects to. `rings` are the
+    descriptors of the ring that leads in and of the one that leads out."""
 
-    def __init__(self, binaries, directory, core=1, main_core=0, ring=1024):
+    def __init__(self, binaries, directory, core=1, main_core=0, rings=(1024, 1024)):
         self.binaries, self.directory, self.core, self.main_core = binaries, Path(directory), core, main_core
         self.paths = [self.directory / name for name in ("in", "out")]
-        self.ring = ring
+        self.rings = rings
 
     def listening(self):
         """Whether somebody listens at both sockets. One that is there and not listened at yet refuses who
@@ -123,7 +124,7 @@ class Sockets:
         sys.exit(f"bench: sluice-pktgen did not start: {generator.process.stderr.read()}")
 
     def devices(self):
-        return [f"net_virtio_user{n},path={path},queue_size={self.ring}" for n, path in enumerate(self.paths)]
+        return [f"net_virtio_user{n},path={path},queue_size={ring}" for n, (path, ring) in enumerate(zip(self.paths, self.rings))]
 
     def testpmd(self, mode):
         memory = ("--in-memory", "--single-file-segments", "--iova-mode=va")
@@ -134,11 +135,11 @@ class Sockets:
         return SluiceForwarder(self.directory, self.binaries, router(self.core, f"{into}", f"{out}", more, mac=ROUTER))
 
 
-def over_sockets(bench, forwarder, *command, meanwhile=None, ring=1024):
+def over_sockets(bench, forwarder, *command, meanwhile=None):
     """What the generator measures with a forwarder at the other end of two sockets: `forwarder` starts
     it, `meanwhile` is called with it and the generator. `bench` says which binaries and cores."""
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as directory:
-        sockets = Sockets(bench.binaries, directory, bench.core, bench.main_core, ring)
+        sockets = Sockets(bench.binaries, directory, bench.core, bench.main_core)
         generator = sockets.generator(*command)
         other = None
         try:

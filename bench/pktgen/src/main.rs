@@ -70,6 +70,10 @@ struct LinkArguments {
     /// Do without hugepages.
     #[arg(long)]
     no_huge: bool,
+    /// Of each millisecond, leave so many microseconds of the core to others. With a priority above
+    /// theirs, the generator then never stands still for longer, whatever they do.
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..900))]
+    nap: u64,
 }
 
 #[derive(Args, Debug)]
@@ -191,7 +195,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     pin_current_thread(arguments.link.core)?;
     let _registered = register_thread()?;
     let two_way = arguments.traffic.two_way;
-    let mut trials = Trials::new(&mut ports, &load, two_way, progress.counts());
+    let nap = Duration::from_micros(arguments.link.nap);
+    let mut trials = Trials::new(&mut ports, &load, two_way, nap, progress.counts());
     // A device has link before who is at its other end forwards; and the first packets meet empty
     // caches and unknown neighbours.
     let started = Instant::now();

@@ -17,6 +17,10 @@ struct Row {
     lost: u64,
     loss: f64,
     disordered: u64,
+    /// Packets that were due and that the device had no room for.
+    refused: u64,
+    /// The longest time in nanoseconds in which the generator looked at no port.
+    still: u64,
     /// Whether the generator sent at the rate that was wanted.
     kept_up: bool,
     /// One way; none if packets carry no stamp.
@@ -97,6 +101,8 @@ impl Report {
             lost: outcome.lost(),
             loss: outcome.loss(),
             disordered: outcome.disordered,
+            refused: outcome.refused,
+            still: outcome.still,
             kept_up: outcome.kept_up(),
             latency: Latency::of(&outcome.latency),
             two_way: outcome.two_way.as_ref().and_then(Latency::of),

@@ -152,7 +152,9 @@ mod tests {
                 sent,
                 received: received.saturating_sub(hiccup),
                 disordered: 0,
+                refused: 0,
                 seconds,
+                still: 0,
                 latency: Histogram::new(3).unwrap(),
                 two_way: None,
             }

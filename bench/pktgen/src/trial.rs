@@ -17,6 +17,8 @@ use crate::stamp::Stamp;
 const DRAIN: Duration = Duration::from_millis(200);
 /// Packets that are sent at a time: fewer at low rates, so that they are evenly spaced.
 const AT_ONCE: usize = 32;
+/// How often the generator leaves its core to others, if it does.
+pub const CYCLE: Duration = Duration::from_millis(1);
 
 /// What a trial came to.
 #[derive(Clone, Debug)]
@@ -29,8 +31,13 @@ pub struct Outcome {
     pub received: u64,
     /// Packets that came behind a later one of their flow, or twice.
     pub disordered: u64,
+    /// Packets that were due and that the device had no room for: they were not sent.
+    pub refused: u64,
     /// Seconds from the first to the last packet sent.
     pub seconds: f64,
+    /// The longest time, in nanoseconds, in which the generator looked at no port: what arrives
+    /// meanwhile waits in a ring, as far as it has room.
+    pub still: u64,
     /// Latency in nanoseconds, one way. Empty if packets carry no stamp.
     pub latency: Histogram<u64>,
     /// There and back, if packets were turned round at the far end.
@@ -65,6 +72,8 @@ pub struct Trials<'a> {
     load: &'a Load,
     /// Whether packets that arrive at the far end are sent home.
     two_way: bool,
+    /// How much of each [`CYCLE`] is left to others on the core.
+    nap: Duration,
     counts: Arc<Counts>,
     /// Packets sent and received by all trials.
     totals: (u64, u64),
@@ -87,12 +96,13 @@ impl<'a> Trials<'a> {
         ports: &'a mut Ports,
         load: &'a Load,
         two_way: bool,
+        nap: Duration,
         counts: Arc<Counts>,
     ) -> Trials<'a> {
         let next = vec![0; load.flows()];
         let slots = [const { None }; BURST];
         let two_way = two_way && ports.far.is_some();
-        Trials { ports, load, two_way, counts, totals: (0, 0), run: 0, next, slots }
+        Trials { ports, load, two_way, nap, counts, totals: (0, 0), run: 0, next, slots }
     }
 
     fn trial(&mut self, rate: Option<f64>, until: Until) -> Outcome {
@@ -110,7 +120,9 @@ impl<'a> Trials<'a> {
             sent: 0,
             received: 0,
             disordered: 0,
+            refused: 0,
             seconds: 0.0,
+            still: 0,
             latency: histogram(),
             two_way: self.two_way.then(histogram),
         };
@@ -120,28 +132,39 @@ impl<'a> Trials<'a> {
             // What cannot be sent within a minute never can.
             Until::Packets(packets) => (start + cycles(Duration::from_secs(60)), packets),
         };
-        let mut now = start;
+        // What could not be sent in time is not made up for, as that would be a burst of its own; but
+        // for naps, which are short.
+        let napped = per_packet.map_or(0.0, |each| 2.0 * cycles(self.nap) as f64 / each) as u64;
+        let most_behind = 4 * AT_ONCE as u64 + napped;
+        let (mut now, mut awake) = (start, start);
+        let mut still = 0;
         let mut given = 0_u64;
         while now < end && outcome.sent < most {
             let due = match per_packet {
                 Some(per_packet) => ((now - start) as f64 / per_packet) as u64 + 1,
                 None => u64::MAX,
             };
-            // What could not be sent in time is not made up for: that would be a burst of its own.
             let behind = due.saturating_sub(given);
-            if per_packet.is_some() && behind > 4 * AT_ONCE as u64 {
+            if per_packet.is_some() && behind > most_behind {
                 given = due - AT_ONCE as u64;
             }
             let n = behind.min(AT_ONCE as u64).min(most - outcome.sent) as usize;
             if n > 0 {
                 let sent = self.send(n, outcome.sent, now - start);
                 outcome.sent += sent as u64;
+                outcome.refused += (n - sent) as u64;
                 given += sent as u64;
             }
             self.receive(&mut outcome, start, hertz);
             self.counts.store(self.totals.0 + outcome.sent, self.totals.1 + outcome.received);
-            now = tsc();
+            if !self.nap.is_zero() && now - awake >= cycles(CYCLE - self.nap) {
+                std::thread::sleep(self.nap);
+                awake = tsc();
+            }
+            let then = std::mem::replace(&mut now, tsc());
+            still = still.max(now - then);
         }
+        outcome.still = nanos(still, hertz);
         outcome.seconds = (now - start) as f64 / hertz as f64;
         let until = now + cycles(DRAIN);
         while tsc() < until && outcome.received < outcome.sent {
