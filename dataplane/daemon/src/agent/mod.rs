@@ -54,8 +54,9 @@ use ports::PortTable;
 use rule_log::RuleLogger;
 use watchdog::Watchdog;
 
-/// How often the agent looks around while workers are awake.
-const BUSY: Duration = Duration::from_millis(1);
+/// How often the agent looks around while workers are awake: at panics of hooks, at generations to be
+/// freed. Workers ring when they have reported something.
+const BUSY: Duration = Duration::from_millis(20);
 /// How often it looks around when nothing happens: counters of devices, links without events.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -174,7 +175,7 @@ impl Agent {
         let waiting = self.workers.iter().any(|worker| !worker.reports.is_empty());
         let limit = match (waiting, awake) {
             (true, _) => Duration::ZERO,
-            (false, true) => BUSY,
+            (false, true) => self.neighbours.until_deadline(self.now()).min(BUSY),
             (false, false) => self.neighbours.until_deadline(self.now()).min(QUIET),
         };
         let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
