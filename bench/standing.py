@@ -94,7 +94,7 @@ def main():
     now = datetime.datetime.now(datetime.UTC)
     result = {
         "date": now.isoformat(timespec="seconds"), "machine": machine(), "versions": versions(), "rounds": options.rounds,
-        "load": loads, "binaries": str(options.binaries), "minutes": round(minutes, 1), "rows": rows, "series": series,
+        "load": loads, "minutes": round(minutes, 1), "rows": rows, "series": series,
     }
     Path(options.results).mkdir(parents=True, exist_ok=True)
     kept = Path(options.results) / f"{now:%Y-%m-%d-%H%M}.json"
