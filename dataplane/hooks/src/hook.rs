@@ -73,17 +73,23 @@ impl<H: PacketHook> Hook for PerPacket<H> {
         for slot in packets {
             let Some(packet) = cx.packet(burst, slot) else { continue };
             let verdict = self.0.packet(cx, packet);
-            if burst.mbuf(slot).is_none() {
-                // The hook has taken it, whatever it says.
-                cx.statistics.core().consumed.add(1);
-                continue;
-            }
-            match verdict {
-                Verdict::Continue => {}
-                Verdict::Drop(reason) => cx.drop(burst, slot, reason),
-                Verdict::DropAs(counter) => cx.drop_as(burst, slot, counter),
-                Verdict::Consumed => cx.consume(burst, slot),
-            }
+            settle(cx, burst, slot, verdict);
         }
+    }
+}
+
+/// Does with a packet what a hook has said of it.
+#[inline]
+pub(crate) fn settle(cx: &mut Context<'_>, burst: &mut Burst, slot: usize, verdict: Verdict) {
+    if burst.mbuf(slot).is_none() {
+        // The hook has taken it, whatever it says.
+        cx.statistics.core().consumed.add(1);
+        return;
+    }
+    match verdict {
+        Verdict::Continue => {}
+        Verdict::Drop(reason) => cx.drop(burst, slot, reason),
+        Verdict::DropAs(counter) => cx.drop_as(burst, slot, counter),
+        Verdict::Consumed => cx.consume(burst, slot),
     }
 }

@@ -173,10 +173,10 @@ impl Agent {
         self.doorbell.about_to_sleep();
         let awake = self.workers.iter().any(|worker| !worker.doorbell.is_asleep());
         let waiting = self.workers.iter().any(|worker| !worker.reports.is_empty());
-        let limit = match (waiting, awake) {
-            (true, _) => Duration::ZERO,
-            (false, true) => self.neighbours.until_deadline(self.now()).min(BUSY),
-            (false, false) => self.neighbours.until_deadline(self.now()).min(QUIET),
+        let longest = if awake { BUSY } else { QUIET };
+        let limit = match waiting {
+            true => Duration::ZERO,
+            false => self.neighbours.until_deadline(self.now()).min(longest),
         };
         let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
         let mut descriptors: Vec<PollFd<'_>> = self

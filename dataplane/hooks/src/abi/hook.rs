@@ -15,7 +15,7 @@ use super::object::ObjectError;
 use super::types::*;
 use crate::burst::Burst;
 use crate::context::Context;
-use crate::hook::Hook;
+use crate::hook::{Hook, Verdict, settle};
 use crate::observer::Observer;
 use crate::packet::Packet;
 use crate::program::{Loadable, Made, ProgramError, Settings};
@@ -309,10 +309,10 @@ impl Hook for Maybe {
                     hand.turn_to(slot);
                     // SAFETY: the code is there as long as `shared`; what it is given lives until it
                     // returns, and nothing else uses it meanwhile.
-                    let verdict = unsafe { packet(object.context, (&raw mut hand).cast()) };
+                    let answer = unsafe { packet(object.context, (&raw mut hand).cast()) };
                     // SAFETY: the object has returned.
                     let (cx, burst) = unsafe { (&mut *cx, &mut *burst) };
-                    object.settle(cx, burst, slot, verdict);
+                    settle(cx, burst, slot, object.verdict(answer));
                 }
             }
             Shown::Burst(shown) => {
@@ -321,16 +321,16 @@ impl Hook for Maybe {
                 for ((hand, address), slot) in hands.iter_mut().zip(&mut addresses).zip(packets) {
                     *address = ptr::from_mut(hand.write(Hand::on(scene, slot))).cast();
                 }
-                let mut verdicts = [SLUICE_CONTINUE; SLUICE_BURST];
+                let mut answers = [SLUICE_CONTINUE; SLUICE_BURST];
                 let count = packets.len() as u32;
-                // SAFETY: as above; there are so many addresses and verdicts.
+                // SAFETY: as above; there are so many addresses and answers.
                 unsafe {
-                    shown(object.context, addresses.as_ptr(), verdicts.as_mut_ptr(), count);
+                    shown(object.context, addresses.as_ptr(), answers.as_mut_ptr(), count);
                 }
                 // SAFETY: the object has returned.
                 let (cx, burst) = unsafe { (&mut *cx, &mut *burst) };
-                for (slot, verdict) in packets.into_iter().zip(verdicts) {
-                    object.settle(cx, burst, slot, verdict);
+                for (slot, answer) in packets.into_iter().zip(answers) {
+                    settle(cx, burst, slot, object.verdict(answer));
                 }
             }
         }
@@ -343,22 +343,17 @@ impl Hook for Maybe {
 }
 
 impl Object {
-    /// Does with a packet what the object has said of it.
+    /// What an answer of the object means.
     #[inline]
-    fn settle(&self, cx: &mut Context<'_>, burst: &mut Burst, slot: usize, verdict: u32) {
-        if burst.mbuf(slot).is_none() {
-            // The object has taken it, whatever it says.
-            cx.statistics.core().consumed.add(1);
-            return;
-        }
-        match verdict {
-            SLUICE_CONTINUE => {}
-            SLUICE_CONSUMED => cx.consume(burst, slot),
-            SLUICE_DROP_AS.. if ((verdict - SLUICE_DROP_AS) as usize) < self.not_held => {
-                cx.drop_as(burst, slot, (verdict - SLUICE_DROP_AS) as usize);
+    fn verdict(&self, answer: u32) -> Verdict {
+        match answer {
+            SLUICE_CONTINUE => Verdict::Continue,
+            SLUICE_CONSUMED => Verdict::Consumed,
+            SLUICE_DROP_AS.. if ((answer - SLUICE_DROP_AS) as usize) < self.not_held => {
+                Verdict::DropAs((answer - SLUICE_DROP_AS) as usize)
             }
             // SLUICE_DROP, and whatever else it may answer.
-            _ => cx.drop(burst, slot, DropReason::HookDropped),
+            _ => Verdict::Drop(DropReason::HookDropped),
         }
     }
 }
